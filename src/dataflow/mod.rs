@@ -1,0 +1,5 @@
+//! The engine: facts in, verdicts derived, jobs out.
+//!
+//! Holds: no io, no clock, no environment, no tokio in here (INV-9); nothing of yeet outside this folder is imported.
+
+pub mod model;

@@ -1,0 +1,10 @@
+//! The words of the engine: paths, values, facts, verdicts, jobs. Plain data, no decisions.
+
+pub mod fact;
+pub mod job;
+pub mod mode;
+pub mod path;
+pub mod paths;
+pub mod replica;
+pub mod value;
+pub mod verdict;

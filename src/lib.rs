@@ -1,0 +1,8 @@
+//! yeet keeps directories the same, continuously, and can say why.
+//!
+//! *Facts* come in, *verdicts* are derived, *jobs* go out. A fact is something observed; a single-threaded
+//! differential dataflow holds all facts arranged by path and derives one verdict for every path and leaf; a job is
+//! what is left between the verdict and the world. What sinks did is observed again, and the job retracts itself.
+//! The map of the code is `docs/design/architecture.md`.
+
+pub mod dataflow;
