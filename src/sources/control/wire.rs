@@ -1,0 +1,442 @@
+//! What the command line and the daemon say to each other.
+//!
+//! A connection carries one [`Hello`] and one [`Request`]; the daemon answers with any number of [`Reply`]s, the last
+//! of which is `Done` or `Failed`. A frame is a little-endian `u32` length and that many bytes of `postcard`.
+//! Holds: a frame is at most [`FRAME_BYTES_MAX`] long; bytes that are no message are refused, never guessed at.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::dataflow::model::mode::Mode;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::value::Digest;
+
+/// The longest frame, in bytes.
+pub const FRAME_BYTES_MAX: u32 = 16 << 20;
+/// Raised when a message changes shape.
+pub const VERSION: u32 = 1;
+
+/// The first frame of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: u32,
+}
+
+/// What a question is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// Every sync.
+    All,
+    /// A sync by a unique prefix of its name.
+    Sync(String),
+    /// An absolute local path inside some replica (of the named sync, if one is named).
+    Path { sync: Option<String>, path: Vec<u8> },
+    /// A path relative to the root of a sync.
+    In { sync: String, path: RelPath },
+    /// The sync that the current directory is in, or all if it is in none.
+    Here { dir: Vec<u8> },
+}
+
+/// A leaf to add: an absolute local directory and the name it was given with `--as`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewLeaf {
+    pub path: Vec<u8>,
+    pub name: Option<String>,
+}
+
+/// Which of two or more contents `resolve` keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Winner {
+    /// A replica by name, or a content by a prefix (8 digits or more) of its digest.
+    Keep(String),
+    Newest,
+    /// The source's stays, every other content becomes a new file with this suffix.
+    Both(String),
+    /// An absolute local file whose content everybody gets.
+    With(Vec<u8>),
+}
+
+/// What `resolve` is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Which {
+    /// These paths; a directory means everything below it.
+    Paths(Vec<Target>),
+    /// Every conflict of the target.
+    All(Target),
+    /// Every conflict of the target whose path matches.
+    Glob(Target, String),
+}
+
+/// What the user asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    Add {
+        name: Option<String>,
+        mode: Option<Mode>,
+        ignore: Vec<String>,
+        ignore_vcs: bool,
+        source: Vec<u8>,
+        leaves: Vec<NewLeaf>,
+    },
+    AddTo { sync: String, leaves: Vec<NewLeaf> },
+    Forget { sync: String, leaf: Option<String> },
+    /// Empty `settings`: print all. `force`: what would overwrite needs no second word.
+    Set { sync: String, settings: Vec<(String, String)>, force: bool },
+    Move { sync: String, replica: String, path: Vec<u8> },
+    List,
+    Pause { sync: String },
+    Resume { sync: String },
+    /// One [`Reply::Status`] a sync.
+    Status { target: Target, leaf: Option<String> },
+    /// One [`Reply::LeafStatus`] a leaf.
+    StatusLeaves { target: Target, leaf: Option<String> },
+    /// One [`Reply::FileStatus`] a path with something outstanding.
+    StatusFiles { target: Target, leaf: Option<String> },
+    /// One [`Reply::SkippedPath`] a special file or mount point.
+    StatusSkipped { target: Target },
+    /// [`Reply::Progress`] now and then, then `Done(Outcome)`.
+    Wait { target: Target, leaf: Option<String>, offline: bool },
+    /// One [`Reply::Conflict`] a path.
+    Conflicts { target: Target },
+    /// [`Reply::Resolved`] a path; `Done(NotAll)` if a conflict stands.
+    Resolve { which: Which, winner: Winner, dry_run: bool },
+    Explain { target: Target },
+    /// The bytes of a path at a replica, in [`Reply::Bytes`].
+    Cat { target: Target, replica: String },
+    /// Where the two sides of a path are: two [`Reply::Side`]s, source first.
+    Sides { target: Target },
+    Log { target: Target, act: Option<String>, since_ms: Option<u64>, limit: Option<u64>, follow: bool },
+    Versions { target: Target },
+    /// `to`: an absolute file; `None`: in place, as a new edit.
+    Restore { target: Target, version: Option<String>, to: Option<Vec<u8>> },
+    Allow { sync: String, dry_run: bool },
+    Deny { sync: String },
+    Bump { targets: Vec<Target> },
+    DaemonStatus,
+    DaemonStop,
+    /// Names for completion: syncs, or conflicted paths.
+    Names { conflicts: bool },
+}
+
+/// The state of a sync: the first that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum State {
+    Paused,
+    Held,
+    Offline,
+    Problems,
+    Conflicts,
+    Scanning,
+    Syncing,
+    InSync,
+}
+
+impl State {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Held => "held",
+            Self::Offline => "offline",
+            Self::Problems => "problems",
+            Self::Conflicts => "conflicts",
+            Self::Scanning => "scanning",
+            Self::Syncing => "syncing",
+            Self::InSync => "in-sync",
+        }
+    }
+}
+
+/// A line of `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncStatus {
+    pub name: String,
+    pub state: State,
+    pub files: u64,
+    pub pending: u64,
+    pub bytes: u64,
+    pub conflicts: u64,
+    pub problems: u64,
+    pub held: u64,
+}
+
+/// A line of `status -l`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafStatus {
+    pub name: String,
+    pub leaf: String,
+    pub state: State,
+    /// One word; empty where there is nothing to say.
+    pub reason: String,
+    pub pending: u64,
+    pub bytes: u64,
+    /// `local` for a directory of this machine.
+    pub route: String,
+    pub rtt_ms: Option<u64>,
+}
+
+/// What keeps a path of `status --files`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FileKind {
+    Queued,
+    Sending,
+    Waiting,
+    Conflict,
+    Problem,
+    Held,
+}
+
+impl FileKind {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sending => "sending",
+            Self::Waiting => "waiting",
+            Self::Conflict => "conflict",
+            Self::Problem => "problem",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// A line of `status --files`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStatus {
+    pub name: String,
+    pub kind: FileKind,
+    /// Replica names; `-` where the column says nothing.
+    pub from: String,
+    pub to: String,
+    pub bytes: u64,
+    pub why: String,
+    pub path: RelPath,
+}
+
+/// One side of a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictSide {
+    pub replica: String,
+    /// Unix seconds; `None` where the replica holds nothing or something without a time.
+    pub mtime: Option<i64>,
+    pub size: u64,
+    pub digest: Option<Digest>,
+    /// `file`, `directory`, `symlink`, `nothing`, …
+    pub kind: String,
+}
+
+/// A path in conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    pub name: String,
+    pub kind: String,
+    pub path: RelPath,
+    pub sides: Vec<ConflictSide>,
+}
+
+/// What a replica holds, for `explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    pub replica: String,
+    /// `source`'s and leaves' present value, or what was agreed, in words: `file 644 12 bytes 2026-… b3:…`.
+    pub holds: String,
+    /// Of a leaf: what was last agreed with it.
+    pub agreed: Option<String>,
+    /// Of a leaf: the verdict in one sentence.
+    pub verdict: Option<String>,
+    /// Of a leaf: the rule that gave it.
+    pub rule: Option<String>,
+    /// Of a leaf: what it waits for.
+    pub waits: Option<String>,
+}
+
+/// The answer to `explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub name: String,
+    pub path: RelPath,
+    /// One sentence for all.
+    pub summary: String,
+    pub holdings: Vec<Holding>,
+    /// Problems, ignore rules, holds: what stands in the way, one line each.
+    pub notes: Vec<String>,
+    /// The last acts on the path, newest first.
+    pub acts: Vec<LogLine>,
+    /// The commands that change it.
+    pub commands: Vec<String>,
+}
+
+/// A line of `log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub when_ms: u64,
+    pub name: String,
+    pub act: String,
+    pub replica: String,
+    pub old: Option<Digest>,
+    pub new: Option<Digest>,
+    pub path: RelPath,
+    /// More than the columns say; printed with `--json` only.
+    pub note: String,
+}
+
+/// A line of `versions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub name: String,
+    /// Names it in `restore --version`.
+    pub version: String,
+    pub when_ms: u64,
+    pub replica: String,
+    pub size: u64,
+    pub digest: Option<Digest>,
+    pub why: String,
+    pub path: RelPath,
+}
+
+/// A line of `list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    pub name: String,
+    pub mode: Mode,
+    pub state: State,
+    /// Replica name and endpoint, source first.
+    pub replicas: Vec<(String, Vec<u8>)>,
+}
+
+/// How far a sync is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub name: String,
+    pub scanning: bool,
+    pub files_left: u64,
+    pub bytes_left: u64,
+    pub files_done: u64,
+    pub bytes_done: u64,
+    pub conflicts: u64,
+    pub problems: u64,
+}
+
+/// One frame of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    Status(SyncStatus),
+    LeafStatus(LeafStatus),
+    FileStatus(FileStatus),
+    /// Sync, replica, what it is (`fifo`, `socket`, `device`, `mount`), path.
+    SkippedPath { name: String, replica: String, kind: String, path: RelPath },
+    Progress(Progress),
+    Conflict(Conflict),
+    /// A conflict `resolve` decided, or would: what happens, in words.
+    Resolved { name: String, path: RelPath, outcome: String },
+    Explanation(Explanation),
+    Bytes(Vec<u8>),
+    /// `file`: its absolute local path; `None` where the replica holds nothing there.
+    Side { replica: String, file: Option<Vec<u8>> },
+    Log(LogLine),
+    Version(Version),
+    Listed(Listed),
+    Setting { key: String, value: String },
+    /// `allow`, `deny`: how many deletes are let through, or put back.
+    Held { name: String, replica: String, deletes: u64, why: String },
+    Daemon { pid: u32, version: String, syncs: u64, started_ms: u64 },
+    Name(String),
+    /// Something the user should know, on stderr.
+    Notice(String),
+    Done(Outcome),
+    Failed(Failure),
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Exit code 0.
+    Well,
+    /// Exit code 1: not in sync, conflicts, nothing held, no version, a conflict that stands.
+    NotWell,
+}
+
+/// Why an answer failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// Exit code 1: the path is not known.
+    Unknown,
+    /// Exit code 2.
+    Usage,
+    /// Exit code 3.
+    Cannot,
+}
+
+/// Writes one frame.
+///
+/// # Errors
+/// The peer is gone, or the message is larger than a frame may be.
+pub fn write_frame<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
+    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let len = u32::try_from(body.len()).ok().filter(|len| *len <= FRAME_BYTES_MAX);
+    let len = len.ok_or_else(|| io::Error::other("a message larger than a frame may be"))?;
+    let mut frame = Vec::with_capacity(body.len() + 4);
+    frame.extend_from_slice(&len.to_le_bytes());
+    frame.extend_from_slice(&body);
+    to.write_all(&frame)
+}
+
+/// Reads one frame; `None` when the peer closed between frames.
+///
+/// # Errors
+/// The connection broke, or what came is no message.
+pub fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut len = [0; 4];
+    match from.read(&mut len[..1])? {
+        0 => return Ok(None),
+        _ => from.read_exact(&mut len[1..])?,
+    }
+    let len = u32::from_le_bytes(len);
+    if len > FRAME_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame larger than allowed"));
+    }
+    let mut body = Vec::new();
+    from.take(u64::from(len)).read_to_end(&mut body)?;
+    if body.len() != len as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let message = postcard::from_bytes(&body)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_as_it_went_in() {
+        let request = Request::Explain {
+            target: Target::In {
+                sync: "s".into(),
+                path: RelPath::parse(b"a/\xff\n").expect("a good path"),
+            },
+        };
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &request).expect("memory takes all");
+        let mut from = &bytes[..];
+        assert_eq!(read_frame::<Request>(&mut from).expect("a frame"), Some(request));
+        assert_eq!(read_frame::<Request>(&mut from).expect("the end"), None);
+    }
+
+    #[test]
+    fn a_hostile_length_costs_no_memory_and_nonsense_is_refused() {
+        assert!(read_frame::<Request>(&mut &[255, 255, 255, 255, 0][..]).is_err());
+        assert!(read_frame::<Request>(&mut &[255, 255, 255, 0, 0][..]).is_err());
+        assert!(read_frame::<Request>(&mut &[1, 0, 0, 0, 200][..]).is_err());
+    }
+}
