@@ -1,0 +1,3 @@
+//! The decisions: plain functions over plain values.
+
+pub mod brake;

@@ -1,0 +1,7 @@
+//! Jobs out: the schedule, the transfers, the one place that touches a user's files, and the journal of it all.
+//!
+//! Holds: every job is idempotent and checked against the disk at the moment it acts; a retracted job is cancelled.
+
+pub mod acting;
+pub mod journal;
+pub mod schedule;
