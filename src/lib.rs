@@ -5,10 +5,8 @@
 //! what is left between the verdict and the world. What sinks did is observed again, and the job retracts itself.
 //! The map of the code is `docs/design/architecture.md`.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests"))]
 
 pub mod dataflow;
 pub mod sinks;
+pub mod sys;
