@@ -3,3 +3,4 @@
 //! Holds: no io, no clock, no environment, no tokio in here (INV-9); nothing of yeet outside this folder is imported.
 
 pub mod model;
+pub mod rules;
