@@ -1,1 +1,7 @@
+//! The rules, checked: every combination of a small alphabet against what must hold, and the sentences one by one.
 
+mod alphabet;
+mod pairs;
+mod star;
+mod unread;
+mod world;
