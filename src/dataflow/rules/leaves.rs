@@ -211,12 +211,12 @@ impl<'a> Rivals<'a> {
         let kinds = self.edits.iter().filter_map(held);
         let mut kinds: Vec<_> = kinds.map(|value| std::mem::discriminant(&value)).collect();
         kinds.dedup();
-        let kind = if kinds.len() > 1 {
-            ConflictKind::EditType
-        } else if self.edits.iter().any(agreed) {
-            ConflictKind::EditEdit
-        } else {
+        let kind = if !self.edits.iter().any(agreed) {
             ConflictKind::CreateCreate
+        } else if kinds.len() > 1 {
+            ConflictKind::EditType
+        } else {
+            ConflictKind::EditEdit
         };
         self.wait(decisions, Rule::LeavesDisagree);
         for &at in &self.edits {

@@ -63,18 +63,16 @@ fn file(word: &str, replica: Replica) -> Value {
 
 /// What reading a value shows.
 pub(super) fn read(value: Value) -> Value {
-    match value {
-        Value::File(file) if file.content.digest().is_none() => {
-            let number = (1..=9)
-                .find(|n| (0..32).any(|slot| file.content == Content::unread(n * 100 + slot)));
-            let number = u8::try_from(number.expect("made by `file`")).expect("a digit");
-            Value::File(File {
-                content: Content::known(digest(number)),
-                ..file
-            })
-        }
-        _ => value,
+    let Value::File(file) = value else {
+        return value;
+    };
+    if file.content.digest().is_some() {
+        return value;
     }
+    let made = |n: &u64| (0..32).any(|slot| file.content == Content::unread(n * 100 + slot));
+    let number = (1..=9).find(made).expect("made by `file`");
+    let content = Content::known(digest(u8::try_from(number).expect("a digit")));
+    Value::File(File { content, ..file })
 }
 
 /// The word for a value.

@@ -2,6 +2,8 @@
 
 mod alphabet;
 mod pairs;
+mod sentences;
 mod star;
+mod table;
 mod unread;
 mod world;

@@ -4,11 +4,11 @@ use super::alphabet::{
     EVERYTHING, OBSTACLES, UNREAD, act, decisions, digest, of_leaf, policy, read, sentence, slot,
     value, views,
 };
-use super::world::{ORDERS, World, agreed, same};
-use crate::dataflow::model::mode::Mode;
+use super::world::{ORDERS, Order, World, agreed, same};
+use crate::dataflow::model::mode::{Mode, Policy};
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
-use crate::dataflow::model::verdict::{Act, ConflictKind, Rule, Views};
+use crate::dataflow::model::verdict::{Act, ConflictKind, Decision, Rule, Views};
 
 fn held() -> Vec<&'static str> {
     [EVERYTHING, UNREAD].concat()
@@ -185,7 +185,7 @@ fn one_leaf_comes_to_rest_equal_or_in_conflict_and_loses_nothing() {
 fn a_two_way_sync_drops_only_what_was_agreed() {
     for v in every_clean_pair().iter().filter(|v| v.past.is_empty()) {
         let mut world = World::new(v.clone(), Mode::TwoWay);
-        world.run(super::world::Order::All);
+        world.run(Order::All);
         for edit in [v.source, v.leaves[0].value] {
             let descends = edit.is_none() || same(edit, agreed(&v.leaves[0]));
             let there = [world.views.source, world.views.leaves[0].value];
@@ -244,9 +244,7 @@ fn two_way_does_the_mirror_image_for_the_mirror_image() {
         let other = decisions(&mirrored, policy(Mode::TwoWay));
         // Metadata both changed: the source's mode and the leaf's turn are not symmetric, by rule.
         let merged = |d: &Vec<_>| {
-            let rule = d
-                .first()
-                .map(|d: &crate::dataflow::model::verdict::Decision| d.verdict.rule);
+            let rule = d.first().map(|d: &Decision| d.verdict.rule);
             rule == Some(Rule::MetadataMerged)
         };
         if merged(&one) && merged(&other) {
@@ -267,7 +265,7 @@ fn a_word_of_the_user_ends_every_conflict_and_touches_nothing_else() {
     for mode in Mode::ALL {
         for v in every_clean_pair() {
             let mut world = World::new(v.clone(), mode);
-            let left = world.run(super::world::Order::All);
+            let left = world.run(Order::All);
             let conflict = left
                 .iter()
                 .any(|d| matches!(d.verdict.act, Act::Conflict(_)));
@@ -340,7 +338,7 @@ fn the_print_follows_every_value() {
 #[test]
 fn copy_takes_equal_size_and_mtime_for_equal_content() {
     let copy = |mode, source, leaf| {
-        let policy = crate::dataflow::model::mode::Policy {
+        let policy = Policy {
             mode,
             trust_times: true,
         };
@@ -361,5 +359,30 @@ fn copy_takes_equal_size_and_mtime_for_equal_content() {
     }
     for mode in [Mode::TwoWay, Mode::TwoWaySource, Mode::OneWay] {
         assert_eq!(copy(mode, "u1t", "u1"), "read source, leaf (NeedsReading)");
+    }
+}
+
+#[test]
+fn trusting_times_never_reads_what_times_can_tell() {
+    for mode in Mode::ALL {
+        for v in every_pair() {
+            let trusting = Policy {
+                mode,
+                trust_times: true,
+            };
+            let mtime = |value| match value {
+                Some(Value::File(file)) => Some((file.size, file.mtime)),
+                _ => None,
+            };
+            let decided = decisions(&v, trusting);
+            assert!(decided.len() <= 1);
+            let equal = mtime(v.source) == mtime(v.leaves[0].value);
+            if agreed(&v.leaves[0]).is_none() && equal {
+                let reads = decided
+                    .iter()
+                    .any(|d| matches!(d.verdict.act, Act::Read(_)));
+                assert!(!reads, "{}", World::new(v, mode).tell());
+            }
+        }
     }
 }

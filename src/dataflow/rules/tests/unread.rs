@@ -108,12 +108,12 @@ fn nothing_is_read_that_changes_nothing() {
                 continue;
             }
             // Which bytes a put brings is what reading shows; its mode and mtime are not.
-            let meta = |value: Value| match value {
-                Value::File(file) => Value::File(File {
-                    content: Content::unread(0),
-                    ..file
-                }),
-                other => other,
+            let meta = |value: Value| {
+                let Value::File(file) = value else {
+                    return value;
+                };
+                let content = Content::unread(0);
+                Value::File(File { content, ..file })
             };
             let whole = |v: &Views| {
                 let decided = decisions(v, policy(mode));
