@@ -1,128 +1,76 @@
-//! What is to be done about one path: a stand-in with the two-way rule alone.
+//! The rules: what is to be done at one path, and why. This file is their order and nothing else.
+//!
+//! Holds: [`decide`] is total and deterministic, says at most one thing per leaf and nothing where a leaf is in sync.
+//! At most one value flows to the source. What is displaced is what was agreed, or history where nothing was agreed,
+//! or named by a resolve or by the mode (INV-2). Absences count as asserted here; the gates come after (INV-3).
+//! Does not know paths, children, listings, time or disk. `docs/design/decision-table.md` is made from this code.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod history;
+mod leaves;
+mod metadata;
+mod obstacles;
+mod one_way;
+mod pair;
+mod print;
+mod reading;
+mod three_way;
+
+#[cfg(test)]
+mod tests;
+
+use pair::{Pair, Ruling};
+use reading::{Answers, Settled};
 
 use super::model::mode::Policy;
-use super::model::replica::{Replica, ReplicaSet};
-use super::model::value::Value;
-use super::model::verdict::{
-    Act, ConflictKind, Decision, LeafView, Obstacle, Rule, Verdict, Views,
-};
+use super::model::replica::ReplicaSet;
+use super::model::verdict::{Act, Decision, Rule, Views};
 
-/// Appends the decision for every leaf that is not in sync.
-pub fn decide(views: &Views, _policy: Policy, out: &mut Vec<Decision>) {
-    let held = || views.leaves.iter().map(|l| l.value).chain([views.source]);
-    if held().any(|v| v == Some(Value::Ignored)) {
+/// Appends what is to be done for every leaf that is not in sync, in slot order.
+pub fn decide(views: &Views, policy: Policy, out: &mut Vec<Decision>) {
+    if obstacles::is_ignored(views) {
         return;
     }
-    let mut taken = false;
+    let first = out.len();
+    let mut open = ReplicaSet::EMPTY;
     for leaf in &views.leaves {
-        let Some(mut decision) = pair(views.source, leaf) else {
-            continue;
-        };
-        let upward = matches!(
-            decision.verdict.act,
-            Act::Put {
-                to: Replica::SOURCE,
-                ..
-            } | Act::Delete {
-                at: Replica::SOURCE
+        let pair = Pair::of(views, leaf, policy);
+        match one_leaf(&pair) {
+            Settled::Sure(None) => {}
+            Settled::Sure(Some(ruling)) => out.push(ruling.decision(leaf.leaf)),
+            Settled::Open { read, to_source } => {
+                if to_source {
+                    open = open.with(leaf.leaf);
+                }
+                let ruling = Ruling::bare(Act::Read(read), Rule::NeedsReading);
+                out.push(ruling.decision(leaf.leaf));
             }
-        );
-        if upward && taken {
-            decision.verdict.act = Act::Await;
-            decision.verdict.rule = Rule::OtherLeafFirst;
-            decision.verdict.bytes = 0;
         }
-        taken |= upward;
-        out.push(decision);
     }
+    let decisions = &mut out[first..];
+    leaves::combine(views, open, decisions);
+    print::stamp(views, decisions);
 }
 
-fn pair(source: Option<Value>, view: &LeafView) -> Option<Decision> {
-    let (leaf, value, agreed) = (view.leaf, view.value, view.agreed);
-    let down = Act::Put {
-        from: Replica::SOURCE,
-        to: leaf,
-    };
-    let up = Act::Put {
-        from: leaf,
-        to: Replica::SOURCE,
-    };
-    let opaque = |v: Option<Value>| matches!(v, Some(Value::Skipped(_) | Value::Unreadable { .. }));
-    let (act, rule, new, expect) = if opaque(source) {
-        value?;
-        (
-            Act::Blocked(Obstacle::Special(Replica::SOURCE)),
-            Rule::CannotBeCarried,
-            None,
-            None,
-        )
-    } else if opaque(value) {
-        source?;
-        (
-            Act::Blocked(Obstacle::Special(leaf)),
-            Rule::CannotBeCarried,
-            None,
-            None,
-        )
-    } else if source == value {
-        if source == agreed {
-            return None;
-        }
-        (Act::Agree, Rule::SameOnBoth, source, None)
-    } else if let (Some(a), Some(b)) = (source, value)
-        && a.same_content(&b).is_none()
-    {
-        let both = ReplicaSet::of(&[Replica::SOURCE, leaf]);
-        (Act::Read(both), Rule::NeedsReading, None, None)
-    } else if source.is_none() && agreed == Some(Value::Remnant) {
-        return None;
-    } else if source == agreed {
-        match value {
-            Some(_) => (up, Rule::LeafChanged, value, source),
-            None => (
-                Act::Delete {
-                    at: Replica::SOURCE,
-                },
-                Rule::DeletedAtLeaf,
-                None,
-                source,
-            ),
-        }
-    } else if value == agreed {
-        match source {
-            Some(_) => (down, Rule::SourceChanged, source, value),
-            None => (Act::Delete { at: leaf }, Rule::DeletedAtSource, None, value),
-        }
-    } else if source.is_none() {
-        (up, Rule::EditBeatsDelete, value, source)
-    } else if value.is_none() {
-        (down, Rule::EditBeatsDelete, source, value)
-    } else {
-        (
-            Act::Conflict(ConflictKind::EditEdit),
-            Rule::BothChanged,
-            None,
-            None,
-        )
-    };
-    let mut print = DefaultHasher::new();
-    (source, value, agreed).hash(&mut print);
-    let bytes = match act {
-        Act::Put { .. } => new.map_or(0, |v| v.bytes()),
-        _ => 0,
-    };
-    let verdict = Verdict {
-        leaf,
-        act,
-        rule,
-        bytes,
-        print: print.finish(),
-    };
-    Some(Decision {
-        verdict,
-        new,
-        expect,
+/// The source and one leaf, as if there were no other.
+fn one_leaf(pair: &Pair<'_>) -> Settled {
+    if let Some(obstacle) = obstacles::of(pair) {
+        return Settled::Sure(obstacles::ruling(pair, obstacle));
+    }
+    if obstacles::remnant_stays(pair) {
+        return Settled::Sure(None);
+    }
+    reading::settle(pair, |same| {
+        history::resolved(pair, same, ruling(pair, same))
     })
+}
+
+/// What holds once it is said which contents are the same.
+fn ruling(pair: &Pair<'_>, same: Answers) -> Option<Ruling> {
+    match (pair.source, pair.leaf) {
+        (None, None) => pair.recorded.then(|| Ruling::agree(None, Rule::GoneOnBoth)),
+        (Some(source), Some(leaf)) if same.source_leaf => metadata::ruling(pair, &source, &leaf),
+        (Some(source), Some(_)) if same.stale => Some(pair.put_leaf(source, Rule::LeafIsStale)),
+        _ if pair.policy.mode.is_two_way() => three_way::ruling(pair, same),
+        _ => one_way::ruling(pair, same),
+    }
 }
