@@ -6,3 +6,5 @@
 //! The map of the code is `docs/design/architecture.md`.
 
 pub mod dataflow;
+pub mod sources;
+pub mod sys;
