@@ -404,14 +404,9 @@ fn add(builder: &mut GitignoreBuilder, number: u32, line: &[u8]) -> Result<(), S
         return Err(format!("'{line}' names nothing"));
     }
     let from = Some(PathBuf::from(number.to_string()));
-    builder
-        .add_line(from, line)
-        .map(drop)
-        .map_err(|error| match error {
-            ignore::Error::Glob {
-                glob: Some(glob),
-                err,
-            } => format!("'{glob}' is no pattern: {err}"),
-            other => format!("'{line}' is no pattern: {other}"),
-        })
+    match builder.add_line(from, line) {
+        Ok(_) => Ok(()),
+        Err(ignore::Error::Glob { err, .. }) => Err(format!("'{line}' is no pattern: {err}")),
+        Err(error) => Err(format!("'{line}' is no pattern: {error}")),
+    }
 }
