@@ -6,3 +6,4 @@
 pub mod hash;
 pub mod ignores;
 pub mod stat_cache;
+pub mod watch;
