@@ -139,7 +139,10 @@ fn only_a_change_of_the_text_is_a_change() {
     assert_eq!(rules.set(leaf(), &path("a"), Some(b"x\n")), None);
     assert_eq!(rules.set(leaf(), &path("a"), Some(b"y\n")), Some(path("a")));
     assert_eq!(rules.version(), version + 2);
-    assert_eq!(rules.drop_below(leaf(), &path("")), [path("a")]);
+    assert_eq!(
+        rules.keep_only(leaf(), &path(""), |name| name != b"a"),
+        [path("a")]
+    );
     assert!(!ignored(&rules, "a/y", false));
 }
 

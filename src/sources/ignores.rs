@@ -89,6 +89,17 @@ struct State {
     files: BTreeMap<(Replica, RelPath), Arc<Rules>>,
 }
 
+impl State {
+    /// Whether no rule of a file in or below `dir` takes anything back.
+    fn only_ignores_within(&self, dir: &RelPath) -> bool {
+        let within = self.files.iter().filter(|((_, at), _)| at.is_within(dir));
+        within
+            .map(|(_, rules)| rules.globs.num_whitelists())
+            .sum::<u64>()
+            == 0
+    }
+}
+
 /// All rules of one sync. Shared by its scanners; every change has a new version.
 pub struct Ignores {
     options: Arc<Rules>,
@@ -144,8 +155,12 @@ impl Ignores {
             .iter()
             .find(|((_, at), r)| at == dir && Some(r.text) == hash)
             .map(|(_, r)| r.clone());
+        let doubles = same.is_some();
         let rules = text.map(|text| same.unwrap_or_else(|| Arc::new(Rules::parse(text))));
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // The others' copy of a file that only ignores said it all already.
+        let nothing_new =
+            text.is_some() && before.is_none() && doubles && state.only_ignores_within(dir);
         match rules {
             Some(rules) => {
                 state.replicas = state.replicas.with(replica);
@@ -154,20 +169,29 @@ impl Ignores {
             None => drop(state.files.remove(&key)),
         }
         self.version.fetch_add(1, Ordering::Release);
-        Some(dir.clone())
+        (!nothing_new).then(|| dir.clone())
     }
 
-    /// Drops what is known of the rules in `dir` and below it on a replica: the directory is gone. Returns the
-    /// directories to be listed again on all replicas, as [`Ignores::set`] does.
-    pub fn drop_below(&self, replica: Replica, dir: &RelPath) -> Vec<RelPath> {
-        let gone: Vec<RelPath> = self
-            .read()
-            .files
-            .range((replica, dir.clone())..)
-            .take_while(|((r, at), _)| *r == replica && at.as_bytes().starts_with(dir.as_bytes()))
-            .map(|((_, at), _)| at.clone())
-            .filter(|at| at.is_within(dir))
-            .collect();
+    /// Drops the rules below `dir` on a replica that are in no directory any more: `is_dir` says which children of
+    /// `dir` are. Returns the directories to be listed again on all replicas, as [`Ignores::set`] does.
+    pub fn keep_only(
+        &self,
+        replica: Replica,
+        dir: &RelPath,
+        is_dir: impl Fn(&[u8]) -> bool,
+    ) -> Vec<RelPath> {
+        let depth = dir.components().count();
+        let mut gone = self.files_within(replica, dir);
+        gone.retain(|at| at.components().nth(depth).is_some_and(|name| !is_dir(name)));
+        gone.iter()
+            .filter_map(|at| self.set(replica, at, None))
+            .collect()
+    }
+
+    /// Drops the rules at and below `path` on a replica: it is no directory (any more). Returns as
+    /// [`Ignores::keep_only`] does.
+    pub fn drop_within(&self, replica: Replica, path: &RelPath) -> Vec<RelPath> {
+        let gone = self.files_within(replica, path);
         gone.iter()
             .filter_map(|at| self.set(replica, at, None))
             .collect()
@@ -235,6 +259,22 @@ impl Ignores {
             })
         });
         all.take(PROBLEMS_MAX).collect()
+    }
+
+    /// The directories at and below `dir` that have a file of rules on a replica.
+    fn files_within(&self, replica: Replica, dir: &RelPath) -> Vec<RelPath> {
+        let state = self.read();
+        let from = state
+            .files
+            .range((replica, dir.clone())..)
+            .map(|(key, _)| key);
+        let same_start =
+            from.take_while(|(r, at)| *r == replica && at.as_bytes().starts_with(dir.as_bytes()));
+        same_start
+            .map(|(_, at)| at)
+            .filter(|at| at.is_within(dir))
+            .cloned()
+            .collect()
     }
 
     fn chain(&self, state: &State, replica: Replica, dir: &RelPath) -> Vec<Link> {

@@ -122,16 +122,6 @@ impl Watcher {
     pub fn forget(&self, replica: Replica) {
         self.shared.take_off(|table| table.take_replica(replica));
     }
-
-    /// To be called before all of a replica is scanned because of an overflow.
-    pub fn begin_round(&self) {
-        self.shared.table().begin_round();
-    }
-
-    /// To be called when that scan is through: what it did not come by is not watched any more.
-    pub fn end_round(&self, replica: Replica) {
-        self.shared.take_off(|table| table.take_unseen(replica));
-    }
 }
 
 impl Drop for Watcher {
@@ -169,6 +159,15 @@ impl Watch for Watcher {
                 Ok(Added::New)
             }
         }
+    }
+
+    fn begin_round(&self) -> u32 {
+        self.shared.table().begin_round()
+    }
+
+    fn end_round(&self, replica: Replica, round: u32) {
+        self.shared
+            .take_off(|table| table.take_unseen(replica, round));
     }
 
     fn knows(&self, replica: Replica, dir: &RelPath) -> bool {

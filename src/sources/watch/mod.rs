@@ -46,6 +46,14 @@ pub trait Watch: Send + Sync {
     /// Whether `dir` is watched.
     fn knows(&self, replica: Replica, dir: &RelPath) -> bool;
 
+    /// To be called before all of a replica is scanned because changes were lost.
+    fn begin_round(&self) -> u32 {
+        0
+    }
+
+    /// To be called when that scan is through: what it did not come by is not watched any more.
+    fn end_round(&self, _replica: Replica, _round: u32) {}
+
     /// Whether changes are to be noticed at all; without, an unwatched directory is no problem.
     fn wanted(&self) -> bool {
         true

@@ -179,18 +179,16 @@ impl Table {
         self.take(|table, wd| table.path(wd).is_some_and(|(r, _)| r == replica))
     }
 
-    /// Begins a round: what no [`Table::put`] touches until [`Table::take_unseen`] is where nobody found it.
-    pub(super) fn begin_round(&mut self) {
+    /// Begins a round: what no [`Table::put`] touches from now until [`Table::take_unseen`] is where nobody found it.
+    pub(super) fn begin_round(&mut self) -> u32 {
         self.round += 1;
+        self.round
     }
 
-    /// Takes out what a scan of all of `replica` did not come by in this round.
-    pub(super) fn take_unseen(&mut self, replica: Replica) -> Vec<Wd> {
+    /// Takes out what a scan of all of `replica` did not come by since `round` began.
+    pub(super) fn take_unseen(&mut self, replica: Replica, round: u32) -> Vec<Wd> {
         self.take(|table, wd| {
-            let unseen = table
-                .nodes
-                .get(&wd)
-                .is_some_and(|node| node.round < table.round);
+            let unseen = table.nodes.get(&wd).is_some_and(|node| node.round < round);
             unseen && table.path(wd).is_none_or(|(r, _)| r == replica)
         })
     }
@@ -296,10 +294,10 @@ mod tests {
         table.moved_from(1, b"a", 77);
         assert_eq!(table.take_loose(), [2]);
         assert_eq!(at(&table, 4), None);
-        table.begin_round();
+        let round = table.begin_round();
         table.put(1, Replica::SOURCE, &path(""));
         table.put(5, Replica::SOURCE, &path("d"));
-        let mut below = table.take_unseen(Replica::SOURCE);
+        let mut below = table.take_unseen(Replica::SOURCE, round);
         below.sort_unstable();
         assert_eq!(below, [3, 4]);
         table.moved_to(5, b"z", 77);
@@ -366,11 +364,11 @@ mod tests {
     #[test]
     fn what_a_whole_scan_does_not_come_by_is_taken_off() {
         let mut table = table();
-        table.begin_round();
+        let round = table.begin_round();
         for (wd, dir) in [(1, ""), (2, "a"), (3, "moved")] {
             table.put(wd, Replica::SOURCE, &path(dir));
         }
-        let mut gone = table.take_unseen(Replica::SOURCE);
+        let mut gone = table.take_unseen(Replica::SOURCE, round);
         gone.sort_unstable();
         assert_eq!(gone, [4, 5]);
         assert_eq!(at(&table, 3).as_deref(), Some("moved"));
