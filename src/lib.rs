@@ -9,4 +9,5 @@
 
 pub mod dataflow;
 pub mod sinks;
+pub mod sources;
 pub mod sys;

@@ -38,16 +38,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) const NOTHING: Self = Self {
-        bytes: 0,
-        pending: 0,
-        conflicts: 0,
-        blocked: 0,
-        deletes: 0,
-        up: 0,
-        down: 0,
-        own: 0,
-    };
+    pub(super) const NOTHING: Self =
+        Self { bytes: 0, pending: 0, conflicts: 0, blocked: 0, deletes: 0, up: 0, down: 0, own: 0 };
 
     /// Whether anything is left to do, resolve or mend.
     #[must_use]
@@ -145,10 +137,7 @@ impl Engine {
             Outcome::Dir(_) | Outcome::Own(_) => None,
         });
         let wishes: Vec<Wish> = wishes.collect();
-        wishes
-            .iter()
-            .filter_map(|wish| self.standing(path, wish))
-            .collect()
+        wishes.iter().filter_map(|wish| self.standing(path, wish)).collect()
     }
 
     /// What is outstanding at and below a path, by leaf; leaves with nothing are left out.
@@ -308,12 +297,10 @@ impl Engine {
         };
         let waits = match verdict.act {
             Act::Put { to, .. } if !facts.dirs.contains(to) => Waits::Parent(to),
-            Act::Delete { .. } => self
-                .pair(path, wish)
-                .map_or(Waits::Nothing, |end| match end {
-                    End::Leaves(to) => Waits::Move(to),
-                    End::Arrives(_) => Waits::Nothing,
-                }),
+            Act::Delete { .. } => self.pair(path, wish).map_or(Waits::Nothing, |end| match end {
+                End::Leaves(to) => Waits::Move(to),
+                End::Arrives(_) => Waits::Nothing,
+            }),
             Act::Put { .. } | Act::Agree | Act::Read(_) => Waits::Nothing,
             Act::Await => Waits::OtherLeaf,
             Act::Conflict(_) => Waits::Resolve,

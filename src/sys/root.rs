@@ -207,6 +207,12 @@ impl Root {
         &self.caps
     }
 
+    /// How far apart two changes of a file must be to show in its ctime, in nanoseconds.
+    #[must_use]
+    pub fn grain_ns(&self) -> i64 {
+        self.caps.ctime_grain_ns
+    }
+
     #[must_use]
     pub fn stat_of_root(&self) -> &Stat {
         &self.stat

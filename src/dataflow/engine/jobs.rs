@@ -23,10 +23,7 @@ impl Engine {
         let rows = self.state.rows(path);
         let (views, decisions) = self.judge.decide(&rows);
         let views = views.clone();
-        let decision = decisions
-            .iter()
-            .find(|d| d.verdict.leaf == verdict.leaf)
-            .copied();
+        let decision = decisions.iter().find(|d| d.verdict.leaf == verdict.leaf).copied();
         let wish = match &decision {
             Some(decision) => Wish::of(decision),
             None => Wish::remnant(verdict.leaf),
@@ -62,11 +59,7 @@ impl Engine {
         moved_from: Option<PathId>,
     ) -> Option<Op> {
         let other = |at: Replica| {
-            if at.is_source() {
-                verdict.leaf
-            } else {
-                Replica::SOURCE
-            }
+            if at.is_source() { verdict.leaf } else { Replica::SOURCE }
         };
         match verdict.act {
             Act::Put { from, to } => {
@@ -75,18 +68,11 @@ impl Engine {
                     None => (held(views, from)?, held(views, to)),
                 };
                 let moved = moved_from.and_then(|old| self.moved(old, to, &new));
-                Some(moved.unwrap_or(Op::Put {
-                    from,
-                    to,
-                    new,
-                    expect,
-                }))
+                Some(moved.unwrap_or(Op::Put { from, to, new, expect }))
             }
-            Act::Delete { at } => Some(Op::Delete {
-                at,
-                because: other(at),
-                expect: decision?.expect?,
-            }),
+            Act::Delete { at } => {
+                Some(Op::Delete { at, because: other(at), expect: decision?.expect? })
+            }
             Act::Agree => Some(Op::Agree {
                 value: match decision.filter(|d| d.verdict.act == verdict.act) {
                     Some(decision) => decision.new,
@@ -97,9 +83,7 @@ impl Engine {
             Act::Read(replicas) => {
                 let replicas = replicas.iter();
                 let read = replicas.filter_map(|r| Some((r, self.state.held(path, r)?)));
-                Some(Op::Read {
-                    replicas: read.collect(),
-                })
+                Some(Op::Read { replicas: read.collect() })
             }
             Act::Await | Act::Conflict(_) | Act::Blocked(_) => None,
         }

@@ -48,11 +48,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         let EngineConfig { policy, leaves } = config;
         let paths = Rc::new(RefCell::new(Paths::new()));
-        let plan = Plan {
-            policy,
-            leaves,
-            paths: Rc::clone(&paths),
-        };
+        let plan = Plan { policy, leaves, paths: Rc::clone(&paths) };
         Self {
             state: State::new(Rc::clone(&paths), leaves.with(Replica::SOURCE)),
             graph: Graph::new(&plan),
@@ -97,30 +93,21 @@ impl Engine {
     pub fn forgotten(&mut self) -> Vec<(Replica, RelPath)> {
         let notes = std::mem::take(&mut self.notes.forgotten);
         let paths = self.paths();
-        notes
-            .into_iter()
-            .map(|(leaf, path)| (leaf, paths.path(path)))
-            .collect()
+        notes.into_iter().map(|(leaf, path)| (leaf, paths.path(path))).collect()
     }
 
     /// Contents the source stopped holding, to be journalled.
     pub fn past(&mut self) -> Vec<(RelPath, Digest)> {
         let notes = std::mem::take(&mut self.notes.past);
         let paths = self.paths();
-        notes
-            .into_iter()
-            .map(|(path, digest)| (paths.path(path), digest))
-            .collect()
+        notes.into_iter().map(|(path, digest)| (paths.path(path), digest)).collect()
     }
 
     /// Resolutions that have done their work and were dropped; the journal is to drop them too.
     pub fn resolved(&mut self) -> Vec<(Replica, RelPath)> {
         let notes = std::mem::take(&mut self.notes.resolved);
         let paths = self.paths();
-        notes
-            .into_iter()
-            .map(|(replica, path)| (replica, paths.path(path)))
-            .collect()
+        notes.into_iter().map(|(replica, path)| (replica, paths.path(path))).collect()
     }
 
     /// Gives back what a bulk load needed: lets merges finish and buffers go. Worth it once, after the first scan.

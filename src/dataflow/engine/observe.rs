@@ -36,16 +36,12 @@ impl Engine {
         }
         let (state, notes) = (&mut self.state, &mut self.notes);
         match fact {
-            Fact::Listed {
-                replica,
-                dir,
-                children,
-            } if state.registered(*replica) => state.listed(*replica, dir, children, notes),
-            Fact::Holds {
-                replica,
-                path,
-                value,
-            } if state.registered(*replica) && *value != Some(Value::Remnant) => {
+            Fact::Listed { replica, dir, children } if state.registered(*replica) => {
+                state.listed(*replica, dir, children, notes)
+            }
+            Fact::Holds { replica, path, value }
+                if state.registered(*replica) && *value != Some(Value::Remnant) =>
+            {
                 state.holds(*replica, path, *value, notes);
             }
             Fact::Unlisted { replica, dir } => {
@@ -60,11 +56,7 @@ impl Engine {
                 let path = state.intern(path);
                 state.remember(path, *digest);
             }
-            Fact::Yields {
-                replica,
-                path,
-                value,
-            } if state.registered(*replica) => {
+            Fact::Yields { replica, path, value } if state.registered(*replica) => {
                 let path = state.intern(path);
                 state.set(path, Side::Yields(*replica), *value);
                 state.settle_yields(path, notes);
@@ -340,13 +332,10 @@ impl State {
         if path == PathId::ROOT {
             return;
         }
-        let past = self
-            .rows(path)
-            .into_iter()
-            .filter_map(|(row, _)| match row {
-                Row::Past { age, digest } => Some((age, digest)),
-                Row::Holds(_) | Row::Listed | Row::Yields(_) => None,
-            });
+        let past = self.rows(path).into_iter().filter_map(|(row, _)| match row {
+            Row::Past { age, digest } => Some((age, digest)),
+            Row::Holds(_) | Row::Listed | Row::Yields(_) => None,
+        });
         let mut past: Vec<(u32, Digest)> = past.collect();
         past.sort_unstable();
         if past.last().is_some_and(|(_, newest)| *newest == digest) {

@@ -171,9 +171,7 @@ impl State {
     /// Whether a replica is known to hold anything below a path.
     pub(in crate::dataflow) fn holds_below(&self, path: PathId, replica: Replica) -> bool {
         let paths = self.paths.borrow();
-        paths
-            .children(path)
-            .any(|child| self.kind(child, replica) != Kind::Absent)
+        paths.children(path).any(|child| self.kind(child, replica) != Kind::Absent)
     }
 
     /// Visits a path and all that was ever seen below it, parents first.

@@ -79,11 +79,7 @@ pub(in crate::dataflow) fn fate(wish: &Wish, below: &Below) -> Fate {
             at
         }
         (Shape::OverDir, Act::Put { to, .. }) => {
-            let back = if to.is_source() {
-                below.leaf.down
-            } else {
-                below.leaf.up
-            };
+            let back = if to.is_source() { below.leaf.down } else { below.leaf.up };
             if back > 0 || (!to.is_source() && below.leaf.own > 0) {
                 return Fate::Ruled(Verdict {
                     act: Act::Conflict(ConflictKind::TypeBelow),
@@ -97,22 +93,14 @@ pub(in crate::dataflow) fn fate(wish: &Wish, below: &Below) -> Fate {
         (Shape::Plain | Shape::DeleteDir | Shape::OverDir, _) => return Fate::Ruled(verdict),
     };
     // All leaves reach into the source's directory, one leaf alone into its own.
-    let outstanding = if place.is_source() {
-        below.busy
-    } else {
-        below.leaf.is_outstanding()
-    };
+    let outstanding = if place.is_source() { below.busy } else { below.leaf.is_outstanding() };
     if outstanding {
         Fate::WaitsBelow
     } else if !below.listed.contains(place) {
         Fate::WaitsListing(place)
     } else if wish.shape == Shape::DeleteDir && !place.is_source() && below.leaf.own > 0 {
         // One-way: what only the leaf has keeps its directory, which is the leaf's own from now on.
-        Fate::Ruled(Verdict {
-            act: Act::Agree,
-            rule: Rule::BecomesLeafOnly,
-            ..verdict
-        })
+        Fate::Ruled(Verdict { act: Act::Agree, rule: Rule::BecomesLeafOnly, ..verdict })
     } else {
         Fate::Ruled(verdict)
     }
@@ -125,10 +113,7 @@ enum Witness {
     Below(Replica),
 }
 
-const ONE: Tally = Tally {
-    pending: 1,
-    ..Tally::NOTHING
-};
+const ONE: Tally = Tally { pending: 1, ..Tally::NOTHING };
 
 /// Rows `(directory, ruled)` for asserted wishes about directories that have become something.
 pub(super) fn ruled<'s>(
@@ -136,18 +121,14 @@ pub(super) fn ruled<'s>(
     dirs: Arranged<'s, Trace<DirFacts>>,
     tallies: Arranged<'s, Trace<Replica, Tally>>,
 ) -> Rows<'s, (PathId, Ruled)> {
-    let wishes = asserted
-        .filter(|(_, wish)| wish.shape != Shape::Plain)
-        .by_path("Directory wishes");
-    let here = wishes
+    let wishes =
+        asserted.filter(|(_, wish)| wish.shape != Shape::Plain).by_path("Directory wishes");
+    let here = wishes.clone().as_collection(|path, wish| (*path, (*wish, Witness::Wish)));
+    let listed = wishes
         .clone()
-        .as_collection(|path, wish| (*path, (*wish, Witness::Wish)));
-    let listed = wishes.clone().join_core(dirs, |path, wish, facts| {
-        Some((*path, (*wish, Witness::Listed(facts.listed))))
-    });
-    let below = tallies.join_core(wishes, |path, leaf, wish| {
-        Some((*path, (*wish, Witness::Below(*leaf))))
-    });
+        .join_core(dirs, |path, wish, facts| Some((*path, (*wish, Witness::Listed(facts.listed)))));
+    let below =
+        tallies.join_core(wishes, |path, leaf, wish| Some((*path, (*wish, Witness::Below(*leaf)))));
     here.concat(listed)
         .explode(|row| Some((row, ONE)))
         .concat(below)

@@ -39,9 +39,7 @@ pub(super) fn ready<'s>(
         })
         .concat(deletes)
         .filter(|(_, wish)| place(wish).is_some());
-    puts.concat(others)
-        .concat(directories)
-        .concat(as_moves(movable, moves))
+    puts.concat(others).concat(directories).concat(as_moves(movable, moves))
 }
 
 /// What pairing changes in the ready rows: puts learn where their bytes are, deletes are no jobs.
@@ -76,18 +74,10 @@ fn needs_no_place(verdict: &Verdict) -> bool {
 }
 
 fn plain(path: PathId, verdict: Verdict) -> Ready {
-    Ready {
-        path,
-        verdict,
-        moved_from: None,
-        loses_file: false,
-    }
+    Ready { path, verdict, moved_from: None, loses_file: false }
 }
 
 /// The row of something else than a directory.
 fn single(path: PathId, verdict: Verdict) -> Ready {
-    Ready {
-        loses_file: matches!(verdict.act, Act::Delete { .. }),
-        ..plain(path, verdict)
-    }
+    Ready { loses_file: matches!(verdict.act, Act::Delete { .. }), ..plain(path, verdict) }
 }

@@ -99,10 +99,7 @@ impl Graph {
         let allocator = Allocator::Thread(timely::communication::allocator::Thread::default());
         let config = WorkerConfig::default().idle_spin(Duration::ZERO);
         // timely wants a clock for its own timers; none is ever set, and without one it would not park.
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "timely's own timer, never read by rules"
-        )]
+        #[allow(clippy::disallowed_methods, reason = "timely's own timer, never read by rules")]
         let now = Instant::now();
         let mut worker = Worker::new(config, allocator, Some(now));
         let ready = SharedReady::default();
@@ -155,15 +152,7 @@ impl Graph {
             };
             (input, traces)
         });
-        Self {
-            input,
-            traces,
-            probe,
-            ready,
-            fault,
-            epoch: 0,
-            worker,
-        }
+        Self { input, traces, probe, ready, fault, epoch: 0, worker }
     }
 
     /// Closes an epoch with these differences and runs until everything follows from them; what became ready or
@@ -194,14 +183,7 @@ impl Graph {
 
 impl Traces {
     fn advance(&mut self, epoch: u64) {
-        let Self {
-            state,
-            outcomes,
-            wishes,
-            tallies,
-            corrections,
-            moves,
-        } = self;
+        let Self { state, outcomes, wishes, tallies, corrections, moves } = self;
         state.advance(epoch);
         outcomes.advance(epoch);
         wishes.advance(epoch);
@@ -263,11 +245,7 @@ where
 {
     /// Visits the rows of one path.
     pub(in crate::dataflow) fn at(&mut self, path: PathId, visit: impl FnMut(V, R)) {
-        if self
-            .cursor
-            .get_key(&self.batches)
-            .is_none_or(|at| *at > path)
-        {
+        if self.cursor.get_key(&self.batches).is_none_or(|at| *at > path) {
             self.cursor.rewind_keys(&self.batches);
         }
         self.cursor.seek_key(&self.batches, &path);
@@ -294,8 +272,7 @@ where
     fn here(&mut self, mut visit: impl FnMut(V, R)) {
         while let Some(row) = self.cursor.get_val(&self.batches).copied() {
             let mut sum = R::default();
-            self.cursor
-                .map_times(&self.batches, |_, diff| sum.plus_equals(diff));
+            self.cursor.map_times(&self.batches, |_, diff| sum.plus_equals(diff));
             if !sum.is_zero() {
                 visit(row, sum);
             }

@@ -33,10 +33,7 @@ pub(super) fn reachable<'s>(
     let paths = Rc::clone(paths);
     let ruled = ruled
         .flat_map(move |(path, Ruled { verdict, .. })| match verdict.act {
-            Act::Put { .. } => paths
-                .borrow()
-                .parent(path)
-                .map(|parent| (parent, (path, verdict))),
+            Act::Put { .. } => paths.borrow().parent(path).map(|parent| (parent, (path, verdict))),
             Act::Delete { .. }
             | Act::Agree
             | Act::Read(_)

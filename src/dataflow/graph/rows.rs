@@ -128,27 +128,14 @@ impl Wish {
             | Act::Conflict(_)
             | Act::Blocked(_) => (Shape::Plain, None),
         };
-        Self {
-            verdict: decision.verdict,
-            tag: moved.map_or(0, |v| tag(&v)),
-            shape,
-        }
+        Self { verdict: decision.verdict, tag: moved.map_or(0, |v| tag(&v)), shape }
     }
 
     /// The sleeping wish of a remnant at `leaf`.
     pub(in crate::dataflow) fn remnant(leaf: Replica) -> Self {
-        let act = Act::Put {
-            from: leaf,
-            to: Replica::SOURCE,
-        };
+        let act = Act::Put { from: leaf, to: Replica::SOURCE };
         Self {
-            verdict: Verdict {
-                leaf,
-                act,
-                rule: Rule::ChildLives,
-                bytes: 0,
-                print: 0,
-            },
+            verdict: Verdict { leaf, act, rule: Rule::ChildLives, bytes: 0, print: 0 },
             tag: 0,
             shape: Shape::Remnant,
         }

@@ -42,10 +42,7 @@ impl Monoid for Tally {
 
 impl Multiply<isize> for Tally {
     type Output = Self;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "multiplicities of rows are -1, 0 and 1"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "multiplicities of rows are -1, 0 and 1")]
     fn multiply(self, by: &isize) -> Self {
         let count = *by as i32;
         Self {
@@ -69,10 +66,7 @@ impl Abelian for Tally {
 
 impl Tally {
     /// One leaf-only path.
-    pub(in crate::dataflow) const OWN: Self = Self {
-        own: 1,
-        ..Self::NOTHING
-    };
+    pub(in crate::dataflow) const OWN: Self = Self { own: 1, ..Self::NOTHING };
 
     /// What one verdict adds to the directories above it.
     pub(in crate::dataflow) fn of(verdict: &Verdict) -> Self {

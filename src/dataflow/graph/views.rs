@@ -41,17 +41,10 @@ pub(super) fn outcomes<'s>(
 }
 
 /// The three kinds of outcomes apart: wishes, directory facts, leaf-only paths.
-#[allow(
-    clippy::type_complexity,
-    reason = "three collections, named in the line above"
-)]
+#[allow(clippy::type_complexity, reason = "three collections, named in the line above")]
 pub(super) fn split<'s>(
     outcomes: Arranged<'s, Trace<Outcome>>,
-) -> (
-    Rows<'s, (PathId, Wish)>,
-    Rows<'s, (PathId, DirFacts)>,
-    Rows<'s, (PathId, Replica)>,
-) {
+) -> (Rows<'s, (PathId, Wish)>, Rows<'s, (PathId, DirFacts)>, Rows<'s, (PathId, Replica)>) {
     let rows = outcomes.as_collection(|path, outcome| (*path, *outcome));
     let wishes = rows.clone().flat_map(|(path, outcome)| match outcome {
         Outcome::Wish(wish) => Some((path, wish)),
@@ -81,12 +74,7 @@ pub(in crate::dataflow) struct Judge {
 
 impl Judge {
     pub(in crate::dataflow) fn new(policy: Policy, leaves: ReplicaSet) -> Self {
-        let view = |leaf| LeafView {
-            leaf,
-            value: None,
-            agreed: None,
-            yields: None,
-        };
+        let view = |leaf| LeafView { leaf, value: None, agreed: None, yields: None };
         let leaves: Vec<Replica> = leaves.iter().filter(|r| !r.is_source()).collect();
         let replicas = ReplicaSet::of(&leaves).with(Replica::SOURCE);
         let bits = |bits: u64, leaf: &Replica| bits | Bits::holds(*leaf).0 | Bits::agreed(*leaf).0;
@@ -94,10 +82,7 @@ impl Judge {
             policy,
             replicas,
             everywhere: leaves.iter().fold(Bits::holds(Replica::SOURCE).0, bits),
-            views: Views {
-                leaves: leaves.into_iter().map(view).collect(),
-                ..Views::default()
-            },
+            views: Views { leaves: leaves.into_iter().map(view).collect(), ..Views::default() },
             decisions: Vec::new(),
         }
     }
@@ -167,10 +152,7 @@ impl Judge {
         if path == PathId::ROOT {
             dirs = self.replicas.bits();
         }
-        DirFacts {
-            listed: ReplicaSet::from_bits(listed),
-            dirs: ReplicaSet::from_bits(dirs),
-        }
+        DirFacts { listed: ReplicaSet::from_bits(listed), dirs: ReplicaSet::from_bits(dirs) }
     }
 
     /// Fills the views; false if a side has two values.

@@ -18,9 +18,7 @@ use crate::dataflow::model::verdict::{Act, ConflictKind, Decision, LeafView, Rul
 ///
 /// `open`: leaves whose reading may yet show a change for the source.
 pub(super) fn combine(views: &Views, open: ReplicaSet, decisions: &mut [Decision]) {
-    let mut writing = decisions
-        .iter()
-        .filter(|decision| writes_source(decision.verdict.act));
+    let mut writing = decisions.iter().filter(|decision| writes_source(decision.verdict.act));
     let several = writing.next().is_some() && writing.next().is_some();
     let words = views.leaves.len() > 1 && views.leaves.iter().any(|leaf| leaf.yields.is_some());
     if !several && open.is_empty() && !words {
@@ -59,12 +57,8 @@ enum Contents {
 
 impl<'a> Rivals<'a> {
     fn of(views: &'a Views, decisions: &[Decision]) -> Self {
-        let mut rivals = Self {
-            views,
-            edits: Vec::new(),
-            deletes: Vec::new(),
-            touches: Vec::new(),
-        };
+        let mut rivals =
+            Self { views, edits: Vec::new(), deletes: Vec::new(), touches: Vec::new() };
         for (at, decision) in decisions.iter().enumerate() {
             if !writes_source(decision.verdict.act) {
                 continue;
@@ -137,19 +131,12 @@ impl<'a> Rivals<'a> {
                     }
                 }
             }
-            match groups
-                .iter_mut()
-                .find(|group| same.is_some_and(|at| group.contains(&at)))
-            {
+            match groups.iter_mut().find(|group| same.is_some_and(|at| group.contains(&at))) {
                 Some(group) => group.push(at),
                 None => groups.push(vec![at]),
             }
         }
-        if unread.is_empty() {
-            Contents::Known(groups)
-        } else {
-            Contents::Unknown(unread)
-        }
+        if unread.is_empty() { Contents::Known(groups) } else { Contents::Unknown(unread) }
     }
 
     /// Whether the leaf's present content gives way by the user's word.
@@ -173,19 +160,13 @@ impl<'a> Rivals<'a> {
 
     /// `donor` goes to the source, with `new`; all other rivals wait for it.
     fn let_flow(&self, decisions: &mut [Decision], donor: usize, new: Option<Value>) {
-        let flows = Decision {
-            new,
-            ..decisions[donor]
-        };
+        let flows = Decision { new, ..decisions[donor] };
         self.wait(decisions, Rule::OtherLeafFirst);
         decisions[donor] = flows;
     }
 
     fn wait(&self, decisions: &mut [Decision], rule: Rule) {
-        for &at in [&self.edits, &self.deletes, &self.touches]
-            .into_iter()
-            .flatten()
-        {
+        for &at in [&self.edits, &self.deletes, &self.touches].into_iter().flatten() {
             let leaf = decisions[at].verdict.leaf;
             decisions[at] = Ruling::bare(Act::Await, rule).decision(leaf);
         }

@@ -48,22 +48,17 @@ pub(super) fn combined(pair: &Pair<'_>, edited: &Value) -> Value {
 pub(super) fn of_several(source: Option<&Value>, news: &[Value]) -> Option<Value> {
     let first = news.first()?;
     let modes = news.iter().filter_map(mode_of);
-    let mode = modes
-        .filter(|mode| source.and_then(mode_of) != Some(*mode))
-        .min();
+    let mode = modes.filter(|mode| source.and_then(mode_of) != Some(*mode)).min();
     let mtimes = news.iter().filter_map(file).map(|file| file.mtime);
-    let mtime = mtimes
-        .filter(|mtime| source.and_then(file).map(|file| file.mtime) != Some(*mtime))
-        .max();
+    let mtime =
+        mtimes.filter(|mtime| source.and_then(file).map(|file| file.mtime) != Some(*mtime)).max();
     Some(match first {
         Value::File(first) => Value::File(File {
             mode: mode.unwrap_or(first.mode),
             mtime: mtime.unwrap_or(first.mtime),
             ..*first
         }),
-        Value::Dir { mode: first } => Value::Dir {
-            mode: mode.unwrap_or(*first),
-        },
+        Value::Dir { mode: first } => Value::Dir { mode: mode.unwrap_or(*first) },
         Value::Symlink { .. }
         | Value::Ignored
         | Value::Skipped(_)
@@ -79,13 +74,7 @@ fn merged(source: &Value, leaf: &Value, agreed: Option<&Value>) -> (Value, Value
             let agreed = agreed.and_then(file);
             let mode = mode(s.mode, l.mode, agreed.map(|file| file.mode));
             let mtime = mtime(s.mtime, l.mtime, agreed.map(|file| file.mtime));
-            let of = |file: &File| {
-                Value::File(File {
-                    mode,
-                    mtime,
-                    ..*file
-                })
-            };
+            let of = |file: &File| Value::File(File { mode, mtime, ..*file });
             (of(s), of(l))
         }
         (Value::Dir { mode: s }, Value::Dir { mode: l }) => {
@@ -99,20 +88,15 @@ fn merged(source: &Value, leaf: &Value, agreed: Option<&Value>) -> (Value, Value
 /// `place` with the mode and mtime of `model`, which has the same content.
 fn like(place: &Value, model: &Value) -> Value {
     match (place, model) {
-        (Value::File(place), Value::File(model)) => Value::File(File {
-            content: place.content,
-            ..*model
-        }),
+        (Value::File(place), Value::File(model)) => {
+            Value::File(File { content: place.content, ..*model })
+        }
         _ => *model,
     }
 }
 
 fn file(value: &Value) -> Option<&File> {
-    if let Value::File(file) = value {
-        Some(file)
-    } else {
-        None
-    }
+    if let Value::File(file) = value { Some(file) } else { None }
 }
 
 fn mode_of(value: &Value) -> Option<u16> {

@@ -63,9 +63,7 @@ fn one_leaf(pair: &Pair<'_>) -> Settled {
     if obstacles::remnant_stays(pair) {
         return Settled::Sure(None);
     }
-    reading::settle(pair, |same| {
-        history::resolved(pair, same, ruling(pair, same))
-    })
+    reading::settle(pair, |same| history::resolved(pair, same, ruling(pair, same)))
 }
 
 /// What holds once it is said which contents are the same.

@@ -10,16 +10,14 @@ use crate::dataflow::model::verdict::{Act, Obstacle, Rule, Views};
 /// Whether some replica's rules leave the path out: then nobody touches it.
 pub(super) fn is_ignored(views: &Views) -> bool {
     let held = views.leaves.iter().map(|leaf| leaf.value);
-    held.chain([views.source])
-        .any(|value| value == Some(Value::Ignored))
+    held.chain([views.source]).any(|value| value == Some(Value::Ignored))
 }
 
 /// What stands in the way of the pair: the unreadable first, at the source first.
 pub(super) fn of(pair: &Pair<'_>) -> Option<Obstacle> {
     let sides = [(pair.source, Replica::SOURCE), (pair.leaf, pair.slot)];
-    let unreadable = sides
-        .iter()
-        .find(|(value, _)| matches!(value, Some(Value::Unreadable { .. })));
+    let unreadable =
+        sides.iter().find(|(value, _)| matches!(value, Some(Value::Unreadable { .. })));
     if let Some((_, replica)) = unreadable {
         return Some(Obstacle::Unreadable(*replica));
     }
@@ -31,10 +29,7 @@ pub(super) fn of(pair: &Pair<'_>) -> Option<Obstacle> {
 
 /// A special object nobody else has anything to say about is only listed; all else is a problem.
 pub(super) fn ruling(pair: &Pair<'_>, obstacle: Obstacle) -> Option<Ruling> {
-    let wanted = [pair.source, pair.leaf, pair.agreed]
-        .iter()
-        .flatten()
-        .any(is_carried);
+    let wanted = [pair.source, pair.leaf, pair.agreed].iter().flatten().any(is_carried);
     match obstacle {
         Obstacle::Special(_) if !wanted => None,
         Obstacle::Special(_) | Obstacle::Unreadable(_) => {

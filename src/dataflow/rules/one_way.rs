@@ -39,11 +39,7 @@ fn gone_at_source(pair: &Pair<'_>, same: Answers) -> Option<Ruling> {
 
 fn changed_at_leaf(pair: &Pair<'_>, same: Answers, source: Value, leaf: Value) -> Ruling {
     if pair.policy.mode != Mode::OneWay {
-        let rule = if same.source_agreed {
-            Rule::LeafUndone
-        } else {
-            Rule::SourceWins
-        };
+        let rule = if same.source_agreed { Rule::LeafUndone } else { Rule::SourceWins };
         pair.put_leaf(source, rule)
     } else if source.is_dir() || leaf.is_dir() {
         Ruling::conflict(ConflictKind::LeafType, Rule::LeafMayNotChange)

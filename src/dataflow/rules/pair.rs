@@ -44,47 +44,25 @@ impl<'a> Pair<'a> {
 
     /// The leaf gets `new`.
     pub(super) fn put_leaf(&self, new: Value, rule: Rule) -> Ruling {
-        let act = Act::Put {
-            from: Replica::SOURCE,
-            to: self.slot,
-        };
-        Ruling {
-            act,
-            rule,
-            new: Some(new),
-            expect: self.leaf,
-        }
+        let act = Act::Put { from: Replica::SOURCE, to: self.slot };
+        Ruling { act, rule, new: Some(new), expect: self.leaf }
     }
 
     /// The source gets `new`.
     pub(super) fn put_source(&self, new: Value, rule: Rule) -> Ruling {
-        let act = Act::Put {
-            from: self.slot,
-            to: Replica::SOURCE,
-        };
-        Ruling {
-            act,
-            rule,
-            new: Some(new),
-            expect: self.source,
-        }
+        let act = Act::Put { from: self.slot, to: Replica::SOURCE };
+        Ruling { act, rule, new: Some(new), expect: self.source }
     }
 
     /// What the leaf holds goes.
     pub(super) fn delete_leaf(&self, rule: Rule) -> Ruling {
-        Ruling {
-            expect: self.leaf,
-            ..Ruling::bare(Act::Delete { at: self.slot }, rule)
-        }
+        Ruling { expect: self.leaf, ..Ruling::bare(Act::Delete { at: self.slot }, rule) }
     }
 
     /// What the source holds goes.
     pub(super) fn delete_source(&self, rule: Rule) -> Ruling {
         let at = Replica::SOURCE;
-        Ruling {
-            expect: self.source,
-            ..Ruling::bare(Act::Delete { at }, rule)
-        }
+        Ruling { expect: self.source, ..Ruling::bare(Act::Delete { at }, rule) }
     }
 }
 
@@ -106,19 +84,11 @@ pub(super) struct Ruling {
 impl Ruling {
     /// One that writes nothing.
     pub(super) fn bare(act: Act, rule: Rule) -> Self {
-        Self {
-            act,
-            rule,
-            new: None,
-            expect: None,
-        }
+        Self { act, rule, new: None, expect: None }
     }
 
     pub(super) fn agree(new: Option<Value>, rule: Rule) -> Self {
-        Self {
-            new,
-            ..Self::bare(Act::Agree, rule)
-        }
+        Self { new, ..Self::bare(Act::Agree, rule) }
     }
 
     pub(super) fn conflict(kind: ConflictKind, rule: Rule) -> Self {
@@ -140,13 +110,7 @@ impl Ruling {
             _ => 0,
         };
         Decision {
-            verdict: Verdict {
-                leaf,
-                act: self.act,
-                rule: self.rule,
-                bytes,
-                print: 0,
-            },
+            verdict: Verdict { leaf, act: self.act, rule: self.rule, bytes, print: 0 },
             new: self.new,
             expect: self.expect,
         }

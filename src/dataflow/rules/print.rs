@@ -10,10 +10,7 @@ use crate::dataflow::model::verdict::{Decision, LeafView, Rule, Views};
 /// Puts the print into every decision.
 pub(super) fn stamp(views: &Views, decisions: &mut [Decision]) {
     for decision in decisions {
-        let leaf = views
-            .leaves
-            .iter()
-            .find(|leaf| leaf.leaf == decision.verdict.leaf);
+        let leaf = views.leaves.iter().find(|leaf| leaf.leaf == decision.verdict.leaf);
         decision.verdict.print = print(views, leaf, decision);
     }
 }

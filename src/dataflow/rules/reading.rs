@@ -79,10 +79,7 @@ fn unless_recorded_unread(pair: &Pair<'_>, ruling: Option<Ruling>) -> Settled {
         ruling.act == Act::Agree && ruling.new.is_some_and(|new| is_unread(&new))
     });
     if unread {
-        Settled::Open {
-            read: unread_of(pair, true, true),
-            to_source: false,
-        }
+        Settled::Open { read: unread_of(pair, true, true), to_source: false }
     } else {
         Settled::Sure(ruling)
     }
@@ -137,14 +134,8 @@ impl Questions {
 
     /// The unread replicas that open questions are about.
     fn unread(&self, pair: &Pair<'_>) -> ReplicaSet {
-        let [
-            source_leaf,
-            source_agreed,
-            leaf_agreed,
-            stale,
-            source_yields,
-            leaf_yields,
-        ] = self.0.map(|answer| answer.is_none());
+        let [source_leaf, source_agreed, leaf_agreed, stale, source_yields, leaf_yields] =
+            self.0.map(|answer| answer.is_none());
         let source = source_leaf || source_agreed || source_yields;
         let leaf = source_leaf || leaf_agreed || stale || leaf_yields;
         unread_of(pair, source, leaf)
@@ -160,9 +151,7 @@ fn source_leaf(pair: &Pair<'_>) -> Option<bool> {
         (None, Value::File(a), Value::File(b)) if pair.policy.trust_times => {
             // Where the source wins anyway, other times are enough to copy: reading both sides costs more.
             let wins = matches!(pair.policy.mode, Mode::OneWaySource | Mode::Mirror);
-            (a.mtime == b.mtime)
-                .then_some(true)
-                .or(wins.then_some(false))
+            (a.mtime == b.mtime).then_some(true).or(wins.then_some(false))
         }
         _ => answer,
     }

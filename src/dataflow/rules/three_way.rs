@@ -42,11 +42,7 @@ fn gone_at_source(pair: &Pair<'_>, same: Answers, leaf: Value) -> Ruling {
 
 fn on_both(pair: &Pair<'_>, same: Answers, source: &Value, leaf: &Value) -> Ruling {
     let rule_for = |new: &Value, edited: &Value, rule| {
-        if new == edited {
-            rule
-        } else {
-            Rule::MetadataMerged
-        }
+        if new == edited { rule } else { Rule::MetadataMerged }
     };
     if same.leaf_agreed {
         let new = metadata::combined(pair, source);

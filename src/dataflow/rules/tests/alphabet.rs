@@ -9,9 +9,8 @@ use crate::dataflow::model::value::{Content, Digest, File, Special, Value};
 use crate::dataflow::model::verdict::{Act, Decision, LeafView, Obstacle, Views};
 use crate::dataflow::rules::decide;
 
-pub(super) const EVERYTHING: &[&str] = &[
-    "-", "f1", "f1x", "f1t", "f1xt", "f2", "f2x", "f3", "link1", "link2", "dir", "dirx",
-];
+pub(super) const EVERYTHING: &[&str] =
+    &["-", "f1", "f1x", "f1t", "f1xt", "f2", "f2x", "f3", "link1", "link2", "dir", "dirx"];
 pub(super) const UNREAD: &[&str] = &["u1", "u1x", "u2", "u3", "u4"];
 pub(super) const OBSTACLES: &[&str] = &["ignored", "fifo", "broken"];
 
@@ -87,32 +86,20 @@ pub(super) fn word(value: Option<Value>) -> String {
         let mtime = if now.mtime == 2_000 { "t" } else { "" };
         return format!("{kind}{number}{mode}{mtime}");
     }
-    let words = [
-        "dir", "dirx", "link1", "link2", "remnant", "ignored", "fifo", "broken",
-    ];
-    let found = words
-        .into_iter()
-        .find(|word| self::value(word, Replica::SOURCE) == Some(value));
+    let words = ["dir", "dirx", "link1", "link2", "remnant", "ignored", "fifo", "broken"];
+    let found = words.into_iter().find(|word| self::value(word, Replica::SOURCE) == Some(value));
     found.expect("a word").to_owned()
 }
 
 pub(super) fn policy(mode: Mode) -> Policy {
-    Policy {
-        mode,
-        trust_times: false,
-    }
+    Policy { mode, trust_times: false }
 }
 
 /// Views of `source` and leaves given as `(agreed, held)`.
 pub(super) fn views(source: &str, leaves: &[(&str, &str)]) -> Views {
     let leaf = |(at, (agreed, held)): (usize, &(&str, &str))| {
         let leaf = slot(at + 1);
-        LeafView {
-            leaf,
-            value: value(held, leaf),
-            agreed: value(agreed, leaf),
-            yields: None,
-        }
+        LeafView { leaf, value: value(held, leaf), agreed: value(agreed, leaf), yields: None }
     };
     Views {
         source: value(source, Replica::SOURCE),

@@ -35,19 +35,13 @@ fn every_pair() -> Vec<Views> {
 /// The same without obstacles, with pasts.
 fn every_clean_pair() -> Vec<Views> {
     let obstacle = |value: Option<Value>| {
-        matches!(
-            value,
-            Some(Value::Ignored | Value::Skipped(_) | Value::Unreadable { .. })
-        )
+        matches!(value, Some(Value::Ignored | Value::Skipped(_) | Value::Unreadable { .. }))
     };
     let clean = |v: &Views| !obstacle(v.source) && !obstacle(v.leaves[0].value);
     let plain: Vec<Views> = every_pair().into_iter().filter(clean).collect();
     let mut all = plain.clone();
     for past in [vec![digest(1)], vec![digest(3), digest(2)]] {
-        all.extend(plain.iter().cloned().map(|v| Views {
-            past: past.clone(),
-            ..v
-        }));
+        all.extend(plain.iter().cloned().map(|v| Views { past: past.clone(), ..v }));
     }
     all
 }
@@ -108,10 +102,7 @@ fn what_is_in_sync_says_nothing() {
         for word in EVERYTHING {
             assert_eq!(decisions(&views(word, &[(word, word)]), policy(mode)), []);
         }
-        assert_eq!(
-            decisions(&views("-", &[("remnant", "dir")]), policy(mode)),
-            []
-        );
+        assert_eq!(decisions(&views("-", &[("remnant", "dir")]), policy(mode)), []);
     }
 }
 
@@ -149,20 +140,11 @@ fn one_leaf_comes_to_rest_equal_or_in_conflict_and_loses_nothing() {
             for order in ORDERS {
                 let mut world = World::new(v.clone(), mode);
                 let left = world.run(order);
-                let told = || {
-                    format!(
-                        "{} became {}",
-                        World::new(v.clone(), mode).tell(),
-                        world.tell()
-                    )
-                };
+                let told =
+                    || format!("{} became {}", World::new(v.clone(), mode).tell(), world.tell());
                 let leaf = &world.views.leaves[0];
                 if let [conflict] = left.as_slice() {
-                    assert!(
-                        matches!(conflict.verdict.act, Act::Conflict(_)),
-                        "{}",
-                        told()
-                    );
+                    assert!(matches!(conflict.verdict.act, Act::Conflict(_)), "{}", told());
                     assert!(same(world.views.source, v.source), "{}", told());
                     assert!(same(leaf.value, v.leaves[0].value), "{}", told());
                     continue;
@@ -206,10 +188,8 @@ fn a_conflict_is_two_edits_and_nothing_else() {
         let v = both_read(&v);
         let (source, leaf, agreed) = (v.source, v.leaves[0].value, agreed(&v.leaves[0]));
         let differ = source.is_some() && leaf.is_some() && !same(source, leaf);
-        let stale = agreed.is_none()
-            && leaf
-                .and_then(|l| l.digest())
-                .is_some_and(|d| v.past.contains(&d));
+        let stale =
+            agreed.is_none() && leaf.and_then(|l| l.digest()).is_some_and(|d| v.past.contains(&d));
         let edited = !same(leaf, agreed) && !stale;
         for mode in Mode::ALL {
             let expected = match mode {
@@ -218,10 +198,7 @@ fn a_conflict_is_two_edits_and_nothing_else() {
                 Mode::TwoWaySource | Mode::OneWaySource | Mode::Mirror => false,
             };
             let decided = decisions(&v, policy(mode));
-            let conflict = matches!(
-                decided.first().map(|d| d.verdict.act),
-                Some(Act::Conflict(_))
-            );
+            let conflict = matches!(decided.first().map(|d| d.verdict.act), Some(Act::Conflict(_)));
             assert_eq!(conflict, expected, "{}", World::new(v.clone(), mode).tell());
         }
     }
@@ -251,12 +228,7 @@ fn two_way_does_the_mirror_image_for_the_mirror_image() {
             continue;
         }
         let (one, other) = (act(one.first(), false), act(other.first(), false));
-        assert_eq!(
-            one,
-            flip(&other),
-            "{}",
-            World::new(v.clone(), Mode::TwoWay).tell()
-        );
+        assert_eq!(one, flip(&other), "{}", World::new(v.clone(), Mode::TwoWay).tell());
     }
 }
 
@@ -266,9 +238,7 @@ fn a_word_of_the_user_ends_every_conflict_and_touches_nothing_else() {
         for v in every_clean_pair() {
             let mut world = World::new(v.clone(), mode);
             let left = world.run(Order::All);
-            let conflict = left
-                .iter()
-                .any(|d| matches!(d.verdict.act, Act::Conflict(_)));
+            let conflict = left.iter().any(|d| matches!(d.verdict.act, Act::Conflict(_)));
             for source_yields in [true, false] {
                 let mut told = world.clone();
                 if source_yields {
@@ -281,11 +251,8 @@ fn a_word_of_the_user_ends_every_conflict_and_touches_nothing_else() {
                     assert_eq!(told.decide(), left, "{before}");
                     continue;
                 }
-                let kept = if source_yields {
-                    world.views.leaves[0].value
-                } else {
-                    world.views.source
-                };
+                let kept =
+                    if source_yields { world.views.leaves[0].value } else { world.views.source };
                 assert_eq!(told.decide()[0].verdict.rule, Rule::Resolved, "{before}");
                 for order in ORDERS {
                     let mut run = told.clone();
@@ -338,14 +305,8 @@ fn the_print_follows_every_value() {
 #[test]
 fn copy_takes_equal_size_and_mtime_for_equal_content() {
     let copy = |mode, source, leaf| {
-        let policy = Policy {
-            mode,
-            trust_times: true,
-        };
-        sentence(
-            decisions(&views(source, &[("-", leaf)]), policy).first(),
-            false,
-        )
+        let policy = Policy { mode, trust_times: true };
+        sentence(decisions(&views(source, &[("-", leaf)]), policy).first(), false)
     };
     for mode in Mode::ALL {
         assert_eq!(copy(mode, "u1", "u2"), "nothing");
@@ -366,10 +327,7 @@ fn copy_takes_equal_size_and_mtime_for_equal_content() {
 fn trusting_times_never_reads_what_times_can_tell() {
     for mode in Mode::ALL {
         for v in every_pair() {
-            let trusting = Policy {
-                mode,
-                trust_times: true,
-            };
+            let trusting = Policy { mode, trust_times: true };
             let mtime = |value| match value {
                 Some(Value::File(file)) => Some((file.size, file.mtime)),
                 _ => None,
@@ -378,9 +336,7 @@ fn trusting_times_never_reads_what_times_can_tell() {
             assert!(decided.len() <= 1);
             let equal = mtime(v.source) == mtime(v.leaves[0].value);
             if agreed(&v.leaves[0]).is_none() && equal {
-                let reads = decided
-                    .iter()
-                    .any(|d| matches!(d.verdict.act, Act::Read(_)));
+                let reads = decided.iter().any(|d| matches!(d.verdict.act, Act::Read(_)));
                 assert!(!reads, "{}", World::new(v, mode).tell());
             }
         }

@@ -19,11 +19,7 @@ fn check_with_past(case: &str, past: &[u8], mode: Mode, verdict: &str) {
     let decided = decisions(&v, policy(mode));
     let several = leaves.len() > 1;
     let told = (0..leaves.len()).map(|at| sentence(of_leaf(&decided, at), several));
-    assert_eq!(
-        told.collect::<Vec<_>>().join("; "),
-        verdict,
-        "{case}, {mode}"
-    );
+    assert_eq!(told.collect::<Vec<_>>().join("; "), verdict, "{case}, {mode}");
 }
 
 fn check_all(case: &str, modes: &[Mode], verdict: &str) {
@@ -34,11 +30,7 @@ fn check_all(case: &str, modes: &[Mode], verdict: &str) {
 fn what_is_new_appears_on_the_other_side() {
     check_all("- | f1 | -", &Mode::ALL, "leaf := f1 (NewAtSource)");
     check_all("- | u1 | -", &Mode::ALL, "leaf := u1 (NewAtSource)");
-    check_all(
-        "- | - | link1",
-        &[TwoWay, TwoWaySource],
-        "source := link1 (NewAtLeaf)",
-    );
+    check_all("- | - | link1", &[TwoWay, TwoWaySource], "source := link1 (NewAtLeaf)");
 }
 
 #[test]
@@ -51,16 +43,8 @@ fn what_only_a_leaf_has_is_left_alone_but_by_a_mirror() {
 #[test]
 fn what_one_side_changed_flows() {
     check_all("f1 | f2 | f1", &Mode::ALL, "leaf := f2 (SourceChanged)");
-    check_all(
-        "f1 | f1 | f2",
-        &[TwoWay, TwoWaySource],
-        "source := f2 (LeafChanged)",
-    );
-    check_all(
-        "link1 | link2 | link1",
-        &Mode::ALL,
-        "leaf := link2 (SourceChanged)",
-    );
+    check_all("f1 | f1 | f2", &[TwoWay, TwoWaySource], "source := f2 (LeafChanged)");
+    check_all("link1 | link2 | link1", &Mode::ALL, "leaf := link2 (SourceChanged)");
     check_all("f1 | dir | f1", &Mode::ALL, "leaf := dir (SourceChanged)");
     check("dir | dirx | f1", TwoWay, "source := f1 (LeafChanged)");
 }
@@ -77,26 +61,10 @@ fn what_both_changed_alike_is_only_recorded() {
 fn what_both_changed_differently_is_a_conflict() {
     check("f1 | f2 | f3", TwoWay, "conflict edit/edit (BothChanged)");
     check("f1 | f2 | dir", TwoWay, "conflict edit/type (BothChanged)");
-    check(
-        "f1 | link1 | f2",
-        TwoWay,
-        "conflict edit/type (BothChanged)",
-    );
-    check(
-        "link1 | link2 | f1",
-        TwoWay,
-        "conflict edit/type (BothChanged)",
-    );
-    check(
-        "- | f1 | f2",
-        TwoWay,
-        "conflict create/create (BothCreated)",
-    );
-    check(
-        "- | f1 | dir",
-        TwoWay,
-        "conflict create/create (BothCreated)",
-    );
+    check("f1 | link1 | f2", TwoWay, "conflict edit/type (BothChanged)");
+    check("link1 | link2 | f1", TwoWay, "conflict edit/type (BothChanged)");
+    check("- | f1 | f2", TwoWay, "conflict create/create (BothCreated)");
+    check("- | f1 | dir", TwoWay, "conflict create/create (BothCreated)");
 }
 
 #[test]
@@ -108,16 +76,8 @@ fn in_two_way_source_the_source_wins_a_conflict() {
 
 #[test]
 fn an_edit_beats_a_delete() {
-    check_all(
-        "f1 | f2 | -",
-        &[TwoWay, TwoWaySource],
-        "leaf := f2 (EditBeatsDelete)",
-    );
-    check_all(
-        "f1 | - | f2",
-        &[TwoWay, TwoWaySource],
-        "source := f2 (EditBeatsDelete)",
-    );
+    check_all("f1 | f2 | -", &[TwoWay, TwoWaySource], "leaf := f2 (EditBeatsDelete)");
+    check_all("f1 | - | f2", &[TwoWay, TwoWaySource], "source := f2 (EditBeatsDelete)");
     check("dir | - | f2", TwoWay, "source := f2 (EditBeatsDelete)");
 }
 
@@ -131,24 +91,9 @@ fn a_delete_flows_to_what_was_left_alone_or_only_touched() {
 
 #[test]
 fn a_revert_to_an_older_value_is_an_edit() {
-    check_with_past(
-        "f2 | f2 | f1",
-        &[1, 2],
-        TwoWay,
-        "source := f1 (LeafChanged)",
-    );
-    check_with_past(
-        "f2 | f1 | f2",
-        &[1, 2],
-        TwoWay,
-        "leaf := f1 (SourceChanged)",
-    );
-    check_with_past(
-        "f2 | f1 | f3",
-        &[1, 2],
-        TwoWay,
-        "conflict edit/edit (BothChanged)",
-    );
+    check_with_past("f2 | f2 | f1", &[1, 2], TwoWay, "source := f1 (LeafChanged)");
+    check_with_past("f2 | f1 | f2", &[1, 2], TwoWay, "leaf := f1 (SourceChanged)");
+    check_with_past("f2 | f1 | f3", &[1, 2], TwoWay, "conflict edit/edit (BothChanged)");
 }
 
 #[test]
@@ -157,19 +102,9 @@ fn a_leaf_that_was_away_catches_up_silently() {
         check_with_past("- | f2 | f1", &[1], mode, "leaf := f2 (LeafIsStale)");
     }
     check_with_past("- | f2 | u1", &[1], TwoWay, "read leaf (NeedsReading)");
-    check_with_past(
-        "- | f2 | u3",
-        &[2],
-        TwoWay,
-        "conflict create/create (BothCreated)",
-    );
+    check_with_past("- | f2 | u3", &[2], TwoWay, "conflict create/create (BothCreated)");
     // Only the source has a past, and an absence is none.
-    check_with_past(
-        "- | f1 | f2",
-        &[1],
-        TwoWay,
-        "conflict create/create (BothCreated)",
-    );
+    check_with_past("- | f1 | f2", &[1], TwoWay, "conflict create/create (BothCreated)");
     check_with_past("- | - | f1", &[1], TwoWay, "source := f1 (NewAtLeaf)");
 }
 
@@ -207,36 +142,12 @@ fn one_way_undoes_deletes_and_stops_at_edits() {
     let one_way = [OneWay, OneWaySource, Mirror];
     check_all("f1 | f1 | -", &one_way, "leaf := f1 (LeafUndone)");
     check_all("f1 | f2 | -", &one_way, "leaf := f2 (LeafUndone)");
-    check(
-        "f1 | f1 | f2",
-        OneWay,
-        "conflict leaf-edit (LeafMayNotChange)",
-    );
-    check(
-        "f1 | f2 | f3",
-        OneWay,
-        "conflict leaf-edit (LeafMayNotChange)",
-    );
-    check(
-        "f1 | f1 | dir",
-        OneWay,
-        "conflict leaf-type (LeafMayNotChange)",
-    );
-    check(
-        "dir | dir | f1",
-        OneWay,
-        "conflict leaf-type (LeafMayNotChange)",
-    );
-    check(
-        "f1 | f1 | link1",
-        OneWay,
-        "conflict leaf-edit (LeafMayNotChange)",
-    );
-    check(
-        "- | f1 | f2",
-        OneWay,
-        "conflict create/create (BothCreated)",
-    );
+    check("f1 | f1 | f2", OneWay, "conflict leaf-edit (LeafMayNotChange)");
+    check("f1 | f2 | f3", OneWay, "conflict leaf-edit (LeafMayNotChange)");
+    check("f1 | f1 | dir", OneWay, "conflict leaf-type (LeafMayNotChange)");
+    check("dir | dir | f1", OneWay, "conflict leaf-type (LeafMayNotChange)");
+    check("f1 | f1 | link1", OneWay, "conflict leaf-edit (LeafMayNotChange)");
+    check("- | f1 | f2", OneWay, "conflict create/create (BothCreated)");
 }
 
 #[test]
@@ -251,11 +162,7 @@ fn one_way_source_and_mirror_overwrite_edits() {
 
 #[test]
 fn what_the_source_deletes_a_changed_leaf_keeps_for_itself() {
-    check_all(
-        "f1 | - | f2",
-        &[OneWay, OneWaySource],
-        "agree - (BecomesLeafOnly)",
-    );
+    check_all("f1 | - | f2", &[OneWay, OneWaySource], "agree - (BecomesLeafOnly)");
     check("f1 | - | f2", Mirror, "leaf := - (MirrorRemoves)");
 }
 
@@ -264,11 +171,7 @@ fn a_remnant_counts_as_gone() {
     check_all("remnant | - | dir", &Mode::ALL, "nothing");
     check("remnant | - | f1", TwoWay, "source := f1 (NewAtLeaf)");
     check_all("remnant | dir | dir", &Mode::ALL, "agree dir (SameOnBoth)");
-    check(
-        "remnant | f1 | dir",
-        TwoWay,
-        "conflict create/create (BothCreated)",
-    );
+    check("remnant | f1 | dir", TwoWay, "conflict create/create (BothCreated)");
 }
 
 #[test]
@@ -304,31 +207,15 @@ fn files_are_read_only_where_it_matters() {
 
 #[test]
 fn leaves_with_the_same_edit_send_it_once() {
-    check(
-        "f1 | f1 | f2 | f1 f2",
-        TwoWay,
-        "source := f2 (LeafChanged); wait (OtherLeafFirst)",
-    );
-    check(
-        "f1 | f1 | f2 | f1 f2t",
-        TwoWay,
-        "source := f2t (LeafChanged); wait (OtherLeafFirst)",
-    );
+    check("f1 | f1 | f2 | f1 f2", TwoWay, "source := f2 (LeafChanged); wait (OtherLeafFirst)");
+    check("f1 | f1 | f2 | f1 f2t", TwoWay, "source := f2t (LeafChanged); wait (OtherLeafFirst)");
 }
 
 #[test]
 fn an_edit_of_one_leaf_beats_the_delete_of_another() {
     for mode in [TwoWay, TwoWaySource] {
-        check(
-            "f1 | f1 | - | f1 f2",
-            mode,
-            "wait (OtherLeafFirst); source := f2 (LeafChanged)",
-        );
-        check(
-            "f1 | f1 | - | f1 f1x",
-            mode,
-            "source := - (DeletedAtLeaf); wait (OtherLeafFirst)",
-        );
+        check("f1 | f1 | - | f1 f2", mode, "wait (OtherLeafFirst); source := f2 (LeafChanged)");
+        check("f1 | f1 | - | f1 f1x", mode, "source := - (DeletedAtLeaf); wait (OtherLeafFirst)");
     }
 }
 
@@ -337,21 +224,9 @@ fn different_edits_of_leaves_are_a_conflict_of_those_leaves() {
     for mode in [TwoWay, TwoWaySource] {
         let both = "conflict edit/edit (LeavesDisagree); conflict edit/edit (LeavesDisagree)";
         check("f1 | f1 | f2 | f1 f3", mode, both);
-        check(
-            "f1 | f1 | f2 | f1 f3 | f1 f1",
-            mode,
-            &format!("{both}; nothing"),
-        );
-        check(
-            "f1 | f1 | f2 | f1 f3 | - -",
-            mode,
-            &format!("{both}; leaf3 := f1 (NewAtSource)"),
-        );
-        check(
-            "f1 | f1 | f2 | f1 f3 | f1 -",
-            mode,
-            &format!("{both}; wait (LeavesDisagree)"),
-        );
+        check("f1 | f1 | f2 | f1 f3 | f1 f1", mode, &format!("{both}; nothing"));
+        check("f1 | f1 | f2 | f1 f3 | - -", mode, &format!("{both}; leaf3 := f1 (NewAtSource)"));
+        check("f1 | f1 | f2 | f1 f3 | f1 -", mode, &format!("{both}; wait (LeavesDisagree)"));
         let both = "conflict edit/type (LeavesDisagree); conflict edit/type (LeavesDisagree)";
         check("f1 | f1 | f2 | f1 dir", mode, both);
         let both =
@@ -362,16 +237,8 @@ fn different_edits_of_leaves_are_a_conflict_of_those_leaves() {
 
 #[test]
 fn a_leaf_waits_for_the_reading_of_another() {
-    check(
-        "f1 | f1 | f2 | f1 u2",
-        TwoWay,
-        "wait (NeedsReading); read leaf2 (NeedsReading)",
-    );
-    check(
-        "- | - | u1 | - u2",
-        TwoWay,
-        "read leaf1 (NeedsReading); read leaf2 (NeedsReading)",
-    );
+    check("f1 | f1 | f2 | f1 u2", TwoWay, "wait (NeedsReading); read leaf2 (NeedsReading)");
+    check("- | - | u1 | - u2", TwoWay, "read leaf1 (NeedsReading); read leaf2 (NeedsReading)");
 }
 
 #[test]

@@ -29,12 +29,8 @@ fn every_star(source: Words<'_>, agreed: Words<'_>, held: Words<'_>, leaves: usi
 }
 
 fn two_leaves() -> Vec<Views> {
-    let held = [
-        "-", "f1", "f1x", "f1t", "f2", "f2x", "f3", "link1", "dir", "u1", "u2", "u3",
-    ];
-    let source = [
-        "-", "f1", "f1x", "f2", "f3", "link1", "dir", "dirx", "u1", "u2",
-    ];
+    let held = ["-", "f1", "f1x", "f1t", "f2", "f2x", "f3", "link1", "dir", "u1", "u2", "u3"];
+    let source = ["-", "f1", "f1x", "f2", "f3", "link1", "dir", "dirx", "u1", "u2"];
     every_star(&source, &["-", "f1", "f2", "dir"], &held, 2)
 }
 
@@ -52,16 +48,9 @@ fn stands(act: Act) -> bool {
 fn comes_to_rest(start: &Views, mode: Mode, order: Order) -> World {
     let mut world = World::new(start.clone(), mode);
     let left = world.run(order);
-    let tell = || {
-        format!(
-            "{order:?} {} became {}",
-            World::new(start.clone(), mode).tell(),
-            world.tell()
-        )
-    };
-    let conflict = left
-        .iter()
-        .any(|d| matches!(d.verdict.act, Act::Conflict(_)));
+    let tell =
+        || format!("{order:?} {} became {}", World::new(start.clone(), mode).tell(), world.tell());
+    let conflict = left.iter().any(|d| matches!(d.verdict.act, Act::Conflict(_)));
     for d in &left {
         assert!(stands(d.verdict.act) && conflict, "{}", tell());
     }
@@ -162,11 +151,7 @@ fn unnumbered(views: &Views, mode: Mode) -> Vec<String> {
         let told = act(of_it, false);
         let own = format!("{}|{}", word(leaf.agreed), word(leaf.value));
         let rival = told == "wait" || told.starts_with("source :=");
-        all.push(if rival {
-            format!("{own} rival")
-        } else {
-            format!("{own} {told}")
-        });
+        all.push(if rival { format!("{own} rival") } else { format!("{own} {told}") });
         if told.starts_with("source :=") {
             all.push(told);
         }
@@ -184,12 +169,7 @@ fn the_numbers_of_leaves_do_not_matter() {
                 let mut turned = star.clone();
                 turned.leaves.rotate_left(turn);
                 renumber(&mut turned.leaves);
-                assert_eq!(
-                    told,
-                    unnumbered(&turned, mode),
-                    "{}",
-                    World::new(star, mode).tell()
-                );
+                assert_eq!(told, unnumbered(&turned, mode), "{}", World::new(star, mode).tell());
             }
         }
     }

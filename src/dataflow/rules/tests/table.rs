@@ -59,10 +59,7 @@ fn line(text: &mut String, cells: &[String]) {
 
 fn head(text: &mut String, cells: &[String]) {
     line(text, cells);
-    line(
-        text,
-        &cells.iter().map(|_| "-".to_owned()).collect::<Vec<_>>(),
-    );
+    line(text, &cells.iter().map(|_| "-".to_owned()).collect::<Vec<_>>());
 }
 
 /// A verdict in which values are named after who holds them, so that like cases read alike.
@@ -105,19 +102,11 @@ fn by_mode<'a>(text: &mut String, cases: impl Iterator<Item = (&'a str, &'a str,
         if told.iter().all(|verdict| verdict == "nothing") {
             continue;
         }
-        let leaf = if leaf == source && leaf != "-" {
-            "same"
-        } else {
-            leaf
-        };
+        let leaf = if leaf == source && leaf != "-" { "same" } else { leaf };
         let mut like = rows.iter_mut();
         match like.find(|row| row.sources == [source] && row.told == told) {
             Some(row) => row.leaves.push(leaf),
-            None => rows.push(Row {
-                sources: vec![source],
-                leaves: vec![leaf],
-                told,
-            }),
+            None => rows.push(Row { sources: vec![source], leaves: vec![leaf], told }),
         }
     }
     let mut merged: Vec<Row<'_>> = Vec::new();
@@ -185,9 +174,7 @@ fn reading(text: &mut String) {
 fn history(text: &mut String) {
     section(text, "Nothing agreed, and the source once held content 2");
     let held = ["-", "f1", "f2", "f2x", "f3", "u2"];
-    let cases = ["-", "f1", "dir"]
-        .iter()
-        .flat_map(|s| held.iter().map(move |l| (*s, *l)));
+    let cases = ["-", "f1", "dir"].iter().flat_map(|s| held.iter().map(move |l| (*s, *l)));
     let cases = cases.map(|(s, l)| {
         let v = views(s, &[("-", l)]);
         let past = vec![digest(2)];
@@ -201,13 +188,7 @@ fn words(text: &mut String) {
     for source_yields in [false, true] {
         let side = if source_yields { "source" } else { "leaf" };
         write!(text, "The {side}'s `f2` gives way:\n\n").expect("strings take everything");
-        let cases = [
-            ("f2", "f3"),
-            ("f3", "f2"),
-            ("f2", "dir"),
-            ("dir", "f2"),
-            ("f1", "f2"),
-        ];
+        let cases = [("f2", "f3"), ("f3", "f2"), ("f2", "dir"), ("dir", "f2"), ("f1", "f2")];
         let cases = cases.into_iter().map(|(s, l)| {
             let mut v = views(s, &[("f1", l)]);
             if source_yields {
@@ -242,13 +223,7 @@ fn two_leaves(text: &mut String) {
     text.push_str(TWO_LEAVES);
     for agreed in ["-", "f1"] {
         write!(text, "\nAgreed with both: `{agreed}`\n\n").expect("strings take everything");
-        let names = [
-            "source",
-            "leaf1",
-            "leaf2",
-            "verdict on leaf1",
-            "verdict on leaf2",
-        ];
+        let names = ["source", "leaf1", "leaf2", "verdict on leaf1", "verdict on leaf2"];
         head(text, &names.map(str::to_owned));
         let mut rows: Vec<([&str; 2], Vec<&str>, [String; 2])> = Vec::new();
         for source in TWO_HELD {

@@ -11,10 +11,7 @@ use crate::dataflow::model::verdict::{Act, Decision, Views};
 
 /// What is done, once everything is read.
 fn effect(decision: Option<&Decision>) -> String {
-    let read = decision.map(|d| Decision {
-        new: d.new.map(read),
-        ..*d
-    });
+    let read = decision.map(|d| Decision { new: d.new.map(read), ..*d });
     act(read.as_ref(), false)
 }
 
@@ -51,11 +48,7 @@ fn readings(v: &Views) -> Vec<Views> {
     let contents = |held: Option<Value>| match held {
         Some(Value::File(file)) if file.content.digest().is_none() => {
             // Nobody knows the sizes of the past.
-            let mut numbers = if file.size == 11 {
-                vec![3, 8]
-            } else {
-                vec![1, 2, 4, 9]
-            };
+            let mut numbers = if file.size == 11 { vec![3, 8] } else { vec![1, 2, 4, 9] };
             numbers.extend(v.past.iter().map(|digest| digest.0[0]));
             let read = |n: &u8| {
                 let content = Content::known(digest(*n));
@@ -101,10 +94,7 @@ fn nothing_is_read_that_changes_nothing() {
     for mode in Mode::ALL {
         for v in unread_pairs() {
             let decided = decisions(&v, policy(mode));
-            if !decided
-                .iter()
-                .any(|d| matches!(d.verdict.act, Act::Read(_)))
-            {
+            if !decided.iter().any(|d| matches!(d.verdict.act, Act::Read(_))) {
                 continue;
             }
             // Which bytes a put brings is what reading shows; its mode and mtime are not.
@@ -124,15 +114,8 @@ fn nothing_is_read_that_changes_nothing() {
             outcomes.sort();
             outcomes.dedup();
             // Or it has to be known to be recorded.
-            let recorded = outcomes
-                .iter()
-                .flatten()
-                .any(|(act, ..)| *act == Act::Agree);
-            assert!(
-                outcomes.len() > 1 || recorded,
-                "{}",
-                World::new(v, mode).tell()
-            );
+            let recorded = outcomes.iter().flatten().any(|(act, ..)| *act == Act::Agree);
+            assert!(outcomes.len() > 1 || recorded, "{}", World::new(v, mode).tell());
         }
     }
 }

@@ -57,11 +57,7 @@ impl World {
     }
 
     pub(super) fn held(&self, at: Replica) -> Option<Value> {
-        if at.is_source() {
-            self.views.source
-        } else {
-            self.leaf(at).value
-        }
+        if at.is_source() { self.views.source } else { self.leaf(at).value }
     }
 
     pub(super) fn leaf(&self, at: Replica) -> &LeafView {
@@ -91,10 +87,7 @@ impl World {
         for _ in 0..12 {
             let decided = self.decide();
             let moves = |d: &&Decision| {
-                !matches!(
-                    d.verdict.act,
-                    Act::Await | Act::Conflict(_) | Act::Blocked(_)
-                )
+                !matches!(d.verdict.act, Act::Await | Act::Conflict(_) | Act::Blocked(_))
             };
             let todo: Vec<Decision> = decided.iter().filter(moves).copied().collect();
             match (order, todo.as_slice()) {
@@ -104,11 +97,7 @@ impl World {
                 (Order::Last, [.., last]) => self.carry_out(last),
             }
         }
-        panic!(
-            "never comes to rest ({order:?}): {}, now {}",
-            before.tell(),
-            self.tell()
-        );
+        panic!("never comes to rest ({order:?}): {}, now {}", before.tell(), self.tell());
     }
 
     /// Does what a sink does, unless the world has moved on.
@@ -132,11 +121,7 @@ impl World {
                 }
             }
             Act::Delete { at } => {
-                let because = if at.is_source() {
-                    leaf
-                } else {
-                    Replica::SOURCE
-                };
+                let because = if at.is_source() { leaf } else { Replica::SOURCE };
                 if self.held(at) != decision.expect || self.held(because).is_some() {
                     return;
                 }
@@ -185,11 +170,7 @@ impl World {
         } else {
             assert!(decision.expect.is_some(), "deletes nothing: {}", told());
         }
-        let gives_way = if to.is_source() {
-            self.views.source_yields
-        } else {
-            leaf.yields
-        };
+        let gives_way = if to.is_source() { self.views.source_yields } else { leaf.yields };
         let resolved = gives_way.is_some() && same(gives_way, decision.expect);
         if to.is_source() {
             let allowed = self.mode.is_two_way() || resolved;
@@ -224,14 +205,7 @@ impl World {
             .views
             .leaves
             .iter()
-            .map(|l| {
-                format!(
-                    "{}|{} yields {}",
-                    word(l.agreed),
-                    word(l.value),
-                    word(l.yields)
-                )
-            })
+            .map(|l| format!("{}|{} yields {}", word(l.agreed), word(l.value), word(l.yields)))
             .collect();
         format!(
             "{}: source {} yields {}, agreed|leaf {leaves:?}, past {:?}",
