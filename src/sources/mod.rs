@@ -128,13 +128,13 @@ impl Sources {
         }
     }
 
-    /// Has [`Seen::Flushed`] told once all that happened before this call is taken in; it is looked at when
-    /// [`Sources::is_quiet`] after that.
-    pub fn flush(&self, number: u64) {
-        match &self.watcher {
-            Some(watcher) => watcher.flush(number),
-            None => (self.sink)(Seen::Flushed { number }),
-        }
+    /// Has [`Seen::Flushed`] told once all that happened before this call is taken in; it has been looked at when
+    /// [`Sources::is_quiet`] after that. Returns whether it will be told: without a watcher, only a scan tells.
+    pub fn flush(&self, number: u64) -> bool {
+        self.watcher.as_ref().is_some_and(|watcher| {
+            watcher.flush(number);
+            true
+        })
     }
 
     /// Whether nothing is left to look at.
