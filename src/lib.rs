@@ -7,7 +7,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests"))]
 
+pub mod config;
 pub mod dataflow;
+pub mod places;
+pub mod service;
 pub mod sinks;
 pub mod sources;
 pub mod sys;

@@ -6,3 +6,4 @@ pub mod apply;
 pub mod journal;
 pub mod schedule;
 pub mod stage;
+pub mod transfer;

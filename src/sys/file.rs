@@ -119,3 +119,13 @@ pub fn boot_id() -> [u8; 16] {
     }
     id
 }
+
+/// Gives memory that was freed back to the system.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code, reason = "the C library has no safe interface")]
+    // SAFETY: malloc_trim may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -228,6 +228,16 @@ impl Journal {
         told.recv().unwrap_or_else(|_| Err(Arc::new(JournalError::Closed)))
     }
 
+    /// Waits until everything submitted before is durable.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn barrier(&self) -> Result<(), Arc<JournalError>> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        self.submit(Vec::new(), Some(Box::new(move |result| drop(tell.send(result)))));
+        told.recv().unwrap_or_else(|_| Err(Arc::new(JournalError::Closed)))
+    }
+
     /// Everything that is remembered about the children of `dir`, as facts.
     ///
     /// # Errors
@@ -390,6 +400,9 @@ fn commit_all(database: &Database, batches: &Receiver<Batch>) {
 }
 
 fn commit_group(database: &Database, group: &[Batch]) -> Result<(), JournalError> {
+    if group.iter().all(|batch| batch.changes.is_empty()) {
+        return Ok(());
+    }
     let txn = database.begin_write()?;
     for batch in group {
         tables::write(&txn, &batch.changes)?;

@@ -1,0 +1,177 @@
+//! `config.toml`: defaults for new syncs. Optional; every setting has a command too.
+
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::dataflow::model::mode::Mode;
+
+const KEYS: [&str; 5] = ["mode", "ignore", "ignore-vcs", "keep-age", "keep-size"];
+const DAY_S: u64 = 86_400;
+
+/// What new syncs start with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub mode: Mode,
+    pub ignore: Vec<String>,
+    pub ignore_vcs: bool,
+    /// Seconds.
+    pub keep_age_s: u64,
+    /// Bytes.
+    pub keep_size: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::TwoWay,
+            ignore: Vec::new(),
+            ignore_vcs: false,
+            keep_age_s: 30 * DAY_S,
+            keep_size: 10 << 30,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Written {
+    mode: Option<Mode>,
+    ignore: Option<Vec<String>>,
+    ignore_vcs: Option<bool>,
+    keep_age: Option<String>,
+    keep_size: Option<String>,
+}
+
+/// A config file that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {what}")]
+pub struct ConfigError {
+    file: String,
+    line: usize,
+    what: String,
+}
+
+impl Config {
+    /// Reads `config.toml` in `dir`; the defaults if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, is no TOML, or has an unknown key or a bad value; with the line and the nearest key.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let file: PathBuf = dir.join("config.toml");
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Self::parse(&file, &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(ConfigError {
+                file: file.display().to_string(),
+                line: 0,
+                what: error.to_string(),
+            }),
+        }
+    }
+
+    fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let at = |offset: usize, what: String| ConfigError {
+            file: file.display().to_string(),
+            line: text[..offset.min(text.len())].matches('\n').count() + 1,
+            what,
+        };
+        let offset = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let table: toml::Table =
+            toml::from_str(text).map_err(|e| at(offset(&e), e.message().to_owned()))?;
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            let nearest = KEYS.iter().min_by_key(|known| distance(key, known)).unwrap_or(&KEYS[0]);
+            let place = text.find(key.as_str()).unwrap_or(0);
+            return Err(at(place, format!("there is no key {key}; did you mean {nearest}?")));
+        }
+        let written: Written =
+            toml::from_str(text).map_err(|e| at(offset(&e), e.message().to_owned()))?;
+        let default = Self::default();
+        let value = |key: &str, read: &Option<String>, parse: fn(&str) -> Option<u64>| {
+            let Some(read) = read else { return Ok(None) };
+            let place = text.find(key).unwrap_or(0);
+            parse(read).map(Some).ok_or_else(|| at(place, format!("{read:?} is no {key}")))
+        };
+        Ok(Self {
+            mode: written.mode.unwrap_or(default.mode),
+            ignore: written.ignore.clone().unwrap_or_default(),
+            ignore_vcs: written.ignore_vcs.unwrap_or_default(),
+            keep_age_s: value("keep-age", &written.keep_age, parse_age)?
+                .unwrap_or(default.keep_age_s),
+            keep_size: value("keep-size", &written.keep_size, parse_size)?
+                .unwrap_or(default.keep_size),
+        })
+    }
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1;
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Seconds of `90s`, `10m`, `2h`, `30d`, `4w`.
+#[must_use]
+pub fn parse_age(text: &str) -> Option<u64> {
+    with_unit(text, &[("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", DAY_S), ("w", 7 * DAY_S)])
+}
+
+/// Bytes of `1000`, `512K`, `10G`, `1T`.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    with_unit(
+        text,
+        &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30), ("t", 1 << 40)],
+    )
+}
+
+/// How many letters two words are apart.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut left_above = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            let change = left_above + usize::from(x != *y);
+            row[j + 1] = change.min(above + 1).min(row[j] + 1);
+            left_above = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("config.toml"), text)
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = parse(
+            "mode = \"mirror\"\nignore = [\"*.o\"]\nignore-vcs = true\nkeep-age = \"2d\"\nkeep-size = \"1G\"\n",
+        );
+        let config = config.unwrap();
+        assert_eq!((config.mode, config.ignore_vcs), (Mode::Mirror, true));
+        assert_eq!((config.keep_age_s, config.keep_size), (2 * DAY_S, 1 << 30));
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_its_line_and_the_nearest_one() {
+        let error = parse("mode = \"two-way\"\n\nkeep-agee = \"30d\"\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "config.toml:3: there is no key keep-agee; did you mean keep-age?"
+        );
+        assert!(parse("keep-age = \"soon\"\n").unwrap_err().to_string().contains("\"soon\""));
+        assert!(parse("mode = \"sideways\"\n").is_err());
+    }
+}

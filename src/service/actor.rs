@@ -1,0 +1,211 @@
+//! One sync, alive: the thread that owns its engine, its schedule and its holds.
+//!
+//! Facts come in, are observed in batches and settled; ready rows go to the schedule and from there to the workers.
+//! Holds: nothing here waits for a worker or a scanner; at rest the thread is parked on its channels without a
+//! timeout (INV-8).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use crate::dataflow::engine::Engine;
+use crate::dataflow::model::job::JobChange;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::service::dispatch::{JobKey, Running};
+use crate::service::holds::Holds;
+use crate::service::pool::Pool;
+use crate::service::problems::Problems;
+use crate::service::waiting::Waiters;
+use crate::sinks::journal::registry::{Registry, SyncRecord};
+use crate::sinks::schedule::Schedule;
+use crate::sinks::transfer::{Done, Shop};
+use crate::sources::Sources;
+use crate::sources::scan::pool::Seen;
+use crate::sources::stat_cache::StatCache;
+
+/// The first epoch takes few events so that the first job comes out at once; later ones amortize.
+const EPOCH_EVENTS_FIRST: usize = 4;
+const EPOCH_EVENTS_MAX: usize = 512;
+
+/// A question or a wish: runs on the sync's thread after the facts before it are settled.
+pub type Question = Box<dyn FnOnce(&mut Actor) + Send>;
+
+/// What reaches a sync beside what its sources see.
+pub enum Event {
+    Done { done: Vec<Done<JobKey>>, large: bool },
+    Ask(Question),
+    Stop,
+}
+
+/// A sync's state; all of it belongs to its thread.
+pub struct Actor {
+    pub(crate) record: SyncRecord,
+    pub(crate) shop: Arc<Shop>,
+    pub(crate) sources: Sources,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) engine: Engine,
+    pub(crate) schedule: Schedule<JobKey>,
+    /// The rows behind the queued jobs.
+    pub(crate) rows: HashMap<JobKey, JobChange>,
+    pub(crate) running: HashMap<JobKey, Running>,
+    /// Rows that came while an older job of the same path and leaf was still running.
+    pub(crate) next: HashMap<JobKey, JobChange>,
+    pub(crate) problems: Problems,
+    pub(crate) holds: Holds,
+    pub(crate) waiters: Waiters,
+    /// Directories whose agreements have been given to the engine.
+    pub(crate) loaded: HashSet<RelPath>,
+    /// Paths looked at since the last epoch: their rows are live.
+    pub(crate) touched: HashSet<PathId>,
+    pub(crate) scans_open: HashSet<u64>,
+    /// The first scan is through.
+    pub(crate) scanned_once: bool,
+    pub(crate) moved_files: u64,
+    pub(crate) moved_bytes: u64,
+    pub(crate) displaced: u64,
+    pub(crate) purged: bool,
+    /// What the sinks reported since the last epoch.
+    pub(crate) done: Vec<Done<JobKey>>,
+    pub(crate) post: Sender<Event>,
+    pub(crate) questions: Vec<Question>,
+    pub(crate) stopping: bool,
+    /// Whether memory of the first scan was given back.
+    pub(crate) compacted: bool,
+    /// The record as others see it.
+    pub(crate) saved: Option<Arc<Mutex<SyncRecord>>>,
+    pub(crate) registry: Option<Arc<Registry>>,
+    pub(crate) cache: Arc<StatCache>,
+}
+
+impl Actor {
+    /// Runs until told to stop, or until `until` says so after an epoch.
+    pub fn run(
+        &mut self,
+        events: &Receiver<Event>,
+        seen: &Receiver<Seen>,
+        until: impl Fn(&Self) -> bool,
+    ) {
+        let mut budget = EPOCH_EVENTS_FIRST;
+        while !self.stopping {
+            self.take_next(events, seen);
+            let mut taken = 1;
+            while taken < budget {
+                if let Ok(event) = events.try_recv() {
+                    self.take(event);
+                } else if let Ok(seen) = seen.try_recv() {
+                    self.take_seen(seen);
+                } else {
+                    break;
+                }
+                taken += 1;
+            }
+            budget = (budget * 2).min(EPOCH_EVENTS_MAX);
+            self.turn();
+            self.answer_flushed();
+            if events.is_empty() && seen.is_empty() {
+                budget = EPOCH_EVENTS_FIRST.max(budget / 2);
+                self.calm();
+                if until(self) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for the next event, or for a deadline.
+    fn take_next(&mut self, events: &Receiver<Event>, seen: &Receiver<Seen>) {
+        let deadline = self.next_deadline().map_or_else(crossbeam_channel::never, |at| {
+            crossbeam_channel::at(at)
+        });
+        select! {
+            recv(events) -> event => self.take(event.unwrap_or(Event::Stop)),
+            recv(seen) -> seen => match seen {
+                Ok(seen) => self.take_seen(seen),
+                Err(_) => self.stopping = true,
+            },
+            recv(deadline) -> _ => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.schedule.next_deadline(), self.holds.next_deadline(Instant::now())]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Done { done, large } => {
+                self.schedule.batch_done(large);
+                self.done.extend(done);
+            }
+            Event::Ask(question) => self.questions.push(question),
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    /// One epoch: settle, hand the changes on, answer what was asked.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        let changes = self.engine.settle();
+        self.take_changes(changes, now);
+        if !self.done.is_empty() {
+            let done = std::mem::take(&mut self.done);
+            let ended = self.take_done(done, now);
+            let changes = self.engine.settle();
+            self.take_changes(changes, now);
+            self.try_again(ended, now);
+        }
+        self.touched.clear();
+        self.journal_what_the_engine_dropped();
+        self.watch_deletes(now);
+        self.dispatch(now);
+        for question in std::mem::take(&mut self.questions) {
+            question(self);
+        }
+        // An answer may have been a wish: it is acted on at once.
+        let changes = self.engine.settle();
+        if !changes.is_empty() {
+            self.take_changes(changes, now);
+            self.watch_deletes(now);
+        }
+        self.dispatch(now);
+    }
+
+    /// Nothing is waiting in the channels.
+    fn calm(&mut self) {
+        if self.is_quiet() {
+            if self.sources.is_quiet() && self.scans_open.is_empty() && !self.scanned_once {
+                self.scanned_once = true;
+            }
+            if self.scanned_once && !self.compacted {
+                self.compacted = true;
+                self.give_memory_back();
+            }
+            self.purge_if_due();
+            self.answer_waiters();
+        }
+    }
+
+    /// Nothing is on its way: no look, no job that could run now, no record.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.sources.is_quiet()
+            && self.scans_open.is_empty()
+            && self.running.is_empty()
+            && self.done.is_empty()
+            && !self.schedule.has_runnable(|gate| self.holds.open(gate, Instant::now()))
+            && !self.holds.is_deciding(Instant::now())
+    }
+
+    fn give_memory_back(&mut self) {
+        self.engine.compact();
+        // A cache that cannot be written costs the next start time, nothing else.
+        drop(self.cache.flush());
+        crate::sys::trim_memory();
+    }
+}

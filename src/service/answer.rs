@@ -1,0 +1,686 @@
+//! Requests and their answers: each on a thread of its own, each read from the syncs' arrangements.
+
+use std::io;
+use std::path::Path;
+
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
+use crate::service::Daemon;
+use crate::service::actor::Actor;
+use crate::service::holds::RootHold;
+use crate::service::start::Handle;
+use crate::service::target::{Scope, cannot, usage};
+use crate::service::wishes::{Resolved, os};
+use crate::service::Entry;
+use crate::sinks::journal::LogFilter;
+use crate::sources::control::socket::Replies;
+use crate::sources::control::wire::{
+    Failure, FailureKind, FileStatus, LeafStatus, Listed, Outcome, Progress, Reply, Request, State,
+    SyncStatus, Target, Version, Which, Winner,
+};
+
+/// The most lines one `log` answers with.
+const LOG_LINES_MAX: usize = 1_000_000;
+
+type Answer = Result<Outcome, Failure>;
+
+fn gone(_: io::Error) -> Failure {
+    cannot("the client is gone", None)
+}
+
+fn ended() -> Failure {
+    cannot("the sync ended meanwhile", None)
+}
+
+fn well(yes: bool) -> Answer {
+    Ok(if yes { Outcome::Well } else { Outcome::NotWell })
+}
+
+/// The leaf that a name names, in every sync asked about.
+fn leaf_of(handle: &Handle, leaf: Option<&String>) -> Result<Option<Replica>, Failure> {
+    let Some(leaf) = leaf else { return Ok(None) };
+    let record = handle.record();
+    let found = record.by_name(leaf).map(|r| r.replica);
+    match found {
+        Some(replica) => Ok(Some(replica)),
+        None => Err(cannot(format!("the sync {} has no leaf called {leaf}", record.name), None)),
+    }
+}
+
+impl Daemon {
+    /// Answers one request to its end.
+    pub(crate) fn answer(&self, request: Request, replies: &Replies) {
+        let last = match self.carry_out(request, replies) {
+            Ok(outcome) => Reply::Done(outcome),
+            Err(failure) => Reply::Failed(failure),
+        };
+        // A client that is gone needs no answer.
+        drop(replies.send(&last));
+    }
+
+    fn carry_out(&self, request: Request, replies: &Replies) -> Answer {
+        match request {
+            Request::Add { .. } => {
+                let name = self.add(request)?;
+                replies.send(&Reply::Name(name)).map_err(gone)?;
+                Ok(Outcome::Well)
+            }
+            Request::AddTo { sync, leaves } => {
+                let name = self.add_to(&sync, &leaves)?;
+                replies.send(&Reply::Name(name)).map_err(gone)?;
+                Ok(Outcome::Well)
+            }
+            Request::Forget { sync, leaf } => {
+                self.forget(&sync, leaf.as_deref()).map(|()| Outcome::Well)
+            }
+            Request::Set { sync, settings, .. } => {
+                for (key, value) in self.set(&sync, &settings)? {
+                    replies.send(&Reply::Setting { key, value }).map_err(gone)?;
+                }
+                Ok(Outcome::Well)
+            }
+            Request::Move { sync, replica, path } => {
+                if !self.move_replica(&sync, &replica, &path)? {
+                    let notice = "this is another directory than before: nothing is agreed with it";
+                    replies.send(&Reply::Notice(notice.to_owned())).map_err(gone)?;
+                }
+                Ok(Outcome::Well)
+            }
+            Request::List => self.list(replies),
+            Request::Pause { sync } => self.pause(&sync, true),
+            Request::Resume { sync } => self.pause(&sync, false),
+            Request::Status { target, leaf } => self.status(&target, leaf.as_ref(), replies),
+            Request::StatusLeaves { target, leaf } => {
+                self.status_leaves(&target, leaf.as_ref(), replies)
+            }
+            Request::StatusFiles { target, leaf } => {
+                self.status_files(&target, leaf.as_ref(), replies)
+            }
+            Request::StatusSkipped { target } => self.status_skipped(&target, replies),
+            Request::Wait { target, leaf, .. } => self.wait(&target, leaf.as_ref(), replies),
+            Request::Conflicts { target } => self.conflicts(&target, replies),
+            Request::Resolve { which, winner, dry_run } => {
+                self.resolve(&which, &winner, dry_run, replies)
+            }
+            Request::Explain { target } => self.explain(&target, replies),
+            Request::Cat { target, replica } => self.cat(&target, &replica, replies),
+            Request::Sides { target } => self.sides(&target, replies),
+            Request::Log { target, act, since_ms, limit, follow } => {
+                self.log(&target, act, since_ms, limit, follow, replies)
+            }
+            Request::Versions { target } => self.versions(&target, replies),
+            Request::Restore { target, version, to } => {
+                self.restore(&target, version.as_deref(), to.as_deref(), replies)
+            }
+            Request::Allow { sync, dry_run } => self.allow(&sync, dry_run, replies),
+            Request::Deny { sync } => self.deny(&sync, replies),
+            Request::Bump { targets } => self.bump(&targets),
+            Request::DaemonStatus => {
+                let syncs = self.syncs().len() as u64;
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let pid = std::process::id();
+                let reply = Reply::Daemon { pid, version, syncs, started_ms: self.started_ms };
+                replies.send(&reply).map_err(gone)?;
+                Ok(Outcome::Well)
+            }
+            Request::DaemonStop => {
+                self.stop.stop();
+                Ok(Outcome::Well)
+            }
+            Request::Names { conflicts } => self.names(conflicts, replies),
+        }
+    }
+
+    fn list(&self, replies: &Replies) -> Answer {
+        use std::os::unix::ffi::OsStrExt;
+        let names: Vec<String> = self.syncs().keys().cloned().collect();
+        for name in names {
+            let row = match self.running(&name) {
+                Ok(handle) => handle.ask(Actor::listed_row),
+                Err(_) => self.syncs().get(&name).map(Entry::record).map(|record| Listed {
+                    name: record.name.clone(),
+                    mode: record.mode,
+                    state: State::Problems,
+                    replicas: record
+                        .replicas
+                        .iter()
+                        .map(|r| (r.name.clone(), r.path.as_os_str().as_bytes().to_vec()))
+                        .collect(),
+                }),
+            };
+            if let Some(row) = row {
+                replies.send(&Reply::Listed(row)).map_err(gone)?;
+            }
+        }
+        Ok(Outcome::Well)
+    }
+
+    fn pause(&self, sync: &str, paused: bool) -> Answer {
+        if !paused {
+            self.revive(sync)?;
+        }
+        let handle = self.running(sync)?;
+        handle.ask(move |actor| actor.pause(paused)).ok_or_else(ended)?;
+        Ok(Outcome::Well)
+    }
+
+    /// A sync that could not be started, or whose roots were lost, is tried again.
+    fn revive(&self, sync: &str) -> Result<(), Failure> {
+        let name = self.name_of(sync)?;
+        let broken = match self.syncs().get(&name) {
+            Some(Entry::Broken { record, .. }) => Some(record.clone()),
+            _ => None,
+        };
+        if let Some(record) = broken {
+            return self
+                .bring_up(record)
+                .map_err(|error| cannot(format!("the sync {name} cannot start: {error}"), None));
+        }
+        let handle = self.running(&name)?;
+        self.revive_lost(&handle);
+        Ok(())
+    }
+
+    /// Roots that were lost may be back: then the sync starts anew.
+    fn revive_lost(&self, handle: &Handle) {
+        let Some(lost) = handle.ask(|actor: &mut Actor| actor.lost_roots()) else { return };
+        if lost.is_empty() {
+            return;
+        }
+        let record = handle.record();
+        let is_back = |replica: &Replica| {
+            let Some(known) = record.replica(*replica) else { return false };
+            let root = crate::sys::Root::open(&known.path);
+            root.is_ok_and(|root| root.identity().is_same(&known.identity))
+        };
+        if lost.iter().all(|(replica, _)| is_back(replica)) {
+            let name = record.name.clone();
+            // What keeps it from starting is shown with the sync.
+            drop(self.restart(&name, record));
+        }
+    }
+
+    /// The syncs a question is about, with roots that came back taken up again, and rows for those that do not run.
+    fn asked(&self, target: &Target) -> Result<(Vec<Scope>, Vec<SyncStatus>), Failure> {
+        for scope in self.scopes(target)? {
+            self.revive_lost(&scope.handle);
+        }
+        let mut broken = Vec::new();
+        if matches!(target, Target::All | Target::Here { .. }) {
+            for entry in self.syncs().values() {
+                if let Entry::Broken { record, .. } = entry {
+                    broken.push(SyncStatus {
+                        name: record.name.clone(),
+                        state: State::Problems,
+                        files: 0,
+                        pending: 0,
+                        bytes: 0,
+                        conflicts: 0,
+                        problems: 1,
+                        held: 0,
+                    });
+                }
+            }
+        }
+        Ok((self.scopes(target)?, broken))
+    }
+
+    fn status(&self, target: &Target, leaf: Option<&String>, replies: &Replies) -> Answer {
+        let (scopes, broken) = self.asked(target)?;
+        let mut all_well = broken.is_empty();
+        for scope in scopes {
+            let leaf = leaf_of(&scope.handle, leaf)?;
+            let path = scope.path.clone();
+            let row = scope.handle.ask_flushed(move |actor| actor.sync_status(&path, leaf));
+            let row = row.ok_or_else(ended)?;
+            all_well &= row.state == State::InSync;
+            replies.send(&Reply::Status(row)).map_err(gone)?;
+        }
+        for row in broken {
+            replies.send(&Reply::Status(row)).map_err(gone)?;
+        }
+        well(all_well)
+    }
+
+    fn status_leaves(&self, target: &Target, leaf: Option<&String>, replies: &Replies) -> Answer {
+        let (scopes, broken) = self.asked(target)?;
+        let mut all_well = broken.is_empty();
+        for scope in scopes {
+            let leaf = leaf_of(&scope.handle, leaf)?;
+            let path = scope.path.clone();
+            let rows = scope.handle.ask_flushed(move |actor| actor.leaf_status(&path, leaf));
+            let rows: Vec<LeafStatus> = rows.ok_or_else(ended)?;
+            for row in rows {
+                all_well &= row.state == State::InSync;
+                replies.send(&Reply::LeafStatus(row)).map_err(gone)?;
+            }
+        }
+        well(all_well)
+    }
+
+    fn status_files(&self, target: &Target, leaf: Option<&String>, replies: &Replies) -> Answer {
+        let mut all_well = true;
+        for scope in self.asked(target)?.0 {
+            let leaf = leaf_of(&scope.handle, leaf)?;
+            let path = scope.path.clone();
+            let asked = scope.handle.ask_flushed(move |actor| {
+                (actor.file_rows(&path, leaf), actor.sync_status(&path, leaf).state)
+            });
+            let (rows, state): (Vec<FileStatus>, State) = asked.ok_or_else(ended)?;
+            all_well &= state == State::InSync;
+            for row in rows {
+                replies.send(&Reply::FileStatus(row)).map_err(gone)?;
+            }
+        }
+        well(all_well)
+    }
+
+    fn status_skipped(&self, target: &Target, replies: &Replies) -> Answer {
+        for scope in self.scopes(target)? {
+            let name = scope.handle.record().name;
+            let path = scope.path.clone();
+            let rows = scope.handle.ask_flushed(move |actor| actor.skipped_rows(&path));
+            for (replica, kind, path) in rows.ok_or_else(ended)? {
+                let (name, kind) = (name.clone(), kind.to_owned());
+                replies.send(&Reply::SkippedPath { name, replica, kind, path }).map_err(gone)?;
+            }
+        }
+        Ok(Outcome::Well)
+    }
+
+    fn wait(&self, target: &Target, leaf: Option<&String>, replies: &Replies) -> Answer {
+        let (scopes, broken) = self.asked(target)?;
+        let mut all_well = broken.is_empty();
+        for scope in scopes {
+            let leaf = leaf_of(&scope.handle, leaf)?;
+            let path = scope.path.clone();
+            let (tell, told) = crossbeam_channel::bounded(1);
+            let asked = scope.handle.ask(move |actor| {
+                actor.at_rest(Box::new(move |actor: &mut Actor| {
+                    drop(tell.send(actor.sync_status(&path, leaf).state));
+                }));
+            });
+            asked.ok_or_else(ended)?;
+            let state = loop {
+                let tick = std::time::Duration::from_millis(200);
+                match told.recv_timeout(tick) {
+                    Ok(state) => break state,
+                    Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return Err(ended()),
+                    Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                        let progress: Progress =
+                            scope.handle.ask(Actor::progress).ok_or_else(ended)?;
+                        replies.send(&Reply::Progress(progress)).map_err(gone)?;
+                    }
+                }
+            };
+            all_well &= state == State::InSync;
+        }
+        well(all_well)
+    }
+
+    fn conflicts(&self, target: &Target, replies: &Replies) -> Answer {
+        let mut none = true;
+        for scope in self.scopes(target)? {
+            let path = scope.path.clone();
+            let found = scope.handle.ask_flushed(move |actor| {
+                let Some(id) = actor.id_of(&path) else { return Vec::new() };
+                let paths = actor.conflicted(id, None);
+                let found = paths.into_iter().filter_map(|id| actor.conflict(id));
+                let mut found: Vec<_> = found.collect();
+                found.sort_by(|a, b| a.path.cmp(&b.path));
+                found
+            });
+            for conflict in found.ok_or_else(ended)? {
+                none = false;
+                replies.send(&Reply::Conflict(conflict)).map_err(gone)?;
+            }
+        }
+        well(none)
+    }
+
+    fn resolve(&self, which: &Which, winner: &Winner, dry_run: bool, replies: &Replies) -> Answer {
+        let (targets, glob) = match which {
+            Which::Paths(targets) => (targets.clone(), None),
+            Which::All(target) => (vec![target.clone()], None),
+            Which::Glob(target, glob) => (vec![target.clone()], Some(glob_matcher(glob)?)),
+        };
+        let mut decided = true;
+        for target in targets {
+            let mut any = false;
+            for scope in self.scopes(&target)? {
+                let (path, winner, glob) = (scope.path.clone(), winner.clone(), glob.clone());
+                let asked = scope.handle.ask_flushed(move |actor| {
+                    let Some(id) = actor.id_of(&path) else { return Vec::new() };
+                    let matches = |actor: &Actor, id: PathId| {
+                        let path = actor.engine.paths().path(id);
+                        glob.as_ref().is_none_or(|glob| {
+                            glob.matched(Path::new(&os(path.as_bytes())), false).is_ignore()
+                        })
+                    };
+                    let paths = actor.conflicted(id, None);
+                    let paths: Vec<PathId> =
+                        paths.into_iter().filter(|id| matches(actor, *id)).collect();
+                    let one = |id| (actor.engine.paths().path(id), id);
+                    let paths: Vec<(RelPath, PathId)> = paths.into_iter().map(one).collect();
+                    let resolve = |(path, id)| (path, actor.resolve(id, &winner, dry_run));
+                    paths.into_iter().map(resolve).collect::<Vec<_>>()
+                });
+                let name = scope.handle.record().name;
+                for (path, resolved) in asked.ok_or_else(ended)? {
+                    any = true;
+                    match resolved {
+                        Resolved::Decided(outcome) => {
+                            let name = name.clone();
+                            replies.send(&Reply::Resolved { name, path, outcome }).map_err(gone)?;
+                        }
+                        Resolved::Stands(why) => {
+                            decided = false;
+                            let path = path.as_bytes().escape_ascii();
+                            let notice = format!("{path} stands: {why}");
+                            replies.send(&Reply::Notice(notice)).map_err(gone)?;
+                        }
+                    }
+                }
+            }
+            if !any && matches!(which, Which::Paths(_)) {
+                decided = false;
+                let notice = "there is no conflict at one of the paths".to_owned();
+                replies.send(&Reply::Notice(notice)).map_err(gone)?;
+            }
+        }
+        well(decided)
+    }
+
+    fn explain(&self, target: &Target, replies: &Replies) -> Answer {
+        let scope = self.place(target)?;
+        let path = scope.path.clone();
+        let explained = scope.handle.ask_flushed(move |actor| actor.explain(&path));
+        let explained = explained.ok_or_else(ended)?;
+        let unknown = || Failure {
+            kind: FailureKind::Unknown,
+            message: format!("{} was never seen", scope.path.as_bytes().escape_ascii()),
+            hint: None,
+        };
+        replies.send(&Reply::Explanation(explained.ok_or_else(unknown)?)).map_err(gone)?;
+        Ok(Outcome::Well)
+    }
+
+    fn cat(&self, target: &Target, replica: &str, replies: &Replies) -> Answer {
+        let scope = self.place(target)?;
+        let record = scope.handle.record();
+        let Some(at) = record.by_name(replica) else {
+            return Err(cannot(
+                format!("the sync {} has no replica called {replica}", record.name),
+                Some("`yeet list` names them"),
+            ));
+        };
+        let failed = |error: io::Error| {
+            let path = scope.path.as_bytes().escape_ascii();
+            cannot(format!("cannot read {path} at {replica}: {error}"), None)
+        };
+        let root = crate::sys::Root::open(&at.path).map_err(|e| cannot(e.to_string(), None))?;
+        let (dir, name) = root.open_parent(&scope.path).map_err(failed)?;
+        if dir.stat(name.as_bytes()).map_err(failed)?.is_some_and(|s| s.kind == crate::sys::Kind::Symlink) {
+            let text = dir.readlink(name.as_bytes()).map_err(failed)?;
+            replies.send(&Reply::Bytes(text)).map_err(gone)?;
+            return Ok(Outcome::Well);
+        }
+        let mut file = dir.open_read(name.as_bytes()).map_err(failed)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let read = io::Read::read(&mut file, &mut buffer).map_err(failed)?;
+            if read == 0 {
+                return Ok(Outcome::Well);
+            }
+            replies.send(&Reply::Bytes(buffer[..read].to_vec())).map_err(gone)?;
+        }
+    }
+
+    fn sides(&self, target: &Target, replies: &Replies) -> Answer {
+        use std::os::unix::ffi::OsStrExt;
+        let scope = self.place(target)?;
+        let record = scope.handle.record();
+        let path = scope.path.clone();
+        let of = scope.handle.ask_flushed(move |actor| {
+            let id = actor.id_of(&path)?;
+            let views = actor.engine.views(id);
+            let differs = views.leaves.iter().find(|leaf| leaf.value != views.source);
+            differs.or(views.leaves.first()).map(|leaf| leaf.leaf)
+        });
+        let leaf = of.ok_or_else(ended)?.or_else(|| record.leaves().iter().next());
+        for replica in [Some(Replica::SOURCE), leaf].into_iter().flatten() {
+            let Some(at) = record.replica(replica) else { continue };
+            let file = at.path.join(os(scope.path.as_bytes()));
+            let file = file.symlink_metadata().is_ok().then(|| file.as_os_str().as_bytes().to_vec());
+            replies.send(&Reply::Side { replica: at.name.clone(), file }).map_err(gone)?;
+        }
+        Ok(Outcome::Well)
+    }
+
+    fn log(
+        &self,
+        target: &Target,
+        act: Option<String>,
+        since_ms: Option<u64>,
+        limit: Option<u64>,
+        follow: bool,
+        replies: &Replies,
+    ) -> Answer {
+        let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(LOG_LINES_MAX);
+        let scopes = self.scopes(target)?;
+        let mut after = vec![0; scopes.len()];
+        let mut first = true;
+        loop {
+            let mut lines = Vec::new();
+            for (scope, after) in scopes.iter().zip(&mut after) {
+                let filter = LogFilter {
+                    within: scope.path.clone(),
+                    act: act.clone(),
+                    since_ms: since_ms.unwrap_or(0),
+                    after: *after,
+                };
+                let asked = scope.handle.ask(move |actor| {
+                    let Some(journal) = &actor.shop.journal else { return Ok(Vec::new()) };
+                    // Lines that are on their way to the store belong to the answer.
+                    journal.barrier().map_err(|error| error.to_string())?;
+                    let lines = journal.log(&filter, limit).map_err(|error| error.to_string())?;
+                    Ok(lines.into_iter().map(|(seq, l)| (seq, actor.log_line(l))).collect())
+                });
+                let found: Vec<_> =
+                    asked.ok_or_else(ended)?.map_err(|error: String| cannot(error, None))?;
+                *after = found.first().map_or(*after, |(seq, _)| seq + 1);
+                lines.extend(found.into_iter().map(|(_, line)| line));
+            }
+            lines.sort_by_key(|line| line.when_ms);
+            let surplus = lines.len().saturating_sub(limit);
+            for line in lines.drain(if first { surplus } else { 0 }..) {
+                replies.send(&Reply::Log(line)).map_err(gone)?;
+            }
+            if !follow {
+                return Ok(Outcome::Well);
+            }
+            first = false;
+            if replies.wait_gone(std::time::Duration::from_millis(250)) {
+                return Ok(Outcome::Well);
+            }
+        }
+    }
+
+    fn versions(&self, target: &Target, replies: &Replies) -> Answer {
+        let mut rows: Vec<Version> = Vec::new();
+        for scope in self.scopes(target)? {
+            let path = scope.path.clone();
+            let asked = scope.handle.ask_flushed(move |actor| actor.versions(&path));
+            rows.extend(asked.ok_or_else(ended)?.map_err(|error| cannot(error, None))?);
+        }
+        rows.sort_by(|a, b| (b.when_ms, &b.version).cmp(&(a.when_ms, &a.version)));
+        let some = !rows.is_empty();
+        for row in rows {
+            replies.send(&Reply::Version(row)).map_err(gone)?;
+        }
+        well(some)
+    }
+
+    fn restore(
+        &self,
+        target: &Target,
+        version: Option<&str>,
+        to: Option<&[u8]>,
+        replies: &Replies,
+    ) -> Answer {
+        let scope = self.place(target)?;
+        let (path, version) = (scope.path.clone(), version.map(str::to_owned));
+        let to = to.map(os);
+        let asked = scope.handle.ask_flushed(move |actor| {
+            actor.restore_version(&path, version.as_deref(), to.as_deref().map(Path::new))
+        });
+        let notice = asked.ok_or_else(ended)?.map_err(|error| cannot(error, None))?;
+        replies.send(&Reply::Notice(notice)).map_err(gone)?;
+        Ok(Outcome::Well)
+    }
+
+    fn allow(&self, sync: &str, dry_run: bool, replies: &Replies) -> Answer {
+        let handle = self.running(sync)?;
+        self.revive_lost(&handle);
+        let handle = self.running(sync)?;
+        let lost = handle.ask(|actor: &mut Actor| actor.lost_roots()).ok_or_else(ended)?;
+        if !lost.is_empty() {
+            return self.allow_replaced(&handle, &lost, dry_run, replies);
+        }
+        let record = handle.record();
+        let allowed = handle.ask_flushed(move |actor| actor.allow(dry_run)).ok_or_else(ended)?;
+        let some = !allowed.is_empty();
+        for (replica, deletes) in allowed {
+            let replica = record.replica_name(replica).to_owned();
+            let (name, why) = (record.name.clone(), "mass delete".to_owned());
+            replies.send(&Reply::Held { name, replica, deletes, why }).map_err(gone)?;
+        }
+        well(some)
+    }
+
+    /// Another directory in the place of a root is accepted as a new replica: nothing is agreed with it.
+    fn allow_replaced(
+        &self,
+        handle: &Handle,
+        lost: &[(Replica, RootHold)],
+        dry_run: bool,
+        replies: &Replies,
+    ) -> Answer {
+        let mut record = handle.record();
+        for (replica, why) in lost {
+            if *why == RootHold::Missing {
+                let path = record.replica(*replica).map(|r| r.path.display().to_string());
+                return Err(cannot(
+                    format!("{} is missing", path.unwrap_or_default()),
+                    Some("mount or make it, or `yeet move NAME REPLICA PATH`"),
+                ));
+            }
+        }
+        for (replica, _) in lost {
+            let replica_name = record.replica_name(*replica).to_owned();
+            let (name, why) = (record.name.clone(), "replaced root".to_owned());
+            let held = Reply::Held { name, replica: replica_name, deletes: 0, why };
+            replies.send(&held).map_err(gone)?;
+            if dry_run {
+                continue;
+            }
+            self.become_strangers(handle, &record, *replica)?;
+            for entry in record.replicas.iter_mut().filter(|r| r.replica == *replica) {
+                entry.identity = crate::sys::Identity::default();
+            }
+        }
+        if !dry_run {
+            let name = record.name.clone();
+            self.restart(&name, record)?;
+        }
+        Ok(Outcome::Well)
+    }
+
+    fn deny(&self, sync: &str, replies: &Replies) -> Answer {
+        let handle = self.running(sync)?;
+        let record = handle.record();
+        let denied = handle.ask_flushed(Actor::deny).ok_or_else(ended)?;
+        let denied = denied.map_err(|error| cannot(error, None))?;
+        let some = !denied.is_empty();
+        for (replica, deletes) in denied {
+            let replica = record.replica_name(replica).to_owned();
+            let (name, why) = (record.name.clone(), "put back".to_owned());
+            replies.send(&Reply::Held { name, replica, deletes, why }).map_err(gone)?;
+        }
+        well(some)
+    }
+
+    fn bump(&self, targets: &[Target]) -> Answer {
+        for target in targets {
+            let scope = self.place(target)?;
+            let path = scope.path.clone();
+            scope.handle.ask_flushed(move |actor| actor.bump(&path)).ok_or_else(ended)?;
+        }
+        Ok(Outcome::Well)
+    }
+
+    fn names(&self, conflicts: bool, replies: &Replies) -> Answer {
+        if !conflicts {
+            let names: Vec<String> = self.syncs().keys().cloned().collect();
+            for name in names {
+                replies.send(&Reply::Name(name)).map_err(gone)?;
+            }
+            return Ok(Outcome::Well);
+        }
+        self.conflicts(&Target::All, replies)
+    }
+}
+
+impl Actor {
+    fn versions(&mut self, path: &RelPath) -> Result<Vec<Version>, String> {
+        let Some(journal) = &self.shop.journal else { return Ok(Vec::new()) };
+        journal.barrier().map_err(|error| error.to_string())?;
+        let kept = journal.kept(path).map_err(|error| error.to_string())?;
+        let row = |(op, kept): (u64, crate::sinks::journal::record::Kept)| Version {
+            name: self.record.name.clone(),
+            version: format!("{op:016x}"),
+            when_ms: kept.when_ms,
+            replica: self.record.replica_name(kept.replica).to_owned(),
+            size: kept.value.bytes(),
+            digest: kept.value.digest(),
+            why: kept.why,
+            path: kept.path,
+        };
+        Ok(kept.into_iter().map(row).collect())
+    }
+
+    fn restore_version(
+        &mut self,
+        path: &RelPath,
+        version: Option<&str>,
+        to: Option<&Path>,
+    ) -> Result<String, String> {
+        let Some(journal) = &self.shop.journal else { return Err("nothing is kept".to_owned()) };
+        journal.barrier().map_err(|error| error.to_string())?;
+        let kept = journal.kept(path).map_err(|error| error.to_string())?;
+        let shown = path.as_bytes().escape_ascii();
+        let mut of_path = kept.iter().filter(|(_, k)| k.path == *path);
+        let found = match version {
+            Some(version) => of_path.find(|(op, _)| format!("{op:016x}") == version),
+            None => of_path.max_by_key(|(op, k)| (k.when_ms, *op)),
+        };
+        let Some((op, kept)) = found else {
+            return Err(match version {
+                Some(version) => format!("{shown} has no version {version}"),
+                None => format!("no displaced version of {shown} is kept"),
+            });
+        };
+        let (op, kept) = (*op, kept.clone());
+        let place = self.restore(op, &kept, to)?;
+        Ok(format!("version {op:016x} of {shown} restored to {place}"))
+    }
+}
+
+fn glob_matcher(glob: &str) -> Result<ignore::gitignore::Gitignore, Failure> {
+    let mut builder = ignore::gitignore::GitignoreBuilder::new("");
+    builder
+        .add_line(None, glob)
+        .and_then(|builder| builder.build())
+        .map_err(|error| usage(format!("{glob:?} is no pattern: {error}"), None))
+}

@@ -1,0 +1,321 @@
+//! From ready rows to workers and back.
+//!
+//! Holds: a row that goes while its job runs cancels it; a job that ended while its row stays failed and is tried
+//! again later; one job at a time acts on a path for a leaf. What a sink reports is taken over only where nothing
+//! newer has been seen since the job was made.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::job::{JobChange, Op};
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::{Content, File, Value};
+use crate::dataflow::model::verdict::{Act, Verdict};
+use crate::dataflow::query::Remains;
+use crate::service::actor::{Actor, Event};
+use crate::service::problems::Problem;
+use crate::sinks::apply::{Applied, ApplyError, Control, End};
+use crate::sinks::journal::Change;
+use crate::sinks::schedule::{Gate, Item, Kind};
+use crate::sinks::transfer::{self, Assigned, Done};
+
+/// Batches on their way at once.
+pub const SLOTS: usize = 4;
+/// Jobs a batch holds at most.
+const BATCH_JOBS_MAX: usize = 128;
+/// Failures of a passing kind before they are shown as a problem.
+const PASSING_MAX: u32 = 5;
+
+/// A job's name: its path and leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobKey {
+    pub path: PathId,
+    pub leaf: Replica,
+}
+
+/// A job that a worker has.
+pub struct Running {
+    pub change: JobChange,
+    pub item: Item,
+    pub control: Arc<Control>,
+    /// Its row went while it ran.
+    pub unwanted: bool,
+}
+
+fn gate_of(verdict: &Verdict) -> Option<Gate> {
+    let (replica, kind) = match verdict.act {
+        Act::Put { to, .. } => (to, Kind::Put),
+        Act::Delete { at } => (at, Kind::Delete),
+        Act::Agree => (verdict.leaf, Kind::Agree),
+        Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => return None,
+    };
+    Some(Gate { replica, kind })
+}
+
+impl Actor {
+    pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>, now: Instant) {
+        for change in changes.iter().filter(|c| c.diff < 0) {
+            self.withdraw(change);
+        }
+        for change in changes.into_iter().filter(|c| c.diff > 0) {
+            self.admit(change, now);
+        }
+    }
+
+    fn withdraw(&mut self, change: &JobChange) {
+        let key = JobKey { path: change.path, leaf: change.verdict.leaf };
+        if let Some(running) = self.running.get_mut(&key)
+            && running.change.verdict == change.verdict
+        {
+            running.unwanted = true;
+            running.control.cancel();
+            return;
+        }
+        if self.next.get(&key).is_some_and(|next| next.verdict == change.verdict) {
+            self.next.remove(&key);
+            return;
+        }
+        if self.rows.get(&key).is_some_and(|row| row.verdict == change.verdict) {
+            self.rows.remove(&key);
+            self.schedule.cancel(key);
+        }
+    }
+
+    fn admit(&mut self, change: JobChange, now: Instant) {
+        let key = JobKey { path: change.path, leaf: change.verdict.leaf };
+        if let Act::Read(replicas) = change.verdict.act {
+            let path = self.engine.paths().path(change.path);
+            replicas.iter().for_each(|replica| self.sources.read(replica, &path));
+            return;
+        }
+        let Some(gate) = gate_of(&change.verdict) else { return };
+        if self.running.contains_key(&key) {
+            self.next.insert(key, change);
+            return;
+        }
+        let live = self.touched.contains(&change.path);
+        let bytes = if change.moved_from.is_some() { 0 } else { change.verdict.bytes };
+        self.rows.insert(key, change);
+        self.schedule.add(key, Item { gate, bytes, live });
+        let _: Instant = now;
+    }
+
+    /// Hands out what can run now.
+    pub(crate) fn dispatch(&mut self, now: Instant) {
+        loop {
+            let holds = &self.holds;
+            let batch = self.schedule.next(now, BATCH_JOBS_MAX, |gate| holds.open(gate, now));
+            let Some(batch) = batch else { return };
+            let mut assigned = Vec::with_capacity(batch.keys.len());
+            for key in batch.keys {
+                let Some(change) = self.rows.remove(&key) else { continue };
+                let verdict = change.verdict;
+                let Some(job) = self.engine.job(key.path, &verdict, change.moved_from) else {
+                    continue;
+                };
+                let control = Arc::new(Control::default());
+                let live = self.touched.contains(&key.path);
+                let item = Item { gate: batch.gate, bytes: verdict.bytes, live };
+                let running = Running { change, item, control: control.clone(), unwanted: false };
+                self.running.insert(key, running);
+                assigned.push(Assigned { key, job, control });
+            }
+            if assigned.is_empty() {
+                self.schedule.batch_done(batch.large);
+                continue;
+            }
+            if batch.gate.kind == Kind::Delete {
+                self.holds.started(batch.gate.replica, assigned.len());
+            }
+            let (shop, post, large) = (self.shop.clone(), self.post.clone(), batch.large);
+            self.pool.submit(
+                &[],
+                Box::new(move || {
+                    let done = transfer::carry_out(&shop, assigned);
+                    drop(post.send(Event::Done { done, large }));
+                }),
+            );
+        }
+    }
+
+    /// Takes over what sinks did. Returns the jobs whose rows must be gone after the next settle.
+    pub(crate) fn take_done(&mut self, done: Vec<Done<JobKey>>, now: Instant) -> Vec<Running> {
+        let mut ended = Vec::new();
+        for done in done {
+            let Some(running) = self.running.remove(&done.key) else { continue };
+            let is_delete = running.item.gate.kind == Kind::Delete;
+            if is_delete {
+                self.holds.ended(running.item.gate.replica);
+            }
+            match &done.result {
+                Ok(applied) => {
+                    if is_delete && matches!(&done.job.op, Op::Delete { expect, .. } if !expect.is_dir()) {
+                        self.holds.carried_out(running.item.gate.replica, 1);
+                    }
+                    self.take_applied(&done, applied);
+                    ended.push(running);
+                }
+                Err(error) => self.take_failure(running, &done, error, now),
+            }
+        }
+        ended
+    }
+
+    fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied) {
+        self.schedule.forget(done.key);
+        let path = &done.job.path;
+        self.problems.clear_path(path);
+        self.displaced += u64::from(applied.kept.is_some());
+        match &done.job.op {
+            Op::Put { from, to, new, expect } => {
+                self.moved_files += 1;
+                self.moved_bytes += applied.from_now.map_or(0, |value| value.bytes());
+                if let Some(now) = applied.from_now {
+                    self.take_over(*from, path, &[Some(*new), unread_twin(new, &now)], now.into());
+                }
+                let places = [*expect, applied.to_now.as_ref().map(unread)];
+                self.take_over(*to, path, &places, applied.to_now);
+            }
+            Op::Move { at, source_path, expect, .. } => {
+                self.moved_files += 1;
+                self.take_over(*at, source_path, &[Some(*expect)], None);
+                self.take_over(*at, path, &[None], applied.to_now);
+            }
+            Op::Delete { at, expect, .. } => self.take_over(*at, path, &[Some(*expect)], None),
+            Op::Agree { .. } | Op::Read { .. } => {}
+        }
+        for fact in &done.agreed {
+            self.engine.observe(fact);
+        }
+    }
+
+    /// A sink's report of what a replica holds counts if the replica still is what the job was made from.
+    fn take_over(
+        &mut self,
+        replica: Replica,
+        path: &RelPath,
+        before: &[Option<Value>],
+        now: Option<Value>,
+    ) {
+        let Some(id) = self.id_of(path) else { return };
+        let views = self.engine.views(id);
+        let held = if replica.is_source() {
+            views.source
+        } else {
+            views.leaves.iter().find(|l| l.leaf == replica).and_then(|l| l.value)
+        };
+        if before.contains(&held) {
+            self.engine.observe(&Fact::Holds { replica, path: path.clone(), value: now });
+        }
+    }
+
+    /// What was carried out but is still asked for is tried again after a pause.
+    pub(crate) fn try_again(&mut self, ended: Vec<Running>, now: Instant) {
+        for running in ended {
+            let change = running.change;
+            let key = JobKey { path: change.path, leaf: change.verdict.leaf };
+            if let Some(next) = self.next.remove(&key) {
+                self.admit(next, now);
+            } else if !running.unwanted && self.is_still_ready(&change) {
+                self.rows.insert(key, change);
+                self.schedule.failed(key, running.item, now);
+            }
+        }
+    }
+
+    fn is_still_ready(&mut self, change: &JobChange) -> bool {
+        !self.rows.contains_key(&JobKey { path: change.path, leaf: change.verdict.leaf })
+            && self.engine.job(change.path, &change.verdict, change.moved_from).is_some()
+    }
+
+    fn take_failure(
+        &mut self,
+        running: Running,
+        done: &Done<JobKey>,
+        error: &ApplyError,
+        now: Instant,
+    ) {
+        let (key, path, change) = (done.key, &done.job.path, running.change);
+        if let Some(next) = self.next.remove(&key) {
+            self.schedule.forget(key);
+            self.admit(next, now);
+            return;
+        }
+        if running.unwanted {
+            self.schedule.forget(key);
+            return;
+        }
+        self.rows.insert(key, change);
+        self.schedule.failed(key, running.item, now);
+        let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
+        match error {
+            ApplyError::Stale(end) => self.look_again(&done.job.op, done.job.leaf, path, *end),
+            ApplyError::NotEmpty => self.take_not_empty(key, path, &change.verdict),
+            ApplyError::Torn
+            | ApplyError::Busy
+            | ApplyError::Cancelled
+            | ApplyError::Surprise
+            | ApplyError::Io { .. }
+            | ApplyError::Journal(_) => {}
+        }
+        if error.is_passing() && attempts <= PASSING_MAX {
+            return;
+        }
+        let replica = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
+        let problem = Problem {
+            what: error.to_string(),
+            errno: error.errno(),
+            hint: error.hint().map(str::to_owned),
+            attempts,
+        };
+        self.note_problem(path, replica, problem);
+    }
+
+    fn look_again(&mut self, op: &Op, leaf: Replica, path: &RelPath, end: End) {
+        let _: End = end;
+        self.sources.look(Replica::SOURCE, path);
+        self.sources.look(leaf, path);
+        if let Op::Move { source_path, .. } = op {
+            self.sources.look(Replica::SOURCE, source_path);
+            self.sources.look(leaf, source_path);
+        }
+    }
+
+    /// A directory to be removed is not empty: either something new came, or only unsynced content is left (R10).
+    fn take_not_empty(&mut self, key: JobKey, path: &RelPath, verdict: &Verdict) {
+        let Act::Delete { at } = verdict.act else {
+            if let Act::Put { to, .. } = verdict.act {
+                self.sources.scan(to, path);
+            }
+            return;
+        };
+        if self.engine.remains(key.path, at) != Remains::Unsynced {
+            self.sources.scan(at, path);
+            return;
+        }
+        let value = Some(Value::Remnant);
+        let (leaf, path) = (key.leaf, path.clone());
+        if let Some(journal) = &self.shop.journal {
+            journal.submit(vec![Change::Agreed { leaf, path: path.clone(), value }], None);
+        }
+        self.engine.observe(&Fact::Agreed { leaf, path, value });
+    }
+}
+
+/// The value with its content unread, as a look right after the act may have reported it.
+fn unread(value: &Value) -> Value {
+    *value
+}
+
+/// `new` says that the content is unread; the same file may have been read meanwhile.
+fn unread_twin(new: &Value, now: &Value) -> Option<Value> {
+    match (new, now) {
+        (Value::File(a), Value::File(b)) => {
+            Some(Value::File(File { content: Content::known(b.content.digest()?), ..*a }))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,297 @@
+//! `explain` and `conflicts`: what each side holds, what was agreed, what the rule said and why.
+
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::{Digest, Special, Value};
+use crate::dataflow::model::verdict::{Act, Verdict};
+use crate::dataflow::query::Waits;
+use crate::service::actor::Actor;
+use crate::sinks::journal::LogFilter;
+use crate::sinks::journal::record::LogRecord;
+use crate::sources::control::wire::{Conflict, ConflictSide, Explanation, Holding, LogLine};
+
+/// How many of a path's last acts `explain` shows.
+const ACTS_SHOWN: usize = 10;
+
+fn short(digest: Option<Digest>) -> String {
+    digest.map_or_else(|| "unread".to_owned(), |d| d.to_string()[..16].to_owned())
+}
+
+/// A value in words: `file 644 12 bytes, mtime 1732450000.000000000, digest 0123456789abcdef`.
+pub(crate) fn words(value: Option<&Value>) -> String {
+    match value {
+        None => "nothing".to_owned(),
+        Some(Value::File(file)) => format!(
+            "file {:03o}, {} bytes, mtime {}.{:09}, digest {}",
+            file.mode,
+            file.size,
+            file.mtime.div_euclid(1_000_000_000),
+            file.mtime.rem_euclid(1_000_000_000),
+            short(file.content.digest())
+        ),
+        Some(Value::Dir { mode }) => format!("directory {mode:03o}"),
+        Some(Value::Symlink { target, len }) => {
+            format!("symlink, target of {len} bytes, digest {}", short(Some(*target)))
+        }
+        Some(Value::Ignored) => "something ignored".to_owned(),
+        Some(Value::Skipped(special)) => match special {
+            Special::Fifo => "a pipe, which is not carried".to_owned(),
+            Special::Socket => "a socket, which is not carried".to_owned(),
+            Special::Device => "a device, which is not carried".to_owned(),
+            Special::Mount => "a mount point, which is not carried".to_owned(),
+        },
+        Some(Value::Unreadable { errno }) => format!(
+            "something that cannot be read: {}",
+            std::io::Error::from_raw_os_error(*errno)
+        ),
+        Some(Value::Remnant) => {
+            "absent; a directory stays for its unsynced content alone".to_owned()
+        }
+    }
+}
+
+fn kind_word(value: Option<&Value>) -> &'static str {
+    match value {
+        None | Some(Value::Remnant) => "nothing",
+        Some(Value::File(_)) => "file",
+        Some(Value::Dir { .. }) => "directory",
+        Some(Value::Symlink { .. }) => "symlink",
+        Some(Value::Ignored) => "ignored",
+        Some(Value::Skipped(_)) => "special",
+        Some(Value::Unreadable { .. }) => "unreadable",
+    }
+}
+
+impl Actor {
+    /// Everything about a path; `None` if it was never seen.
+    pub(crate) fn explain(&mut self, path: &RelPath) -> Option<Explanation> {
+        let notes_of_rules = self.ignore_notes(path);
+        let id = self.id_of(path);
+        if id.is_none() && notes_of_rules.is_empty() && !self.was_seen(path) {
+            return None;
+        }
+        let id = id.unwrap_or(PathId::ROOT);
+        let views = if path.is_root() || self.id_of(path).is_none() {
+            crate::dataflow::model::verdict::Views::default()
+        } else {
+            self.engine.views(id)
+        };
+        let verdicts =
+            if path.is_root() || self.id_of(path).is_none() { Vec::new() } else { self.engine.verdicts(id) };
+        let mut holdings = vec![Holding {
+            replica: self.record.replica_name(Replica::SOURCE).to_owned(),
+            holds: words(views.source.as_ref()),
+            agreed: None,
+            verdict: None,
+            rule: None,
+            waits: None,
+        }];
+        for leaf in &views.leaves {
+            let of = verdicts.iter().find(|(verdict, _)| verdict.leaf == leaf.leaf);
+            holdings.push(Holding {
+                replica: self.record.replica_name(leaf.leaf).to_owned(),
+                holds: words(leaf.value.as_ref()),
+                agreed: Some(words(leaf.agreed.as_ref())),
+                verdict: Some(of.map_or_else(
+                    || "in sync".to_owned(),
+                    |(verdict, _)| self.in_words(verdict),
+                )),
+                rule: of.map(|(verdict, _)| format!("{:?}", verdict.rule)),
+                waits: of.map(|(verdict, waits)| self.waiting_for(id, verdict, *waits)),
+            });
+        }
+        let mut notes = notes_of_rules;
+        notes.extend(self.problem_notes(path));
+        notes.extend(self.hold_notes(&verdicts));
+        let summary = match verdicts.first() {
+            None if notes.is_empty() => "in sync".to_owned(),
+            None => notes[0].clone(),
+            Some((verdict, _)) => self.in_words(verdict),
+        };
+        Some(Explanation {
+            name: self.record.name.clone(),
+            path: path.clone(),
+            summary,
+            holdings,
+            commands: self.commands_for(path, &verdicts),
+            notes,
+            acts: self.last_acts(path),
+        })
+    }
+
+    fn was_seen(&self, path: &RelPath) -> bool {
+        let Some(journal) = &self.shop.journal else { return false };
+        let filter = LogFilter { within: path.clone(), ..LogFilter::default() };
+        journal.log(&filter, 1).is_ok_and(|lines| !lines.is_empty())
+    }
+
+    /// A verdict in one sentence.
+    pub(crate) fn in_words(&self, verdict: &Verdict) -> String {
+        let name = |replica: Replica| self.record.replica_name(replica);
+        let why = verdict.rule.sentence();
+        match verdict.act {
+            Act::Put { from, to } => format!("{} gets what {} has: {why}", name(to), name(from)),
+            Act::Delete { at } => format!("it goes at {}: {why}", name(at)),
+            Act::Agree => why.to_owned(),
+            Act::Read(_) => why.to_owned(),
+            Act::Await => format!("waits: {why}"),
+            Act::Conflict(kind) => format!("conflict {kind}: {why}"),
+            Act::Blocked(_) => format!("blocked: {why}"),
+        }
+    }
+
+    fn ignore_notes(&self, path: &RelPath) -> Vec<String> {
+        let mut at = path.clone();
+        let mut is_dir = self.id_of(path).is_some_and(|id| {
+            self.engine.paths().children(id).next().is_some()
+        });
+        while let Some((dir, name)) = at.split() {
+            if let Some(by) = self.sources.ignores().matched(&dir, name.as_bytes(), is_dir) {
+                let pattern = &by.pattern;
+                let note = match &by.file {
+                    Some((replica, file)) => format!(
+                        "ignored by `{pattern}`, line {} of {} at {}",
+                        by.line,
+                        file.as_bytes().escape_ascii(),
+                        self.record.replica_name(*replica)
+                    ),
+                    None => format!("ignored by `{pattern}`, an option of the sync"),
+                };
+                return vec![note];
+            }
+            at = dir;
+            is_dir = true;
+        }
+        Vec::new()
+    }
+
+    fn problem_notes(&self, path: &RelPath) -> Vec<String> {
+        let of_path = self.problems.within(path).filter(|(p, _, _)| *p == path);
+        let note = |(_, replica, problem): (&RelPath, Replica, &super::problems::Problem)| {
+            let at = self.record.replica_name(replica);
+            let errno = problem.errno.map_or(String::new(), |errno| format!(" (errno {errno})"));
+            let hint = problem.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
+            format!("problem at {at}: {}{errno}{hint}", problem.what)
+        };
+        of_path.map(note).collect()
+    }
+
+    fn hold_notes(&self, verdicts: &[(Verdict, Waits)]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (replica, why) in &self.holds.roots {
+            let at = self.record.replica_name(*replica);
+            notes.push(match why {
+                super::holds::RootHold::Missing => format!("held: the directory of {at} is missing"),
+                super::holds::RootHold::Replaced => {
+                    format!("held: another directory is in the place of {at}")
+                }
+            });
+        }
+        let held = self.holds.held();
+        for (verdict, _) in verdicts {
+            if let Act::Delete { at } = verdict.act
+                && held.contains(at)
+            {
+                let at = self.record.replica_name(at);
+                notes.push(format!("held: part of a mass delete at {at}"));
+            }
+        }
+        notes
+    }
+
+    fn commands_for(&self, path: &RelPath, verdicts: &[(Verdict, Waits)]) -> Vec<String> {
+        let sync = &self.record.name;
+        let shown = path.as_bytes().escape_ascii().to_string();
+        let mut commands = Vec::new();
+        let mut add = |command: String| {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        };
+        for (verdict, _) in verdicts {
+            match verdict.act {
+                Act::Conflict(_) => {
+                    for replica in [Replica::SOURCE, verdict.leaf] {
+                        let name = self.record.replica_name(replica);
+                        add(format!("yeet resolve --sync {sync} --keep {name} ./{shown}"));
+                    }
+                }
+                Act::Delete { at } if self.holds.held().contains(at) => {
+                    add(format!("yeet allow {sync}"));
+                    add(format!("yeet deny {sync}"));
+                }
+                Act::Put { .. } => add(format!("yeet bump --sync {sync} ./{shown}")),
+                Act::Delete { .. } | Act::Agree | Act::Read(_) | Act::Await | Act::Blocked(_) => {}
+            }
+        }
+        if self.holds.paused {
+            add(format!("yeet resume {sync}"));
+        }
+        if !self.holds.roots.is_empty() {
+            add(format!("yeet allow {sync}"));
+        }
+        commands
+    }
+
+    fn last_acts(&self, path: &RelPath) -> Vec<LogLine> {
+        let Some(journal) = &self.shop.journal else { return Vec::new() };
+        let filter = LogFilter { within: path.clone(), ..LogFilter::default() };
+        let lines = journal.log(&filter, ACTS_SHOWN).unwrap_or_default();
+        lines.into_iter().map(|(_, line)| self.log_line(line)).collect()
+    }
+
+    pub(crate) fn log_line(&self, line: LogRecord) -> LogLine {
+        LogLine {
+            when_ms: line.when_ms,
+            name: self.record.name.clone(),
+            act: line.act,
+            replica: self.record.replica_name(line.replica).to_owned(),
+            old: line.old,
+            new: line.new,
+            path: line.path,
+            note: line.note,
+        }
+    }
+
+    /// A path in conflict with its sides; `None` if it is in none.
+    pub(crate) fn conflict(&mut self, id: PathId) -> Option<Conflict> {
+        let verdicts = self.engine.verdicts(id);
+        let conflicted: Vec<(Replica, String)> = verdicts
+            .iter()
+            .filter_map(|(verdict, _)| match verdict.act {
+                Act::Conflict(kind) => Some((verdict.leaf, kind.to_string())),
+                Act::Put { .. }
+                | Act::Delete { .. }
+                | Act::Agree
+                | Act::Read(_)
+                | Act::Await
+                | Act::Blocked(_) => None,
+            })
+            .collect();
+        let kind = conflicted.first()?.1.clone();
+        let views = self.engine.views(id);
+        let mut sides = vec![self.side(Replica::SOURCE, views.source.as_ref())];
+        for leaf in &views.leaves {
+            if conflicted.iter().any(|(of, _)| *of == leaf.leaf) {
+                sides.push(self.side(leaf.leaf, leaf.value.as_ref()));
+            }
+        }
+        let path = self.engine.paths().path(id);
+        Some(Conflict { name: self.record.name.clone(), kind, path, sides })
+    }
+
+    fn side(&self, replica: Replica, value: Option<&Value>) -> ConflictSide {
+        let mtime = match value {
+            Some(Value::File(file)) => Some(file.mtime.div_euclid(1_000_000_000)),
+            _ => None,
+        };
+        ConflictSide {
+            replica: self.record.replica_name(replica).to_owned(),
+            mtime,
+            size: value.map_or(0, Value::bytes),
+            digest: value.and_then(Value::digest),
+            kind: kind_word(value).to_owned(),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What holds a sync back: the user's pause, a root that is not what it was, a mass delete.
+//!
+//! Holds: a lost root stops everything; a held mass delete stops deletes of that replica alone.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::rules::brake::{Brake, Flow};
+use crate::service::actor::Actor;
+use crate::sinks::schedule::{Gate, Kind};
+
+/// Why a root cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootHold {
+    Missing,
+    Replaced,
+}
+
+#[derive(Default)]
+struct AtReplica {
+    brake: Brake,
+    deletes_running: u64,
+}
+
+/// All holds of a sync.
+#[derive(Default)]
+pub struct Holds {
+    pub paused: bool,
+    pub roots: BTreeMap<Replica, RootHold>,
+    replicas: BTreeMap<Replica, AtReplica>,
+}
+
+impl Holds {
+    #[must_use]
+    pub fn new(paused: bool, replicas: ReplicaSet, held: ReplicaSet) -> Self {
+        let brake = |r: Replica| AtReplica {
+            brake: Brake::latched(held.contains(r)),
+            ..AtReplica::default()
+        };
+        let replicas = replicas.iter().map(|r| (r, brake(r))).collect();
+        Self { paused, roots: BTreeMap::new(), replicas }
+    }
+
+    /// How many jobs of a gate may go now.
+    #[must_use]
+    pub fn open(&self, gate: Gate, now: Instant) -> usize {
+        if self.paused || !self.roots.is_empty() {
+            return 0;
+        }
+        if gate.kind != Kind::Delete {
+            return usize::MAX;
+        }
+        let Some(at) = self.replicas.get(&gate.replica) else { return 0 };
+        match at.brake.flow(now) {
+            Flow::Free => usize::MAX,
+            Flow::Budget(budget) => {
+                usize::try_from(budget.saturating_sub(at.deletes_running)).unwrap_or(usize::MAX)
+            }
+            Flow::Wait | Flow::Held => 0,
+        }
+    }
+
+    pub fn started(&mut self, replica: Replica, deletes: usize) {
+        if let Some(at) = self.replicas.get_mut(&replica) {
+            at.deletes_running += deletes as u64;
+        }
+    }
+
+    pub fn ended(&mut self, replica: Replica) {
+        if let Some(at) = self.replicas.get_mut(&replica) {
+            at.deletes_running = at.deletes_running.saturating_sub(1);
+        }
+    }
+
+    pub fn carried_out(&mut self, replica: Replica, deletes: u64) {
+        if let Some(at) = self.replicas.get_mut(&replica) {
+            at.brake.carried_out(deletes);
+        }
+    }
+
+    /// The root of `replica` was listed and is empty, though it had `files` files: what will be deleted is on the
+    /// other replicas.
+    pub fn emptied(&mut self, replica: Replica, files: u64) {
+        let now = Instant::now();
+        for (other, at) in &mut self.replicas {
+            if *other != replica && (replica.is_source() || other.is_source()) {
+                at.brake.emptied(now, files);
+            }
+        }
+    }
+
+    /// Replicas whose deletes are held, with how many.
+    #[must_use]
+    pub fn held(&self) -> ReplicaSet {
+        let held = self.replicas.iter().filter(|(_, at)| at.brake.is_held()).map(|(r, _)| *r);
+        ReplicaSet::of(&held.collect::<Vec<_>>())
+    }
+
+    pub fn brake_mut(&mut self, replica: Replica) -> Option<&mut Brake> {
+        self.replicas.get_mut(&replica).map(|at| &mut at.brake)
+    }
+
+    /// Whether deletes wait until it is clear whether they are too many.
+    #[must_use]
+    pub fn is_deciding(&self, now: Instant) -> bool {
+        !self.paused
+            && self.roots.is_empty()
+            && self.replicas.values().any(|at| at.brake.flow(now) == Flow::Wait)
+    }
+
+    #[must_use]
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.replicas.values().filter_map(|at| at.brake.next_deadline(now)).min()
+    }
+}
+
+impl Actor {
+    /// After every epoch: the brakes see the deletes that are outstanding.
+    pub(crate) fn watch_deletes(&mut self, now: Instant) {
+        let before = self.holds.held();
+        let listed = self.scans_open.is_empty();
+        let replicas: Vec<Replica> = self.record.replicas.iter().map(|r| r.replica).collect();
+        for replica in replicas {
+            let outstanding = self.engine.deletes(replica).outstanding;
+            let files = self.engine.files(replica);
+            if let Some(brake) = self.holds.brake_mut(replica) {
+                brake.observe(now, outstanding, files, listed);
+            }
+        }
+        let held = self.holds.held();
+        if held != before {
+            self.record.held = held;
+            self.save_record();
+            for replica in held.iter().filter(|r| !before.contains(*r)) {
+                let deletes = self.engine.deletes(replica).outstanding;
+                let note = format!("{deletes} deletes wait for `yeet allow` or `yeet deny`");
+                self.log("held", &crate::dataflow::model::path::RelPath::root(), replica, note);
+            }
+        }
+    }
+
+    /// A root is gone or another directory is in its place: nothing flows and nothing missing counts.
+    pub(crate) fn root_lost(&mut self, replica: Replica) {
+        let Some(site) = self.shop.site(replica) else { return };
+        let why = if site.root.path().exists() { RootHold::Replaced } else { RootHold::Missing };
+        if self.holds.roots.insert(replica, why) != Some(why) {
+            let root = crate::dataflow::model::path::RelPath::root();
+            self.engine.observe(&crate::dataflow::model::fact::Fact::Unlisted {
+                replica,
+                dir: root.clone(),
+            });
+            let note = match why {
+                RootHold::Missing => "the directory is missing",
+                RootHold::Replaced => "another directory is in its place",
+            };
+            self.log("held", &root, replica, note.to_owned());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What sources see becomes facts; what was agreed in a directory reaches the engine before its first listing does.
+//!
+//! Holds: agreements below a directory that is not there any more are loaded with the fact that says so: nobody would
+//! ever list it.
+
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::Value;
+use crate::service::actor::Actor;
+use crate::service::problems::Problem;
+use crate::sinks::journal::Change;
+use crate::sources::scan::pool::{Seen, Trouble};
+
+impl Actor {
+    pub(crate) fn take_seen(&mut self, seen: Seen) {
+        match seen {
+            Seen::Facts(facts) => facts.iter().for_each(|fact| self.take_fact(fact)),
+            Seen::Trouble { replica, path, trouble } => self.take_trouble(replica, path, trouble),
+            Seen::Watched { replica, dir } => drop(self.problems.clear(&dir, replica)),
+            Seen::RootGone { replica } => self.root_lost(replica),
+            Seen::Done { scan, .. } => drop(self.scans_open.remove(&scan)),
+            Seen::Quiet { .. } => {}
+            Seen::Flushed { number } => self.waiters.flushed(number),
+        }
+    }
+
+    fn take_fact(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Listed { replica, dir, children } => {
+                self.problems.clear(dir, *replica);
+                let is_dir = |name: &[u8]| {
+                    children.iter().any(|(n, v)| n.as_bytes() == name && v.is_dir())
+                };
+                self.load(dir, is_dir);
+                if dir.is_root() && children.is_empty() {
+                    self.holds.emptied(*replica, self.engine.files(*replica));
+                }
+                if !self.problems.is_empty() {
+                    for (name, _) in children {
+                        self.problems.clear(&dir.join(name), *replica);
+                    }
+                }
+            }
+            Fact::Holds { replica, path, value } => {
+                self.problems.clear(path, *replica);
+                if let Some((dir, _)) = path.split() {
+                    self.load(&dir, |_| true);
+                }
+                if value.is_none_or(|v| !v.is_dir()) {
+                    self.load_below(path);
+                }
+            }
+            Fact::Unlisted { .. }
+            | Fact::Agreed { .. }
+            | Fact::Past { .. }
+            | Fact::Yields { .. } => {}
+        }
+        self.engine.observe(fact);
+        if let Fact::Holds { path, .. } = fact
+            && let Some(id) = self.engine.paths().lookup(path)
+        {
+            self.touched.insert(id);
+        }
+    }
+
+    /// Tells the engine what was agreed in `dir`, once, and all that was agreed below children that are no
+    /// directories.
+    fn load(&mut self, dir: &RelPath, is_dir: impl Fn(&[u8]) -> bool) {
+        let Some(journal) = self.shop.journal.clone() else { return };
+        if !self.loaded.insert(dir.clone()) {
+            return;
+        }
+        let facts = match journal.facts_in(dir, self.record.leaves().with(Replica::SOURCE)) {
+            Ok(facts) => facts,
+            Err(error) => {
+                let what = error.to_string();
+                self.note_problem(dir, Replica::SOURCE, Problem::new(what));
+                return;
+            }
+        };
+        for fact in &facts {
+            self.engine.observe(fact);
+            if let Fact::Agreed { path, value: Some(value), .. } = fact
+                && is_directory(value)
+                && path.split().is_some_and(|(_, name)| !is_dir(name.as_bytes()))
+            {
+                self.load_below(path);
+            }
+        }
+    }
+
+    /// Loads the agreements of a directory that is not there, all the way down.
+    fn load_below(&mut self, path: &RelPath) {
+        if self.shop.journal.is_some() && !self.loaded.contains(path) {
+            self.load(path, |_| false);
+        }
+    }
+
+    fn take_trouble(&mut self, replica: Replica, path: RelPath, trouble: Trouble) {
+        let errno = match trouble {
+            Trouble::Unlistable { errno } | Trouble::Rules { errno } => Some(errno),
+            Trouble::Restless | Trouble::Unwatched(_) => None,
+        };
+        let problem = Problem { errno, ..Problem::new(trouble.to_string()) };
+        self.note_problem(&path, replica, problem);
+    }
+
+    /// Notes a problem; it is logged when it is new.
+    pub(crate) fn note_problem(&mut self, path: &RelPath, replica: Replica, problem: Problem) {
+        let note = problem.what.clone();
+        if self.problems.note(path, replica, problem) {
+            self.log("problem", path, replica, note);
+        }
+    }
+
+    /// What the engine let go of has to leave the journal too.
+    pub(crate) fn journal_what_the_engine_dropped(&mut self) {
+        let forgotten = self.engine.forgotten();
+        let resolved = self.engine.resolved();
+        let past = self.engine.past();
+        let Some(journal) = &self.shop.journal else { return };
+        let mut changes = Vec::new();
+        changes.extend(
+            forgotten.into_iter().map(|(leaf, path)| Change::Agreed { leaf, path, value: None }),
+        );
+        changes.extend(
+            resolved
+                .into_iter()
+                .map(|(replica, path)| Change::Yields { replica, path, value: None }),
+        );
+        changes.extend(past.into_iter().map(|(path, digest)| Change::Past { path, digest }));
+        if !changes.is_empty() {
+            journal.submit(changes, None);
+        }
+    }
+
+    /// Scans a replica from its root.
+    pub(crate) fn scan_all(&mut self, replica: Replica) {
+        if let Some(scan) = self.sources.scan(replica, &RelPath::root()) {
+            self.scans_open.insert(scan);
+        }
+    }
+
+    /// The id of a path that may be new.
+    pub(crate) fn id_of(&self, path: &RelPath) -> Option<PathId> {
+        self.engine.paths().lookup(path)
+    }
+}
+
+fn is_directory(value: &Value) -> bool {
+    value.is_dir() || *value == Value::Remnant
+}

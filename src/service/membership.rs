@@ -1,0 +1,403 @@
+//! Syncs and leaves come and go: `add`, `forget`, `set`, `move`.
+//!
+//! Holds: roots that overlap, are nested or are one object are refused before anything is written.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{parse_age, parse_size};
+use crate::dataflow::model::mode::Mode;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::service::start::StartError;
+use crate::service::target::{cannot, usage};
+use crate::service::wishes::os;
+use crate::service::{Daemon, Entry};
+use crate::sinks::journal::Change;
+use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord};
+use crate::sources::control::wire::{Failure, NewLeaf, Request};
+use crate::sources::ignores::Ignores;
+use crate::sys::{Identity, Root, RootError};
+
+fn failure(error: &StartError) -> Failure {
+    let hint = match error {
+        StartError::Lock(_) => Some("stop the other daemon first, or forget the sync there"),
+        StartError::Root(_)
+        | StartError::Journal(_)
+        | StartError::Io { .. }
+        | StartError::Ignore(_) => None,
+    };
+    cannot(error.to_string(), hint)
+}
+
+/// A directory that is to be a root, as it is on disk.
+struct Candidate {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+fn candidate(bytes: &[u8], make: bool) -> Result<Candidate, Failure> {
+    let path = PathBuf::from(os(bytes));
+    if make && !path.exists() {
+        std::fs::create_dir_all(&path)
+            .map_err(|error| cannot(format!("cannot make {}: {error}", path.display()), None))?;
+    }
+    let root = Root::open(&path).map_err(|error| match error {
+        RootError::Missing { .. } => cannot(
+            format!("the source {} does not exist", path.display()),
+            Some("a missing leaf is made, a missing source is not"),
+        ),
+        RootError::NotADirectory { .. } | RootError::Io { .. } => cannot(error.to_string(), None),
+    })?;
+    let path = path.canonicalize().unwrap_or(path);
+    let identity = root.identity();
+    Ok(Candidate { path, dev: identity.dev, ino: identity.ino })
+}
+
+fn refuse_overlap(a: &Candidate, b: &Path, b_id: Option<(u64, u64)>) -> Result<(), Failure> {
+    let (a_shown, b_shown) = (a.path.display(), b.display());
+    if a.path == b || b_id == Some((a.dev, a.ino)) {
+        return Err(usage(format!("{a_shown} and {b_shown} are the same directory"), None));
+    }
+    if a.path.starts_with(b) {
+        return Err(usage(format!("{a_shown} is inside {b_shown}"), None));
+    }
+    if b.starts_with(&a.path) {
+        return Err(usage(format!("{b_shown} is inside {a_shown}"), None));
+    }
+    Ok(())
+}
+
+impl Daemon {
+    pub(crate) fn add(&self, request: Request) -> Result<String, Failure> {
+        let Request::Add { name, mode, ignore, ignore_vcs, source, leaves } = request else {
+            return Err(usage("not an add", None));
+        };
+        let mode = mode.unwrap_or(self.config.mode);
+        let ignore_vcs = ignore_vcs || self.config.ignore_vcs;
+        let patterns: Vec<String> = self.config.ignore.iter().cloned().chain(ignore).collect();
+        Ignores::new(&patterns, ignore_vcs).map_err(|error| usage(error.to_string(), None))?;
+        let source = candidate(&source, false)?;
+        let name = match name {
+            Some(name) => self.checked_name(&name)?,
+            None => self.free_name(&source.path),
+        };
+        let mut record = SyncRecord {
+            name: name.clone(),
+            mode,
+            ignore: patterns,
+            ignore_vcs,
+            keep_age_s: self.config.keep_age_s,
+            keep_size: self.config.keep_size,
+            paused: false,
+            replicas: vec![ReplicaRecord {
+                replica: Replica::SOURCE,
+                name: "source".to_owned(),
+                path: source.path.clone(),
+                identity: Identity::default(),
+            }],
+            used: ReplicaSet::EMPTY,
+            held: ReplicaSet::EMPTY,
+        };
+        self.refuse_taken(&source, true)?;
+        self.append_leaves(&mut record, &leaves)?;
+        self.create(record)?;
+        Ok(name)
+    }
+
+    fn create(&self, record: SyncRecord) -> Result<(), Failure> {
+        let name = record.name.clone();
+        // What an earlier sync of this name agreed on is nothing to this one.
+        let store = self.shared.stores.join(format!("{name}.redb"));
+        if let Err(error) = std::fs::remove_file(&store)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(cannot(format!("cannot remove {}: {error}", store.display()), None));
+        }
+        if let Err(error) = self.bring_up(record) {
+            self.syncs().remove(&name);
+            return Err(failure(&error));
+        }
+        self.remember(&name)
+    }
+
+    /// The sync's thread has saved its record with the identities of the roots; here it is said if that failed.
+    fn remember(&self, name: &str) -> Result<(), Failure> {
+        let record = self.running(name)?.record();
+        self.registry.put(&record).map_err(|error| cannot(error.to_string(), None))
+    }
+
+    fn checked_name(&self, name: &str) -> Result<String, Failure> {
+        let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(good) || name.len() > 100 {
+            return Err(usage(
+                format!("{name:?} is no name for a sync"),
+                Some("letters, digits, '-', '_', '+' and '.' make a name"),
+            ));
+        }
+        if self.syncs().contains_key(name) {
+            return Err(usage(
+                format!("there is a sync called {name} already"),
+                Some("choose another with --name, or `yeet add --to NAME LEAF` for another leaf"),
+            ));
+        }
+        Ok(name.to_owned())
+    }
+
+    fn free_name(&self, path: &Path) -> String {
+        let base: String = path.file_name().map_or_else(
+            || "root".to_owned(),
+            |name| {
+                let name = name.to_string_lossy();
+                let keep = |c: char| {
+                    if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+') { c } else { '-' }
+                };
+                name.trim_start_matches('.').chars().map(keep).take(90).collect()
+            },
+        );
+        let base = if base.is_empty() { "sync".to_owned() } else { base };
+        let syncs = self.syncs();
+        let numbered = (1..).map(|n| if n == 1 { base.clone() } else { format!("{base}-{n}") });
+        numbered.into_iter().find(|name| !syncs.contains_key(name)).unwrap_or(base)
+    }
+
+    fn append_leaves(&self, record: &mut SyncRecord, leaves: &[NewLeaf]) -> Result<(), Failure> {
+        if leaves.is_empty() {
+            return Err(usage("a sync needs a leaf", Some("yeet add SOURCE LEAF")));
+        }
+        for leaf in leaves {
+            let path = PathBuf::from(os(&leaf.path));
+            // Nothing is made where it would be refused.
+            for replica in &record.replicas {
+                if path.starts_with(&replica.path) && path != replica.path {
+                    let message =
+                        format!("{} is inside {}", path.display(), replica.path.display());
+                    return Err(usage(message, None));
+                }
+            }
+            let found = candidate(&leaf.path, true)?;
+            for replica in &record.replicas {
+                let id = Root::open(&replica.path).ok().map(|root| root.identity());
+                refuse_overlap(&found, &replica.path, id.map(|id| (id.dev, id.ino)))?;
+            }
+            self.refuse_taken(&found, false)?;
+            let slot = record.free_slot().ok_or_else(|| {
+                usage("a sync has at most 31 leaves", Some("make a second sync of the same source"))
+            })?;
+            let name = leaf_name(record, leaf, &found.path)?;
+            record.used = record.used.with(slot);
+            record.replicas.push(ReplicaRecord {
+                replica: slot,
+                name,
+                path: found.path,
+                identity: Identity::default(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The roots of other syncs: the same source may be shared, everything else may not overlap.
+    fn refuse_taken(&self, found: &Candidate, is_source: bool) -> Result<(), Failure> {
+        let records: Vec<SyncRecord> = self.syncs().values().map(Entry::record).collect();
+        for record in records {
+            for replica in &record.replicas {
+                let same = replica.path == found.path;
+                if same && (is_source || replica.replica.is_source()) {
+                    continue;
+                }
+                refuse_overlap(found, &replica.path, None).map_err(|refused| Failure {
+                    message: format!("{} of the sync {}", refused.message, record.name),
+                    hint: Some(format!("`yeet forget {}` first", record.name)),
+                    ..refused
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_to(&self, sync: &str, leaves: &[NewLeaf]) -> Result<String, Failure> {
+        let name = self.name_of(sync)?;
+        let mut record = self.running(&name)?.record();
+        self.append_leaves(&mut record, leaves)?;
+        self.restart(&name, record)?;
+        Ok(name)
+    }
+
+    /// Ends a sync and starts it as `record` says; if that fails it runs again as it was.
+    pub(crate) fn restart(&self, name: &str, record: SyncRecord) -> Result<(), Failure> {
+        let Some(before) = self.take_down(name) else {
+            return Err(cannot(format!("there is no sync called {name}"), None));
+        };
+        if let Err(error) = self.bring_up(record) {
+            // As it was it ran before.
+            drop(self.bring_up(before));
+            return Err(failure(&error));
+        }
+        self.remember(name)
+    }
+
+    pub(crate) fn forget(&self, sync: &str, leaf: Option<&str>) -> Result<(), Failure> {
+        let name = self.name_of(sync)?;
+        let Some(leaf) = leaf else {
+            self.take_down(&name);
+            self.registry.remove(&name).map_err(|error| cannot(error.to_string(), None))?;
+            let store = self.shared.stores.join(format!("{name}.redb"));
+            return match std::fs::remove_file(&store) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(cannot(format!("cannot remove {}: {error}", store.display()), None))
+                }
+                _ => Ok(()),
+            };
+        };
+        let handle = self.running(&name)?;
+        let mut record = handle.record();
+        let replica = record.by_name(leaf).map(|r| r.replica);
+        let Some(replica) = replica.filter(|r| !r.is_source()) else {
+            return Err(cannot(format!("the sync {name} has no leaf called {leaf}"), None));
+        };
+        if record.leaves().iter().count() == 1 {
+            return Err(usage(
+                format!("{leaf} is the last leaf of {name}"),
+                Some("`yeet forget NAME` forgets the whole sync"),
+            ));
+        }
+        record.replicas.retain(|r| r.replica != replica);
+        let forgotten = handle.ask(move |actor| match &actor.shop.journal {
+            Some(journal) => journal.commit(vec![Change::DropReplica(replica)]),
+            None => Ok(()),
+        });
+        drop(handle);
+        match forgotten {
+            Some(Err(error)) => Err(cannot(error.to_string(), None)),
+            _ => self.restart(&name, record),
+        }
+    }
+
+    /// Changes settings and starts the sync anew where that takes it. Returns all settings.
+    pub(crate) fn set(
+        &self,
+        sync: &str,
+        settings: &[(String, String)],
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let name = self.name_of(sync)?;
+        let before = self.running(&name)?.record();
+        let mut record = before.clone();
+        for (key, value) in settings {
+            set_one(&mut record, key, value)?;
+        }
+        let shown = settings_of(&record);
+        if record != before {
+            self.restart(&name, record)?;
+        }
+        Ok(shown)
+    }
+
+    pub(crate) fn move_replica(
+        &self,
+        sync: &str,
+        replica: &str,
+        path: &[u8],
+    ) -> Result<bool, Failure> {
+        let name = self.name_of(sync)?;
+        let handle = self.running(&name)?;
+        let mut record = handle.record();
+        let found = candidate(path, false)?;
+        let Some(of) = record.by_name(replica).map(|r| r.replica) else {
+            return Err(cannot(format!("the sync {name} has no replica called {replica}"), None));
+        };
+        for other in record.replicas.iter().filter(|r| r.replica != of) {
+            refuse_overlap(&found, &other.path, None)?;
+        }
+        let identity = Root::open(&found.path).map(|root| root.identity());
+        let identity = identity.map_err(|error| cannot(error.to_string(), None))?;
+        let known = record.replica(of).is_some_and(|r| identity.is_same(&r.identity));
+        for entry in record.replicas.iter_mut().filter(|r| r.replica == of) {
+            entry.path.clone_from(&found.path);
+            if !known {
+                entry.identity = Identity::default();
+            }
+        }
+        if !known {
+            self.become_strangers(&handle, &record, of)?;
+        }
+        drop(handle);
+        self.restart(&name, record)?;
+        Ok(known)
+    }
+
+    /// Nothing is agreed any more with a replica (with any leaf, if it is the source).
+    pub(crate) fn become_strangers(
+        &self,
+        handle: &crate::service::start::Handle,
+        record: &SyncRecord,
+        replica: Replica,
+    ) -> Result<(), Failure> {
+        let leaves: Vec<Replica> = if replica.is_source() {
+            record.leaves().iter().collect()
+        } else {
+            vec![replica]
+        };
+        let dropped = handle.ask(move |actor| match &actor.shop.journal {
+            Some(journal) => journal.commit(leaves.into_iter().map(Change::DropReplica).collect()),
+            None => Ok(()),
+        });
+        match dropped {
+            Some(Err(error)) => Err(cannot(error.to_string(), None)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn leaf_name(record: &SyncRecord, leaf: &NewLeaf, path: &Path) -> Result<String, Failure> {
+    if let Some(name) = &leaf.name {
+        if record.by_name(name).is_some() || name.is_empty() || name.contains('/') {
+            return Err(usage(format!("{name:?} is no free name for a leaf"), None));
+        }
+        return Ok(name.clone());
+    }
+    let base = path.file_name().map_or_else(
+        || "leaf".to_owned(),
+        |name| name.to_string_lossy().replace(|c: char| c.is_control() || c == '=', "-"),
+    );
+    let numbered = (1..).map(|n| if n == 1 { base.clone() } else { format!("{base}-{n}") });
+    Ok(numbered.into_iter().find(|name| record.by_name(name).is_none()).unwrap_or(base))
+}
+
+fn set_one(record: &mut SyncRecord, key: &str, value: &str) -> Result<(), Failure> {
+    let bad = |what: &str| usage(format!("{value:?} is no {what}"), None);
+    match key {
+        "mode" => {
+            let mode = Mode::ALL.into_iter().find(|mode| mode.word() == value);
+            record.mode = mode.ok_or_else(|| bad("mode"))?;
+        }
+        "ignore" => {
+            let patterns: Vec<String> =
+                value.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            Ignores::new(&patterns, record.ignore_vcs)
+                .map_err(|error| usage(error.to_string(), None))?;
+            record.ignore = patterns;
+        }
+        "ignore-vcs" => {
+            record.ignore_vcs = value.parse().map_err(|_| bad("truth value (true or false)"))?;
+        }
+        "keep-age" => record.keep_age_s = parse_age(value).ok_or_else(|| bad("age (as 30d)"))?,
+        "keep-size" => record.keep_size = parse_size(value).ok_or_else(|| bad("size (as 10G)"))?,
+        _ => {
+            return Err(usage(
+                format!("there is no setting {key}"),
+                Some("the settings are mode, ignore, ignore-vcs, keep-age and keep-size"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn settings_of(record: &SyncRecord) -> Vec<(String, String)> {
+    let settings = [
+        ("mode", record.mode.to_string()),
+        ("ignore", record.ignore.join("\n")),
+        ("ignore-vcs", record.ignore_vcs.to_string()),
+        ("keep-age", format!("{}s", record.keep_age_s)),
+        ("keep-size", record.keep_size.to_string()),
+    ];
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

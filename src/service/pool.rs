@@ -1,0 +1,140 @@
+//! Threads for blocking work: a few workers for sinks, a few scanners that take directories in path order.
+//!
+//! Holds: at rest every thread is parked without a timeout (INV-8); the number of threads is fixed at the start.
+
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Something to do on a worker.
+pub type Work = Box<dyn FnOnce() + Send>;
+
+/// A piece of work and its place in the queue: small first, then first come.
+struct Queued {
+    order: Vec<u8>,
+    sequence: u64,
+    work: Work,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    /// Reversed: the heap's greatest is the one to do next.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (&other.order, other.sequence).cmp(&(&self.order, self.sequence))
+    }
+}
+
+#[derive(Default)]
+struct State {
+    heap: BinaryHeap<Queued>,
+    sequence: u64,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// A pool of threads that take the work with the smallest order first.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Starts `threads` threads called `name`.
+    ///
+    /// # Errors
+    /// The system cannot start a thread.
+    pub fn start(name: &str, threads: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let threads = (0..threads)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&shared))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { shared, threads })
+    }
+
+    /// Queues work; what has the smallest `order` is done first, among equals the first come.
+    pub fn submit(&self, order: &[u8], work: Work) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return;
+        }
+        state.sequence += 1;
+        let sequence = state.sequence;
+        state.heap.push(Queued { order: order.into(), sequence, work });
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Pool {
+    /// Drops what is queued and waits for what runs.
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closed = true;
+        let queued = std::mem::take(&mut state.heap);
+        drop(state);
+        drop(queued);
+        self.shared.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
+    }
+}
+
+fn serve(shared: &Shared) {
+    let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if state.closed {
+            return;
+        }
+        match state.heap.pop() {
+            Some(queued) => {
+                drop(state);
+                (queued.work)();
+                state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+            None => state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn the_smallest_order_is_done_first() {
+        let pool = Pool::start("test", 1).expect("a thread");
+        let (gate_in, gate_out) = mpsc::channel::<()>();
+        let (out, done) = mpsc::channel();
+        pool.submit(b"", Box::new(move || drop(gate_out.recv())));
+        for order in ["c", "a", "b"] {
+            let out = out.clone();
+            pool.submit(order.as_bytes(), Box::new(move || drop(out.send(order))));
+        }
+        gate_in.send(()).expect("the first work waits");
+        let order: Vec<&str> = done.iter().take(3).collect();
+        assert_eq!(order, ["a", "b", "c"]);
+    }
+}

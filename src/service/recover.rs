@@ -1,0 +1,170 @@
+//! After any end: what was announced and not finished is brought to one side or the other.
+//!
+//! Holds: of what lies in a store only what yeet itself announced, or bytes that its source still has, is removed; all
+//! else becomes a kept version. A removal of our own is never taken for a user's (guarantees, D30).
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use crate::dataflow::model::value::{Digest, Value};
+use crate::sinks::apply::{Control, digest_of, present, target_digest};
+use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
+use crate::sinks::journal::{Change, JournalError};
+use crate::sinks::stage::{OpId, Store};
+use crate::sinks::transfer::{Shop, Site, now_ms};
+use crate::sys::Kind;
+
+/// Settles every open intent of a sync.
+///
+/// # Errors
+/// The journal cannot be read or written; the intents stay open.
+pub fn recover(shop: &Shop) -> Result<(), JournalError> {
+    let Some(journal) = &shop.journal else { return Ok(()) };
+    let mut changes = Vec::new();
+    for (op, intent) in journal.intents()? {
+        let op = OpId(op);
+        let Some(site) = shop.site(intent.replica) else { continue };
+        let Some(store) = &site.store else { continue };
+        // What cannot be looked at now stays announced.
+        if settle(shop, site, store, op, &intent, &mut changes).is_ok() {
+            changes.push(Change::IntentDone { op: op.0 });
+        }
+    }
+    journal.commit(changes).map_err(|error| {
+        JournalError::Store(Box::new(redb::Error::Io(io::Error::other(error.to_string()))))
+    })
+}
+
+fn settle(
+    shop: &Shop,
+    site: &Site,
+    store: &Store,
+    op: OpId,
+    intent: &Intent,
+    changes: &mut Vec<Change>,
+) -> io::Result<()> {
+    let staged = content(store, op)?;
+    let old = intent.old.and_then(|value| value.digest());
+    let new = intent.new.and_then(|value| value.digest());
+    match staged {
+        None => {}
+        Some(found) if Some(found) == new && Some(found) != old => store.remove(op)?,
+        Some(found) if Some(found) != old && is_partial(shop, store, op, intent)? => {
+            store.remove(op)?;
+        }
+        Some(found) => {
+            let value = match intent.old {
+                Some(old) if old.digest() == Some(found) => old,
+                _ => as_found(store, op, found)?,
+            };
+            let why = if intent.kind == IntentKind::Delete { "deleted" } else { "recovered" };
+            keep(op, intent, value, why, changes);
+        }
+    }
+    if intent.kind == IntentKind::Delete && staged.is_some() && !present(&site.root, &intent.path)? {
+        changes.push(Change::Agreed { leaf: intent.leaf, path: intent.path.clone(), value: None });
+    }
+    if intent.kind == IntentKind::Put && intent.boot != shop.boot {
+        retract(shop, site, store, intent, changes)?;
+    }
+    Ok(())
+}
+
+fn keep(op: OpId, intent: &Intent, value: Value, why: &str, changes: &mut Vec<Change>) {
+    let (path, replica, when_ms) = (intent.path.clone(), intent.replica, now_ms());
+    let kept = Kept { path: path.clone(), replica, when_ms, value, why: why.to_owned() };
+    changes.push(Change::Kept { op: op.0, kept });
+    let line = LogRecord {
+        when_ms,
+        act: "recover".to_owned(),
+        replica,
+        path,
+        old: value.digest(),
+        new: None,
+        note: "found after the daemon ended in the middle of a change".to_owned(),
+    };
+    changes.push(Change::Log(line));
+}
+
+/// The digest of what lies under an operation's name.
+fn content(store: &Store, op: OpId) -> io::Result<Option<Digest>> {
+    match store.dir().stat(&op.name())?.map(|stat| stat.kind) {
+        None => Ok(None),
+        Some(Kind::Symlink) => Ok(Some(target_digest(&store.dir().readlink(&op.name())?))),
+        Some(_) => digest_of(&mut store.dir().open_read(&op.name())?, &Control::default()),
+    }
+}
+
+fn as_found(store: &Store, op: OpId, digest: Digest) -> io::Result<Value> {
+    use crate::dataflow::model::value::Content;
+    let stat = store.dir().stat(&op.name())?.ok_or(io::ErrorKind::NotFound)?;
+    Ok(crate::sinks::apply::value_of(&stat, Content::known(digest)))
+}
+
+/// Whether a staged file is no more than the beginning of what its source still has.
+fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Result<bool> {
+    if intent.kind != IntentKind::Put {
+        return Ok(false);
+    }
+    let from = if intent.replica.is_source() {
+        intent.leaf
+    } else {
+        crate::dataflow::model::replica::Replica::SOURCE
+    };
+    let Some(from) = shop.site(from) else { return Ok(false) };
+    let opened = from.root.open_parent(&intent.path);
+    let source = opened.and_then(|(dir, name)| dir.open_read(name.as_bytes()));
+    let Ok(mut source) = source else { return Ok(false) };
+    is_prefix(&mut store.dir().open_read(&op.name())?, &mut source)
+}
+
+fn is_prefix(part: &mut File, whole: &mut File) -> io::Result<bool> {
+    let mut left = part.metadata()?.len();
+    if left > whole.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (vec![0; 256 << 10], vec![0; 256 << 10]);
+    while left > 0 {
+        let take = usize::try_from(left).unwrap_or(usize::MAX).min(a.len());
+        part.read_exact(&mut a[..take])?;
+        whole.read_exact(&mut b[..take])?;
+        if a[..take] != b[..take] {
+            return Ok(false);
+        }
+        left -= take as u64;
+    }
+    Ok(true)
+}
+
+/// After a power loss a new name may have appeared without its bytes: what is neither the old nor the announced
+/// content is moved out of the tree and kept, so that it is never read as an edit.
+fn retract(
+    shop: &Shop,
+    site: &Site,
+    store: &Store,
+    intent: &Intent,
+    changes: &mut Vec<Change>,
+) -> io::Result<()> {
+    let (dir, name) = match site.root.open_parent(&intent.path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let Some(stat) = dir.stat(name.as_bytes())? else { return Ok(()) };
+    if stat.kind != Kind::File {
+        return Ok(());
+    }
+    let found = digest_of(&mut dir.open_read(name.as_bytes())?, &Control::default())?;
+    let Some(found) = found else { return Ok(()) };
+    let known = [intent.old, intent.new].into_iter().flatten().filter_map(|v| v.digest());
+    let Some(Value::File(new)) = intent.new else { return Ok(()) };
+    let announced_unread = new.content.digest().is_none() && new.size == stat.size;
+    if known.into_iter().any(|digest| digest == found) || announced_unread {
+        return Ok(());
+    }
+    let op = shop.ops.take();
+    dir.rename_new(name.as_bytes(), store.dir(), &op.name())?;
+    let value = as_found(store, op, found)?;
+    keep(op, intent, value, "unconfirmed", changes);
+    Ok(())
+}

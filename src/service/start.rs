@@ -1,0 +1,389 @@
+//! Brings a sync to life: roots, stores, journal, recovery, sources, and the thread that owns it all.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::dataflow::engine::{Engine, EngineConfig};
+use crate::dataflow::model::mode::Policy;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::Digest;
+use crate::service::actor::{Actor, Event};
+use crate::service::dispatch::SLOTS;
+use crate::service::holds::{Holds, RootHold};
+use crate::service::pool::Pool;
+use crate::service::problems::{Problem, Problems};
+use crate::service::recover;
+use crate::service::waiting::Waiters;
+use crate::sinks::apply::KnownDigests;
+use crate::sinks::journal::registry::{Registry, SyncRecord};
+use crate::sinks::journal::{Journal, JournalError};
+use crate::sinks::schedule::Schedule;
+use crate::sinks::stage::{OpIds, Store};
+use crate::sinks::transfer::{Shop, Site};
+use crate::sources::Sources;
+use crate::sources::hash::now_ns;
+use crate::sources::ignores::Ignores;
+use crate::sources::scan::pool::{Scanner, Seen};
+use crate::sources::stat_cache::StatCache;
+use crate::sys::{self, Lock, LockError, Root, RootError, Stat};
+
+/// Listings that may wait for a sync's thread; a full queue makes scanners wait.
+const SEEN_QUEUE: usize = 1024;
+
+/// Why a sync cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("cannot use {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Ignore(String),
+}
+
+/// What all syncs of a daemon share.
+pub struct Shared {
+    pub scanner: Arc<Scanner>,
+    pub pool: Arc<Pool>,
+    pub cache: Arc<StatCache>,
+    /// None in a one-shot copy.
+    pub registry: Option<Arc<Registry>>,
+    pub locks: Locks,
+    /// Where the stores of the syncs are.
+    pub stores: PathBuf,
+}
+
+/// The roots this process has locked: several syncs may share one.
+#[derive(Default)]
+pub struct Locks(Mutex<HashMap<PathBuf, Weak<Lock>>>);
+
+impl Locks {
+    fn take(&self, root: &Root, owner: &str) -> Result<Option<Arc<Lock>>, LockError> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(root.path()).and_then(Weak::upgrade) {
+            return Ok(Some(lock));
+        }
+        let lock = root.lock(owner)?.map(Arc::new);
+        if let Some(lock) = &lock {
+            locks.insert(root.path().to_owned(), Arc::downgrade(lock));
+        }
+        Ok(lock)
+    }
+}
+
+/// A running sync.
+pub struct Handle {
+    pub post: Sender<Event>,
+    /// As last saved.
+    pub record: Arc<Mutex<SyncRecord>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// The sync as it is remembered.
+    #[must_use]
+    pub fn record(&self) -> SyncRecord {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs a question on the sync's thread and waits for its answer; `None` if the sync has ended.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Actor) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let ask = move |actor: &mut Actor| drop(tell.send(question(actor)));
+        self.post.send(Event::Ask(Box::new(ask))).ok()?;
+        told.recv().ok()
+    }
+
+    /// As [`Self::ask`], after everything that happened before now has been looked at.
+    pub fn ask_flushed<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Actor) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let ask = move |actor: &mut Actor| drop(tell.send(question(actor)));
+        let flush = move |actor: &mut Actor| actor.flushed(Box::new(ask));
+        self.post.send(Event::Ask(Box::new(flush))).ok()?;
+        told.recv().ok()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        drop(self.post.send(Event::Stop));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// The stat cache as sinks use it.
+struct Cached {
+    cache: Arc<StatCache>,
+    /// Device and ctime grain of each root.
+    grains: Vec<(u64, i64)>,
+}
+
+impl KnownDigests for Cached {
+    fn digest(&self, stat: &Stat) -> Option<Digest> {
+        self.cache.lookup(stat)
+    }
+
+    fn record(&self, stat: &Stat, digest: Digest) {
+        let grain = self.grains.iter().filter(|(dev, _)| *dev == stat.dev).map(|(_, g)| *g).max();
+        self.cache.record(stat, digest, now_ns(), grain.unwrap_or(2_000_000_000));
+    }
+}
+
+/// A name for lock files: which process owns a root.
+fn owner() -> String {
+    format!("pid {}", std::process::id())
+}
+
+/// An opened root, or why it holds the sync.
+type Opened = Result<(Arc<Root>, Option<Arc<Lock>>), RootHold>;
+
+fn open_root(
+    shared: &Shared,
+    path: &Path,
+    was: &sys::Identity,
+) -> Result<Opened, StartError> {
+    let mut root = match Root::open(path) {
+        Ok(root) => root,
+        Err(RootError::Missing { .. }) => return Ok(Err(RootHold::Missing)),
+        Err(RootError::NotADirectory { .. }) => return Ok(Err(RootHold::Replaced)),
+        Err(error) => return Err(error.into()),
+    };
+    if *was != sys::Identity::default() && !root.identity().is_same(was) {
+        return Ok(Err(RootHold::Replaced));
+    }
+    root.prepare().map_err(|source| StartError::Io { path: path.to_owned(), source })?;
+    let lock = if shared.registry.is_some() { shared.locks.take(&root, &owner())? } else { None };
+    Ok(Ok((Arc::new(root), lock)))
+}
+
+/// What a sync is started with beside its record.
+pub struct Options {
+    pub policy: Policy,
+    /// Keep watching, and remember what was agreed.
+    pub lasting: bool,
+}
+
+/// A sync that is ready to run on the thread that made it.
+pub struct Ready {
+    pub actor: Actor,
+    pub events: Receiver<Event>,
+    pub seen: Receiver<Seen>,
+    locks: Vec<Arc<Lock>>,
+}
+
+impl Ready {
+    /// The roots that are locked for it.
+    #[must_use]
+    pub fn locks(&self) -> usize {
+        self.locks.len()
+    }
+}
+
+/// The roots of a sync, opened.
+struct Grounds {
+    sites: Vec<Option<Site>>,
+    roots: Vec<(Replica, Arc<Root>)>,
+    locks: Vec<Arc<Lock>>,
+    held: Vec<(Replica, RootHold)>,
+}
+
+fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, StartError> {
+    let mut grounds =
+        Grounds { sites: Vec::new(), roots: Vec::new(), locks: Vec::new(), held: Vec::new() };
+    grounds.sites.resize_with(32, || None);
+    for replica in &mut record.replicas {
+        let (root, lock) = match open_root(shared, &replica.path, &replica.identity)? {
+            Ok(opened) => opened,
+            Err(why) => {
+                grounds.held.push((replica.replica, why));
+                continue;
+            }
+        };
+        replica.identity = root.identity();
+        let store = match Store::open(&root, &record.name) {
+            Ok(store) => Some(store),
+            Err(error) if root.caps().read_only => {
+                let _: io::Error = error;
+                None
+            }
+            Err(source) => {
+                return Err(StartError::Io { path: replica.path.clone(), source });
+            }
+        };
+        grounds.locks.extend(lock);
+        grounds.roots.push((replica.replica, root.clone()));
+        grounds.sites[usize::from(replica.replica.slot())] = Some(Site { root, store });
+    }
+    Ok(grounds)
+}
+
+/// Makes everything a sync needs; nothing is looked at before its thread runs.
+///
+/// # Errors
+/// A root cannot be used or belongs to another daemon, or the store cannot be opened.
+pub fn prepare(
+    shared: &Shared,
+    mut record: SyncRecord,
+    options: &Options,
+    number: u32,
+) -> Result<Ready, StartError> {
+    let grounds = open_grounds(shared, &mut record)?;
+    let mut problems = Problems::default();
+    let mut journal = None;
+    if options.lasting {
+        let store = shared.stores.join(format!("{}.redb", record.name));
+        let (opened, notice) = Journal::open_or_set_aside(&store)?;
+        if let Some(notice) = notice {
+            problems.note(&RelPath::root(), Replica::SOURCE, Problem::new(notice));
+        }
+        journal = Some(Arc::new(opened));
+    }
+    let ignores = Ignores::new(&record.ignore, record.ignore_vcs)
+        .map_err(|error| StartError::Ignore(error.to_string()))?;
+    let (post, events) = crossbeam_channel::unbounded();
+    let (tell, seen) = crossbeam_channel::bounded(SEEN_QUEUE);
+    let sink = Arc::new(move |seen| drop(tell.send(seen)));
+    let (scanner, cache) = (shared.scanner.clone(), shared.cache.clone());
+    let ignores = Arc::new(ignores);
+    let sources = if options.lasting {
+        Sources::watching(scanner, number, ignores, cache, sink)
+    } else {
+        Sources::unwatched(scanner, number, ignores, cache, sink)
+    };
+    for (replica, root) in &grounds.roots {
+        sources
+            .attach(*replica, root.clone())
+            .map_err(|source| StartError::Io { path: root.path().to_owned(), source })?;
+    }
+    let grains = grounds.roots.iter().map(|(_, root)| (root.identity().dev, root.grain_ns()));
+    let digests = Cached { cache: shared.cache.clone(), grains: grains.collect() };
+    let shop = Arc::new(Shop {
+        sites: grounds.sites,
+        journal,
+        digests: Arc::new(digests),
+        ops: OpIds::start(),
+        boot: sys::boot_id(),
+    });
+    if let Err(error) = recover::recover(&shop) {
+        problems.note(&RelPath::root(), Replica::SOURCE, Problem::new(error.to_string()));
+    }
+    let leaves = record.leaves();
+    let mut holds = Holds::new(record.paused, leaves.with(Replica::SOURCE), record.held);
+    holds.roots = grounds.held.into_iter().collect();
+    let config = EngineConfig { policy: options.policy, leaves };
+    let actor = Actor {
+        record,
+        shop,
+        sources,
+        pool: shared.pool.clone(),
+        engine: Engine::new(config),
+        schedule: Schedule::new(SLOTS),
+        rows: HashMap::new(),
+        running: HashMap::new(),
+        next: HashMap::new(),
+        problems,
+        holds,
+        waiters: Waiters::default(),
+        loaded: HashSet::new(),
+        touched: HashSet::new(),
+        scans_open: HashSet::new(),
+        scanned_once: false,
+        moved_files: 0,
+        moved_bytes: 0,
+        displaced: 0,
+        purged: false,
+        done: Vec::new(),
+        post,
+        questions: Vec::new(),
+        stopping: false,
+        compacted: false,
+        saved: None,
+        registry: shared.registry.clone(),
+        cache: shared.cache.clone(),
+    };
+    Ok(Ready { actor, events, seen, locks: grounds.locks })
+}
+
+/// Starts a sync on a thread of its own.
+///
+/// # Errors
+/// As [`prepare`]; or no thread can be started.
+pub fn start(
+    shared: &Arc<Shared>,
+    record: SyncRecord,
+    number: u32,
+) -> Result<Handle, StartError> {
+    let path = shared.stores.clone();
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let shared = shared.clone();
+    let name = format!("sync-{}", record.name);
+    // The engine lives on the thread that made it.
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .spawn(move || {
+            let policy = Policy { mode: record.mode, trust_times: false };
+            let options = Options { policy, lasting: true };
+            let mut ready = match prepare(&shared, record, &options, number) {
+                Ok(ready) => ready,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let record = Arc::new(Mutex::new(ready.actor.record.clone()));
+            ready.actor.saved = Some(record.clone());
+            ready.actor.save_record();
+            drop(tell.send(Ok((ready.actor.post.clone(), record))));
+            ready.actor.begin();
+            ready.actor.run(&ready.events, &ready.seen, |_| false);
+        })
+        .map_err(|source| StartError::Io { path: path.clone(), source })?;
+    match told.recv() {
+        Ok(Ok((post, record))) => Ok(Handle { post, record, thread: Some(thread) }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let source = io::Error::other("the sync's thread ended at once");
+            Err(StartError::Io { path, source })
+        }
+    }
+}
+
+impl Actor {
+    /// Starts looking; with a lost root nothing is looked at.
+    pub(crate) fn begin(&mut self) {
+        if !self.holds.roots.is_empty() {
+            return;
+        }
+        let replicas: Vec<Replica> = self.record.replicas.iter().map(|r| r.replica).collect();
+        // Leaves first: an empty leaf is listed at once, and the source's first file can go.
+        for replica in replicas.into_iter().rev() {
+            self.scan_all(replica);
+        }
+    }
+
+    /// Remembers the sync as it is now.
+    pub(crate) fn save_record(&self) {
+        if let Some(saved) = &self.saved {
+            *saved.lock().unwrap_or_else(PoisonError::into_inner) = self.record.clone();
+        }
+        if let Some(registry) = &self.registry {
+            // A registry that cannot be written shows when the daemon is asked to change something.
+            drop(registry.put(&self.record));
+        }
+    }
+}

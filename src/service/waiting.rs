@@ -1,0 +1,73 @@
+//! Who waits for a sync to come to rest.
+//!
+//! Holds: an answer is given at a moment of rest that came after everything that had happened before the question was
+//! taken in: the watchers are flushed first.
+
+use crate::service::actor::{Actor, Question};
+
+struct Waiter {
+    flush: Option<u64>,
+    then: Question,
+}
+
+/// Questions that are answered at rest.
+#[derive(Default)]
+pub struct Waiters {
+    waiting: Vec<Waiter>,
+    /// Questions that are answered once the watchers are flushed, at rest or not.
+    flushing: Vec<Waiter>,
+    number: u64,
+}
+
+impl Waiters {
+    /// The watchers have told all that happened before this number was given out.
+    pub fn flushed(&mut self, number: u64) {
+        for waiter in self.waiting.iter_mut().chain(&mut self.flushing) {
+            if waiter.flush == Some(number) {
+                waiter.flush = None;
+            }
+        }
+    }
+}
+
+impl Actor {
+    fn flush(&mut self) -> Option<u64> {
+        self.waiters.number += 1;
+        let number = self.waiters.number;
+        self.sources.flush(number).then_some(number)
+    }
+
+    /// Runs `then` at the first moment of rest after all that happened before now.
+    pub(crate) fn at_rest(&mut self, then: Question) {
+        let flush = self.flush();
+        self.waiters.waiting.push(Waiter { flush, then });
+    }
+
+    /// Runs `then` once all that happened before now has been looked at, or at once where nothing is watched.
+    pub(crate) fn flushed(&mut self, then: Question) {
+        let flush = self.flush();
+        self.waiters.flushing.push(Waiter { flush, then });
+    }
+
+    pub(crate) fn answer_waiters(&mut self) {
+        let waiting = std::mem::take(&mut self.waiters.waiting);
+        let (ready, waiting) = waiting.into_iter().partition(|w| w.flush.is_none());
+        self.waiters.waiting = waiting;
+        for waiter in ready {
+            (waiter.then)(self);
+        }
+    }
+
+    /// Answers those who wait for the watchers alone.
+    pub(crate) fn answer_flushed(&mut self) {
+        if self.waiters.flushing.iter().all(|w| w.flush.is_some()) {
+            return;
+        }
+        let flushing = std::mem::take(&mut self.waiters.flushing);
+        let (ready, flushing) = flushing.into_iter().partition(|w| w.flush.is_none());
+        self.waiters.flushing = flushing;
+        for waiter in ready {
+            (waiter.then)(self);
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! What the user wishes: resolve, restore, allow, deny, bump, pause.
+//!
+//! Holds: a wish is durable before it is acted on, binds to what the daemon holds at that moment, and destroys no
+//! bytes.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::path::{Name, RelPath};
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::{Content, Value};
+use crate::dataflow::model::verdict::{Act, Verdict, Views};
+use crate::service::actor::Actor;
+use crate::service::dispatch::JobKey;
+use crate::service::explain::words;
+use crate::service::holds::RootHold;
+use crate::sinks::apply::{self, Control};
+use crate::sinks::journal::Change;
+use crate::sinks::journal::record::{Kept, LogRecord};
+use crate::sinks::stage::OpId;
+use crate::sinks::transfer::now_ms;
+use crate::sources::control::wire::Winner;
+
+/// What became of one conflict.
+pub(crate) enum Resolved {
+    Decided(String),
+    Stands(String),
+}
+
+/// Digests are named by at least this many digits.
+const DIGEST_DIGITS_MIN: usize = 8;
+
+fn held_by(views: &Views, replica: Replica) -> Option<Value> {
+    if replica.is_source() {
+        return views.source;
+    }
+    views.leaves.iter().find(|l| l.leaf == replica).and_then(|l| l.value)
+}
+
+impl Actor {
+    /// Decides one conflict.
+    pub(crate) fn resolve(&mut self, id: PathId, winner: &Winner, dry_run: bool) -> Resolved {
+        let parties = self.parties(id);
+        if parties.is_empty() {
+            return Resolved::Stands("it is in no conflict".to_owned());
+        }
+        let views = self.engine.views(id);
+        let path = self.engine.paths().path(id);
+        let keeper = match self.keeper(&views, &parties, winner) {
+            Ok(keeper) => keeper,
+            Err(why) => return Resolved::Stands(why),
+        };
+        let outcome = format!(
+            "{} keeps {}",
+            self.record.replica_name(keeper),
+            words(held_by(&views, keeper).as_ref())
+        );
+        if dry_run {
+            return Resolved::Decided(outcome);
+        }
+        let acted = match winner {
+            Winner::Keep(_) | Winner::Newest => Ok(()),
+            Winner::Both(suffix) => self.keep_seconds(&path, &views, &parties, keeper, suffix),
+            Winner::With(file) => self.replace_with(&path, &views, Path::new(&os(file))),
+        };
+        if let Err(why) = acted {
+            return Resolved::Stands(why);
+        }
+        let yielding: Vec<Replica> = match winner {
+            // The new content comes as an edit of the source, which every other content gives way to.
+            Winner::With(_) => parties.iter().copied().filter(|r| !r.is_source()).collect(),
+            Winner::Keep(_) | Winner::Newest | Winner::Both(_) => {
+                parties.iter().copied().filter(|r| *r != keeper).collect()
+            }
+        };
+        match self.give_way(&path, &views, &yielding) {
+            Ok(()) => {
+                self.log("resolve", &path, keeper, outcome.clone());
+                Resolved::Decided(outcome)
+            }
+            Err(why) => Resolved::Stands(why),
+        }
+    }
+
+    /// The replicas that are in conflict about a path; the source first.
+    fn parties(&mut self, id: PathId) -> Vec<Replica> {
+        let verdicts = self.engine.verdicts(id);
+        let conflicts = verdicts.iter().filter(|(v, _)| matches!(v.act, Act::Conflict(_)));
+        let mut parties: Vec<Replica> = conflicts.map(|(v, _)| v.leaf).collect();
+        if !parties.is_empty() {
+            parties.insert(0, Replica::SOURCE);
+        }
+        parties
+    }
+
+    fn keeper(
+        &self,
+        views: &Views,
+        parties: &[Replica],
+        winner: &Winner,
+    ) -> Result<Replica, String> {
+        match winner {
+            Winner::Both(_) | Winner::With(_) => Ok(Replica::SOURCE),
+            Winner::Newest => {
+                let mtime = |r: &Replica| match held_by(views, *r) {
+                    Some(Value::File(file)) => Some(file.mtime),
+                    _ => None,
+                };
+                let newest = parties.iter().filter_map(|r| Some((mtime(r)?, *r))).max();
+                newest.map(|(_, r)| r).ok_or_else(|| "no side has a time".to_owned())
+            }
+            Winner::Keep(name) => {
+                if let Some(replica) = self.record.by_name(name) {
+                    return Ok(replica.replica);
+                }
+                let is_digest =
+                    name.len() >= DIGEST_DIGITS_MIN && name.bytes().all(|b| b.is_ascii_hexdigit());
+                let named = |r: &&Replica| {
+                    let digest = held_by(views, **r).and_then(|value| value.digest());
+                    is_digest && digest.is_some_and(|d| d.to_string().starts_with(&name.to_lowercase()))
+                };
+                let found = parties.iter().find(named);
+                found.copied().ok_or_else(|| format!("no replica and no content is called {name}"))
+            }
+        }
+    }
+
+    /// Makes it durable that what these replicas hold at `path` gives way, and tells the engine.
+    fn give_way(
+        &mut self,
+        path: &RelPath,
+        views: &Views,
+        yielding: &[Replica],
+    ) -> Result<(), String> {
+        let mut changes = Vec::new();
+        let mut facts = Vec::new();
+        for replica in yielding {
+            let Some(value) = held_by(views, *replica) else { continue };
+            let value = self.read_now(*replica, path, value)?;
+            let (replica, path) = (*replica, path.clone());
+            changes.push(Change::Yields { replica, path: path.clone(), value: Some(value) });
+            facts.push(Fact::Yields { replica, path, value: Some(value) });
+        }
+        if let Some(journal) = &self.shop.journal {
+            journal.commit(changes).map_err(|error| error.to_string())?;
+        }
+        for fact in &facts {
+            self.engine.observe(fact);
+        }
+        Ok(())
+    }
+
+    /// A value with its content read: what gives way is named by digest.
+    fn read_now(&mut self, replica: Replica, path: &RelPath, value: Value) -> Result<Value, String> {
+        let Value::File(file) = value else { return Ok(value) };
+        if file.content.digest().is_some() {
+            return Ok(value);
+        }
+        let site = self.shop.site(replica).ok_or("the replica is not there")?;
+        let open = || -> io::Result<Option<crate::dataflow::model::value::Digest>> {
+            let (dir, name) = site.root.open_parent(path)?;
+            let mut open = dir.open_read(name.as_bytes())?;
+            if Content::unread(crate::sys::fstat(&open)?.identity()) != file.content {
+                return Ok(None);
+            }
+            apply::digest_of(&mut open, &Control::default())
+        };
+        let digest = open().map_err(|error| error.to_string())?;
+        let digest = digest.ok_or("it changed while it was read")?;
+        let read = Value::File(crate::dataflow::model::value::File {
+            content: Content::known(digest),
+            ..file
+        });
+        self.engine.observe(&Fact::Holds { replica, path: path.clone(), value: Some(read) });
+        Ok(read)
+    }
+
+    /// Gives every content but the keeper's a second name beside it, at the replica that has it.
+    fn keep_seconds(
+        &mut self,
+        path: &RelPath,
+        views: &Views,
+        parties: &[Replica],
+        keeper: Replica,
+        suffix: &str,
+    ) -> Result<(), String> {
+        let (dir, name) = path.split().ok_or("the root has no second name")?;
+        let mut seconds = Vec::new();
+        for replica in parties.iter().filter(|r| **r != keeper) {
+            let Some(value @ Value::File(_)) = held_by(views, *replica) else { continue };
+            if seconds.contains(&value) {
+                continue;
+            }
+            let number = if seconds.is_empty() { String::new() } else { format!("-{}", seconds.len() + 1) };
+            let second = [name.as_bytes(), suffix.as_bytes(), number.as_bytes()].concat();
+            let second = Name::parse(&second).map_err(|error| error.to_string())?;
+            self.copy_in(*replica, path, &dir.join(&second)).map_err(|error| {
+                format!("cannot make {}: {error}", second.as_bytes().escape_ascii())
+            })?;
+            seconds.push(value);
+        }
+        Ok(())
+    }
+
+    /// Copies a file within a replica to a name that is free.
+    fn copy_in(&mut self, replica: Replica, from: &RelPath, to: &RelPath) -> io::Result<()> {
+        let site = self.shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
+        let (dir, name) = site.root.open_parent(from)?;
+        let mut open = dir.open_read(name.as_bytes())?;
+        let stat = crate::sys::fstat(&open)?;
+        self.place(replica, to, &mut open, stat.mode, Some(stat.mtime_ns), None)
+    }
+
+    /// Makes a user's file of `bytes` at a replica; what it replaces is kept.
+    fn place(
+        &mut self,
+        replica: Replica,
+        path: &RelPath,
+        bytes: &mut File,
+        mode: u16,
+        mtime_ns: Option<i64>,
+        replaces: Option<Value>,
+    ) -> io::Result<()> {
+        let shop = self.shop.clone();
+        let site = shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
+        let store = site.store.as_ref().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
+        let op = shop.ops.take();
+        let staged = store.dir().create_new(&op.name())?;
+        let placed = fill(&staged, bytes, mode, mtime_ns).and_then(|()| {
+            let (dir, name) = site.root.open_parent(path)?;
+            match replaces {
+                None => store.dir().rename_new(&op.name(), &dir, name.as_bytes()),
+                Some(_) => match store.dir().exchange(&op.name(), &dir, name.as_bytes())? {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::Unsupported.into()),
+                },
+            }
+        });
+        if placed.is_err() {
+            store.remove(op)?;
+        } else if let Some(value) = replaces {
+            self.keep(op, replica, path, value, "replaced");
+        }
+        self.sources.look(replica, path);
+        placed
+    }
+
+    fn keep(&self, op: OpId, replica: Replica, path: &RelPath, value: Value, why: &str) {
+        let Some(journal) = &self.shop.journal else { return };
+        let (path, why) = (path.clone(), why.to_owned());
+        let kept = Kept { path, replica, when_ms: now_ms(), value, why };
+        journal.submit(vec![Change::Kept { op: op.0, kept }], None);
+    }
+
+    fn replace_with(&mut self, path: &RelPath, views: &Views, file: &Path) -> Result<(), String> {
+        let failed = |error: io::Error| format!("cannot use {}: {error}", file.display());
+        let mut open = File::open(file).map_err(failed)?;
+        let mode = match views.source {
+            Some(Value::File(file)) => file.mode,
+            Some(Value::Dir { .. }) => return Err("the source has a directory there".to_owned()),
+            _ => 0o644,
+        };
+        self.place(Replica::SOURCE, path, &mut open, mode, None, views.source).map_err(failed)
+    }
+
+    /// Brings a displaced version back: to a file, or in place as a new edit.
+    pub(crate) fn restore(
+        &mut self,
+        op: u64,
+        kept: &Kept,
+        to: Option<&Path>,
+    ) -> Result<String, String> {
+        let failed = |error: io::Error| format!("cannot restore it: {error}");
+        let shop = self.shop.clone();
+        let site = shop.site(kept.replica).ok_or("its replica is not there")?;
+        let store = site.store.as_ref().ok_or("its replica cannot be read")?;
+        let name = OpId(op).name();
+        if let Value::Symlink { .. } = kept.value {
+            return self.restore_symlink(&name, kept, to);
+        }
+        let mut bytes = store.dir().open_read(&name).map_err(failed)?;
+        let mode = match kept.value {
+            Value::File(file) => file.mode,
+            _ => 0o644,
+        };
+        if let Some(to) = to {
+            let out = File::options().write(true).create_new(true).open(to).map_err(failed)?;
+            fill(&out, &mut bytes, mode, None).map_err(failed)?;
+            return Ok(format!("{}", to.display()));
+        }
+        let (replica, there) = self.restore_place(kept)?;
+        self.make_parents(replica, &kept.path).map_err(failed)?;
+        self.place(replica, &kept.path, &mut bytes, mode, None, there).map_err(failed)?;
+        self.log("restore", &kept.path, replica, String::new());
+        Ok(self.record.replica_name(replica).to_owned())
+    }
+
+    fn restore_symlink(
+        &mut self,
+        name: &[u8],
+        kept: &Kept,
+        to: Option<&Path>,
+    ) -> Result<String, String> {
+        let failed = |error: io::Error| format!("cannot restore it: {error}");
+        let shop = self.shop.clone();
+        let site = shop.site(kept.replica).ok_or("its replica is not there")?;
+        let store = site.store.as_ref().ok_or("its replica cannot be read")?;
+        let text = store.dir().readlink(name).map_err(failed)?;
+        if let Some(to) = to {
+            std::os::unix::fs::symlink(os(&text), to).map_err(failed)?;
+            return Ok(format!("{}", to.display()));
+        }
+        let (replica, there) = self.restore_place(kept)?;
+        if there.is_some() {
+            return Err("something has its name; restore it with --to".to_owned());
+        }
+        let site = shop.site(replica).ok_or("the replica is not there")?;
+        let (dir, name) = site.root.open_parent(&kept.path).map_err(failed)?;
+        dir.make_symlink(&text, name.as_bytes()).map_err(failed)?;
+        self.sources.look(replica, &kept.path);
+        Ok(self.record.replica_name(replica).to_owned())
+    }
+
+    /// Where a version goes back to, and what has its name there: the source where changes flow from it, else the
+    /// replica that kept it.
+    fn restore_place(&mut self, kept: &Kept) -> Result<(Replica, Option<Value>), String> {
+        let replica =
+            if self.record.mode.is_two_way() { kept.replica } else { Replica::SOURCE };
+        let views = self.id_of(&kept.path).map(|id| self.engine.views(id)).unwrap_or_default();
+        match held_by(&views, replica) {
+            Some(Value::Dir { .. }) => Err("a directory has its name; restore it with --to".to_owned()),
+            there => Ok((replica, there)),
+        }
+    }
+
+    fn make_parents(&self, replica: Replica, path: &RelPath) -> io::Result<()> {
+        let site = self.shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
+        let Some((dir, _)) = path.split() else { return Ok(()) };
+        let mut at = RelPath::root();
+        for name in dir.components() {
+            let parent = site.root.open_dir(&at)?;
+            match parent.make_dir(name, 0o755) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            at = at.join(&Name::parse(name).map_err(io::Error::other)?);
+        }
+        Ok(())
+    }
+
+    /// Lets held deletes through. Returns the replicas and how many deletes; empty if nothing is held.
+    pub(crate) fn allow(&mut self, dry_run: bool) -> Vec<(Replica, u64)> {
+        let mut allowed = Vec::new();
+        for replica in self.holds.held().iter() {
+            let outstanding = self.engine.deletes(replica).outstanding;
+            let Some(brake) = self.holds.brake_mut(replica) else { continue };
+            let deletes = if dry_run { outstanding } else { brake.allow() };
+            allowed.push((replica, deletes));
+        }
+        if !dry_run && !allowed.is_empty() {
+            self.record.held = self.holds.held();
+            self.save_record();
+            for (replica, deletes) in &allowed {
+                self.log("allow", &RelPath::root(), *replica, format!("{deletes} deletes"));
+            }
+        }
+        allowed
+    }
+
+    /// Takes held deletes back: what would have gone counts as new and returns to the other side.
+    pub(crate) fn deny(&mut self) -> Result<Vec<(Replica, u64)>, String> {
+        let held = self.holds.held();
+        let mut doomed: Vec<(PathId, Verdict)> = Vec::new();
+        self.engine.outstanding(PathId::ROOT, &mut |path, verdict, _| {
+            if matches!(verdict.act, Act::Delete { at } if held.contains(at)) {
+                doomed.push((path, *verdict));
+            }
+            true
+        });
+        let leaves: Vec<Replica> = self.record.leaves().iter().collect();
+        let mut facts = Vec::new();
+        for (path, verdict) in &doomed {
+            let path = self.engine.paths().path(*path);
+            // A delete at the source takes a leaf's word: all leaves' agreements about it are void.
+            let of: Vec<Replica> = match verdict.act {
+                Act::Delete { at } if at.is_source() => leaves.clone(),
+                _ => vec![verdict.leaf],
+            };
+            for leaf in of {
+                facts.push(Fact::Agreed { leaf, path: path.clone(), value: None });
+            }
+        }
+        if let Some(journal) = &self.shop.journal {
+            let changes = facts.iter().filter_map(|fact| match fact {
+                Fact::Agreed { leaf, path, .. } => {
+                    Some(Change::Agreed { leaf: *leaf, path: path.clone(), value: None })
+                }
+                _ => None,
+            });
+            journal.commit(changes.collect()).map_err(|error| error.to_string())?;
+        }
+        let mut denied = Vec::new();
+        for replica in held.iter() {
+            denied.push((replica, self.engine.deletes(replica).outstanding));
+            if let Some(brake) = self.holds.brake_mut(replica) {
+                brake.deny();
+            }
+            self.log("deny", &RelPath::root(), replica, String::new());
+        }
+        for fact in &facts {
+            self.engine.observe(fact);
+        }
+        self.record.held = self.holds.held();
+        self.save_record();
+        Ok(denied)
+    }
+
+    /// Puts everything that waits at or below a path to the head of the queue; how many jobs that are.
+    pub(crate) fn bump(&mut self, path: &RelPath) -> u64 {
+        let Some(id) = self.id_of(path) else { return 0 };
+        let mut keys = Vec::new();
+        self.engine.outstanding(id, &mut |path, verdict, _| {
+            keys.push(JobKey { path, leaf: verdict.leaf });
+            true
+        });
+        keys.into_iter().map(|key| u64::from(self.schedule.bump(key))).sum()
+    }
+
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.holds.paused = paused;
+        self.record.paused = paused;
+        self.save_record();
+        if !paused {
+            self.schedule.retry_all();
+        }
+    }
+
+    /// Roots that cannot be used, with the reason.
+    pub(crate) fn lost_roots(&self) -> Vec<(Replica, RootHold)> {
+        self.holds.roots.iter().map(|(replica, why)| (*replica, *why)).collect()
+    }
+
+    pub(crate) fn log(&self, act: &str, path: &RelPath, replica: Replica, note: String) {
+        let Some(journal) = &self.shop.journal else { return };
+        let (act, path) = (act.to_owned(), path.clone());
+        let line =
+            LogRecord { when_ms: now_ms(), act, replica, path, old: None, new: None, note };
+        journal.submit(vec![Change::Log(line)], None);
+    }
+}
+
+fn fill(out: &File, bytes: &mut File, mode: u16, mtime_ns: Option<i64>) -> io::Result<()> {
+    let mut out = out;
+    crate::sys::copy_bytes(bytes, &mut out, &mut vec![0; 256 << 10], |_| {}, |_| true)?;
+    crate::sys::set_mode(out, mode)?;
+    if let Some(mtime_ns) = mtime_ns {
+        crate::sys::set_mtime(out, mtime_ns)?;
+    }
+    out.sync_all()
+}
+
+/// Bytes as the system's string.
+pub(crate) fn os(bytes: &[u8]) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
+}

@@ -1,0 +1,327 @@
+//! Carries out batches of jobs: intent, act, durability, agreement, in this order.
+//!
+//! Holds: an act is journalled before it happens and an agreement only after what it speaks of is durable at both
+//! ends (INV-5); a failure of one job never stops the others of its batch (INV-6).
+
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::job::{Job, Op};
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::value::Value;
+use crate::sinks::apply::{self, Applied, ApplyError, Control, KnownDigests, Target};
+use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
+use crate::sinks::journal::{Change, Journal};
+use crate::sinks::stage::{OpId, OpIds, Store};
+use crate::sys::{self, Root};
+
+/// One replica as sinks see it.
+pub struct Site {
+    pub root: Arc<Root>,
+    /// None where nothing can be written.
+    pub store: Option<Store>,
+}
+
+/// What all workers of a sync share.
+pub struct Shop {
+    /// By slot; `None` for a slot that is not in use.
+    pub sites: Vec<Option<Site>>,
+    /// None for a one-shot copy: it remembers nothing.
+    pub journal: Option<Arc<Journal>>,
+    pub digests: Arc<dyn KnownDigests>,
+    pub ops: OpIds,
+    pub boot: [u8; 16],
+}
+
+/// A job on its way to a worker.
+pub struct Assigned<K> {
+    pub key: K,
+    pub job: Job,
+    pub control: Arc<Control>,
+}
+
+/// What became of a job.
+pub struct Done<K> {
+    pub key: K,
+    pub job: Job,
+    pub result: Result<Applied, ApplyError>,
+    /// Agreements that are durable now.
+    pub agreed: Vec<Fact>,
+}
+
+/// Unix time in milliseconds.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Carries out a batch; every job of it is answered.
+pub fn carry_out<K>(shop: &Shop, batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
+    let ops: Vec<OpId> = batch.iter().map(|_| shop.ops.take()).collect();
+    if let Err(error) = shop.announce(&batch, &ops) {
+        let refused = |a: Assigned<K>| Done {
+            key: a.key,
+            job: a.job,
+            result: Err(ApplyError::Journal(error.clone())),
+            agreed: Vec::new(),
+        };
+        return batch.into_iter().map(refused).collect();
+    }
+    let mut results: Vec<Result<Applied, ApplyError>> =
+        batch.iter().zip(&ops).map(|(a, op)| shop.act(&a.job, *op, &a.control)).collect();
+    let durable = shop.make_durable(&batch, &results);
+    let mut changes = Vec::new();
+    let mut agreed: Vec<Vec<Fact>> = Vec::new();
+    for ((assigned, op), result) in batch.iter().zip(&ops).zip(&results) {
+        let facts = if durable { agreements(&assigned.job, result) } else { Vec::new() };
+        shop.record(&assigned.job, *op, result, &facts, &mut changes);
+        agreed.push(facts);
+    }
+    if let Some(journal) = &shop.journal
+        && let Err(error) = journal.commit(changes)
+    {
+        for (result, facts) in results.iter_mut().zip(&mut agreed) {
+            facts.clear();
+            if result.is_ok() {
+                *result = Err(ApplyError::Journal(error.to_string()));
+            }
+        }
+    }
+    let done = batch.into_iter().zip(results).zip(agreed);
+    done.map(|((a, result), agreed)| Done { key: a.key, job: a.job, result, agreed }).collect()
+}
+
+/// What both ends hold now that a job was carried out; nothing where that takes another look.
+fn agreements(job: &Job, result: &Result<Applied, ApplyError>) -> Vec<Fact> {
+    let Ok(applied) = result else { return Vec::new() };
+    let agreed = |path: &RelPath, value| Fact::Agreed { leaf: job.leaf, path: path.clone(), value };
+    match &job.op {
+        Op::Put { .. } if applied.from_now.is_some() && applied.from_now == applied.to_now => {
+            vec![agreed(&job.path, applied.to_now)]
+        }
+        Op::Move { source_path, new, .. } if applied.to_now == Some(*new) => {
+            vec![agreed(source_path, None), agreed(&job.path, applied.to_now)]
+        }
+        Op::Delete { .. } => vec![agreed(&job.path, None)],
+        Op::Agree { value } => vec![agreed(&job.path, *value)],
+        Op::Put { .. } | Op::Move { .. } | Op::Read { .. } => Vec::new(),
+    }
+}
+
+/// The replica a job writes to.
+#[must_use]
+pub fn writes_to(job: &Job) -> Option<Replica> {
+    match job.op {
+        Op::Put { to, .. } => Some(to),
+        Op::Move { at, .. } | Op::Delete { at, .. } => Some(at),
+        Op::Agree { .. } | Op::Read { .. } => None,
+    }
+}
+
+/// Whether a job displaces something or brings a new file: then its file in the store has to be accounted for.
+fn intent_of(job: &Job, boot: [u8; 16]) -> Option<Intent> {
+    let (kind, replica, old, new) = match job.op {
+        Op::Put { to, new, expect, .. } if !is_metadata_only(&new, expect.as_ref()) => {
+            if new.is_dir() && expect.is_none() {
+                return None;
+            }
+            (IntentKind::Put, to, expect, Some(new))
+        }
+        Op::Delete { at, expect, .. } => (IntentKind::Delete, at, Some(expect), None),
+        Op::Move { at, expect, new, .. } => (IntentKind::Put, at, Some(expect), Some(new)),
+        Op::Put { .. } | Op::Agree { .. } | Op::Read { .. } => return None,
+    };
+    Some(Intent { kind, replica, leaf: job.leaf, path: job.path.clone(), old, new, boot })
+}
+
+fn is_metadata_only(new: &Value, expect: Option<&Value>) -> bool {
+    match (new, expect) {
+        (Value::File(new), Some(Value::File(old))) => {
+            new.content == old.content && new.size == old.size
+        }
+        (Value::Dir { .. }, Some(Value::Dir { .. })) => true,
+        _ => false,
+    }
+}
+
+impl Shop {
+    /// The site of a replica.
+    #[must_use]
+    pub fn site(&self, replica: Replica) -> Option<&Site> {
+        self.sites.get(usize::from(replica.slot()))?.as_ref()
+    }
+
+    fn root(&self, replica: Replica) -> Result<&Root, ApplyError> {
+        self.site(replica).map(|site| &*site.root).ok_or(ApplyError::Cancelled)
+    }
+
+    fn target(&self, replica: Replica, op: OpId) -> Result<Target<'_>, ApplyError> {
+        let site = self.site(replica).ok_or(ApplyError::Cancelled)?;
+        let Some(store) = &site.store else {
+            let source = std::io::Error::from_raw_os_error(libc::EROFS);
+            return Err(ApplyError::Io { what: "write to this replica", source });
+        };
+        Ok(Target { root: &site.root, store, op, digests: &*self.digests })
+    }
+
+    fn announce<K>(&self, batch: &[Assigned<K>], ops: &[OpId]) -> Result<(), String> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let intents = batch.iter().zip(ops).filter_map(|(assigned, op)| {
+            let intent = intent_of(&assigned.job, self.boot)?;
+            Some(Change::Intent { op: op.0, intent })
+        });
+        journal.commit(intents.collect()).map_err(|error| error.to_string())
+    }
+
+    fn act(&self, job: &Job, op: OpId, control: &Control) -> Result<Applied, ApplyError> {
+        if control.is_cancelled() {
+            return Err(ApplyError::Cancelled);
+        }
+        let other = |at: Replica| if at.is_source() { job.leaf } else { Replica::SOURCE };
+        match &job.op {
+            Op::Put { from, to, new, expect } => {
+                let (from, target) = (self.root(*from)?, self.target(*to, op)?);
+                let expect = expect.as_ref();
+                if let Some(expect) = expect.filter(|e| is_metadata_only(new, Some(e))) {
+                    return apply::set_metadata(target, &job.path, new, expect, control);
+                }
+                match new {
+                    Value::File(new) => {
+                        apply::put_file(from, target, &job.path, new, expect, true, control)
+                    }
+                    Value::Dir { mode } => {
+                        apply::make_dir(target, &job.path, *mode, expect, control)
+                    }
+                    Value::Symlink { .. } => {
+                        apply::put_symlink(from, target, &job.path, new, expect, control)
+                    }
+                    Value::Ignored
+                    | Value::Skipped(_)
+                    | Value::Unreadable { .. }
+                    | Value::Remnant => Err(ApplyError::Stale(apply::End::From)),
+                }
+            }
+            Op::Move { at, source_path, expect, new } => {
+                let because = self.root(other(*at))?;
+                let target = self.target(*at, op)?;
+                apply::move_within(because, target, source_path, &job.path, expect, new, control)
+            }
+            Op::Delete { at, because, expect } => {
+                let (because, target) = (self.root(*because)?, self.target(*at, op)?);
+                apply::delete(because, target, &job.path, expect, control)
+            }
+            Op::Agree { .. } | Op::Read { .. } => Ok(Applied::default()),
+        }
+    }
+
+    /// Flushes both ends of every job that was carried out, one call a file system.
+    fn make_durable<K>(
+        &self,
+        batch: &[Assigned<K>],
+        results: &[Result<Applied, ApplyError>],
+    ) -> bool {
+        if self.journal.is_none() {
+            return true;
+        }
+        let done = batch.iter().zip(results).filter(|(_, result)| result.is_ok());
+        let leaves: Vec<Replica> = done.map(|(assigned, _)| assigned.job.leaf).collect();
+        let ends = ReplicaSet::of(&leaves);
+        if ends.is_empty() {
+            return true;
+        }
+        let mut flushed = Vec::new();
+        for end in ends.with(Replica::SOURCE).iter() {
+            let Some(site) = self.site(end) else { return false };
+            let dev = site.root.identity().dev;
+            if flushed.contains(&dev) {
+                continue;
+            }
+            if sys::sync_fs(&site.root).is_err() {
+                return false;
+            }
+            flushed.push(dev);
+        }
+        true
+    }
+
+    /// What is to be remembered of one job.
+    fn record(
+        &self,
+        job: &Job,
+        op: OpId,
+        result: &Result<Applied, ApplyError>,
+        agreed: &[Fact],
+        changes: &mut Vec<Change>,
+    ) {
+        if self.journal.is_none() {
+            return;
+        }
+        if intent_of(job, self.boot).is_some() {
+            changes.push(Change::IntentDone { op: op.0 });
+        }
+        for fact in agreed {
+            if let Fact::Agreed { leaf, path, value } = fact {
+                changes.push(Change::Agreed { leaf: *leaf, path: path.clone(), value: *value });
+            }
+        }
+        let Some(replica) = writes_to(job) else { return };
+        let kept = match result {
+            Ok(applied) => applied.kept,
+            Err(ApplyError::Surprise) => old_of(job),
+            Err(_) => None,
+        };
+        if let Some(value) = kept {
+            let why = match (&job.op, result) {
+                (_, Err(_)) => "surprise",
+                (Op::Delete { .. }, Ok(_)) => "deleted",
+                (_, Ok(_)) => "replaced",
+            };
+            let path = job.path.clone();
+            let kept = Kept { path, replica, when_ms: now_ms(), value, why: why.into() };
+            changes.push(Change::Kept { op: op.0, kept });
+        }
+        if let Ok(applied) = result {
+            changes.push(Change::Log(log_line(job, replica, applied)));
+        }
+    }
+}
+
+fn old_of(job: &Job) -> Option<Value> {
+    match job.op {
+        Op::Put { expect, .. } => expect,
+        Op::Move { expect, .. } | Op::Delete { expect, .. } => Some(expect),
+        Op::Agree { .. } | Op::Read { .. } => None,
+    }
+}
+
+fn log_line(job: &Job, replica: Replica, applied: &Applied) -> LogRecord {
+    let old = old_of(job);
+    let (act, note) = match &job.op {
+        Op::Delete { .. } => ("delete", String::new()),
+        Op::Move { source_path, .. } => {
+            ("move", format!("from {}", source_path.as_bytes().escape_ascii()))
+        }
+        Op::Put { new, expect, .. } if is_metadata_only(new, expect.as_ref()) => {
+            ("metadata", String::new())
+        }
+        Op::Put { expect: Some(_), .. } => ("update", String::new()),
+        Op::Put { expect: None, .. } | Op::Agree { .. } | Op::Read { .. } => {
+            ("create", String::new())
+        }
+    };
+    let note = if note.is_empty() { job.rule.sentence().to_owned() } else { note };
+    LogRecord {
+        when_ms: now_ms(),
+        act: act.into(),
+        replica,
+        path: job.path.clone(),
+        old: old.and_then(|value| value.digest()),
+        new: applied.to_now.and_then(|value| value.digest()),
+        note,
+    }
+}
