@@ -122,10 +122,7 @@ pub fn parse_age(text: &str) -> Option<u64> {
 /// Bytes of `1000`, `512K`, `10G`, `1T`.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
-    with_unit(
-        text,
-        &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30), ("t", 1 << 40)],
-    )
+    with_unit(text, &[("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30), ("t", 1 << 40)])
 }
 
 /// How many letters two words are apart.

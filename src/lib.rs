@@ -7,7 +7,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests"))]
 
+pub mod cli;
 pub mod config;
+pub mod copy;
 pub mod dataflow;
 pub mod places;
 pub mod service;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `yeet` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    yeet::cli::main()
+}

@@ -31,13 +31,16 @@ impl Places {
     fn of(var: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, String> {
         let place = |name: &str, default: &str| {
             let base = var(name).or_else(|| var("HOME").map(|home| home.join(default)));
-            base.map(|base| base.join("yeet"))
-                .ok_or_else(|| format!("neither {name} nor HOME says where yeet may keep its files"))
+            base.map(|base| base.join("yeet")).ok_or_else(|| {
+                format!("neither {name} nor HOME says where yeet may keep its files")
+            })
         };
         let runtime = var("XDG_RUNTIME_DIR").map_or_else(
             || {
                 let uid = rustix::process::getuid().as_raw();
-                var("TMPDIR").unwrap_or_else(|| Path::new("/tmp").to_owned()).join(format!("yeet-{uid}"))
+                var("TMPDIR")
+                    .unwrap_or_else(|| Path::new("/tmp").to_owned())
+                    .join(format!("yeet-{uid}"))
             },
             |dir| dir.join("yeet"),
         );

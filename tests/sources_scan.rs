@@ -15,10 +15,7 @@ use yeet::sources::scan::pool::{Seen, Trouble};
 use yeet::sources::stat_cache::StatCache;
 
 fn still() -> Options {
-    Options {
-        watch: false,
-        ..Options::default()
-    }
+    Options { watch: false, ..Options::default() }
 }
 
 #[test]
@@ -29,41 +26,22 @@ fn every_kind_of_object_is_named() {
     fs::create_dir(world.source("a/dir")).unwrap();
     fs::set_permissions(world.source("a/dir"), fs::Permissions::from_mode(0o700)).unwrap();
     symlink("no/where", world.source("link")).unwrap();
-    let made = std::process::Command::new("mkfifo")
-        .arg(world.source("fifo"))
-        .status()
-        .unwrap();
+    let made = std::process::Command::new("mkfifo").arg(world.source("fifo")).status().unwrap();
     assert!(made.success());
     let _socket = std::os::unix::net::UnixListener::bind(world.source("socket")).unwrap();
     world.scan();
     let known = &world.known;
-    assert_eq!(
-        known.paths(SOURCE),
-        ["a", "a/dir", "a/empty", "a/file", "fifo", "link", "socket"]
-    );
+    assert_eq!(known.paths(SOURCE), ["a", "a/dir", "a/empty", "a/file", "fifo", "link", "socket"]);
     let Some(Value::File(file)) = known.at(SOURCE, "a/file") else {
         panic!("{:?}", known.at(SOURCE, "a/file"));
     };
-    assert_eq!(
-        (file.size, file.content.digest()),
-        (3, None),
-        "a scan reads nothing"
-    );
+    assert_eq!((file.size, file.content.digest()), (3, None), "a scan reads nothing");
     assert_eq!(known.at(SOURCE, "a/dir"), Some(Value::Dir { mode: 0o700 }));
-    assert_eq!(
-        known.at(SOURCE, "fifo"),
-        Some(Value::Skipped(Special::Fifo))
-    );
-    assert_eq!(
-        known.at(SOURCE, "socket"),
-        Some(Value::Skipped(Special::Socket))
-    );
+    assert_eq!(known.at(SOURCE, "fifo"), Some(Value::Skipped(Special::Fifo)));
+    assert_eq!(known.at(SOURCE, "socket"), Some(Value::Skipped(Special::Socket)));
     assert_eq!(
         known.at(SOURCE, "link"),
-        Some(Value::Symlink {
-            target: digest(b"no/where"),
-            len: 8
-        })
+        Some(Value::Symlink { target: digest(b"no/where"), len: 8 })
     );
     for dir in ["", "a", "a/dir"] {
         assert!(known.is_listed(SOURCE, dir), "{dir}");
@@ -75,19 +53,8 @@ fn odd_names_are_names() {
     use std::os::unix::ffi::OsStrExt;
     let mut world = World::with(still());
     let long = "x".repeat(255);
-    for name in [
-        &b"\xff\xfe"[..],
-        b"new\nline",
-        b"-rf",
-        b"..more",
-        long.as_bytes(),
-        b" ",
-    ] {
-        fs::write(
-            world.source("").join(std::ffi::OsStr::from_bytes(name)),
-            b"",
-        )
-        .unwrap();
+    for name in [&b"\xff\xfe"[..], b"new\nline", b"-rf", b"..more", long.as_bytes(), b" "] {
+        fs::write(world.source("").join(std::ffi::OsStr::from_bytes(name)), b"").unwrap();
     }
     world.scan();
     assert_eq!(world.known.paths(SOURCE).len(), 6);
@@ -138,18 +105,9 @@ fn an_edit_of_the_same_size_with_the_mtime_put_back_is_seen() {
     assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"abc")));
     let mtime = fs::metadata(&file).unwrap().modified().unwrap();
     fs::write(&file, "xyz").unwrap();
-    fs::File::options()
-        .write(true)
-        .open(&file)
-        .unwrap()
-        .set_modified(mtime)
-        .unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_modified(mtime).unwrap();
     world.scan();
-    assert_eq!(
-        world.known.digest(SOURCE, "f"),
-        None,
-        "it must be read again"
-    );
+    assert_eq!(world.known.digest(SOURCE, "f"), None, "it must be read again");
     world.sources.read(SOURCE, &path("f"));
     world.settle();
     assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"xyz")));
@@ -204,17 +162,8 @@ fn a_root_that_is_gone_or_replaced_says_nothing() {
             world.sources.look(SOURCE, &path("a/g"));
         }
         world.settle();
-        assert!(
-            world
-                .known
-                .seen
-                .contains(&Seen::RootGone { replica: SOURCE })
-        );
-        let facts = world
-            .known
-            .seen
-            .iter()
-            .filter(|seen| matches!(seen, Seen::Facts(_)));
+        assert!(world.known.seen.contains(&Seen::RootGone { replica: SOURCE }));
+        let facts = world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_)));
         assert_eq!(facts.count(), 0);
         assert!(world.known.at(SOURCE, "a/f").is_some());
     }
@@ -229,16 +178,10 @@ fn the_first_files_come_before_the_scan_is_through() {
         }
     }
     world.scan();
-    let facts: Vec<_> = world
-        .known
-        .seen
-        .iter()
-        .filter(|seen| matches!(seen, Seen::Facts(_)))
-        .collect();
+    let facts: Vec<_> =
+        world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_))).collect();
     assert_eq!(facts.len(), 52, "one for each directory");
-    let Seen::Facts(first) = facts[0] else {
-        unreachable!()
-    };
+    let Seen::Facts(first) = facts[0] else { unreachable!() };
     assert!(matches!(&first[0], Fact::Listed { dir, .. } if dir.is_root()));
 }
 
@@ -252,11 +195,7 @@ fn a_scan_of_a_part_leaves_the_rest_alone() {
     assert_eq!(world.known.paths(SOURCE), ["a/f"]);
     drop(world.sources.scan(SOURCE, &path("gone/deep")));
     world.settle();
-    let told = Seen::Facts(vec![Fact::Holds {
-        replica: SOURCE,
-        path: path("gone"),
-        value: None,
-    }]);
+    let told = Seen::Facts(vec![Fact::Holds { replica: SOURCE, path: path("gone"), value: None }]);
     assert!(world.known.seen.contains(&told), "{:?}", world.known.seen);
 }
 
@@ -275,11 +214,7 @@ fn a_file_where_a_directory_was_has_nothing_below() {
 
 #[test]
 fn what_is_ignored_is_named_but_not_entered() {
-    let mut world = World::with(Options {
-        patterns: vec!["*.o".into()],
-        vcs: true,
-        ..still()
-    });
+    let mut world = World::with(Options { patterns: vec!["*.o".into()], vcs: true, ..still() });
     world.write("src/x.c", "1");
     world.write("src/x.o", "1");
     world.write("src/.yeetignore", "/out/\n");
@@ -290,14 +225,7 @@ fn what_is_ignored_is_named_but_not_entered() {
     let known = &world.known;
     assert_eq!(
         known.paths(SOURCE),
-        [
-            ".git",
-            "src",
-            "src/.yeetignore",
-            "src/out",
-            "src/x.c",
-            "src/x.o"
-        ]
+        [".git", "src", "src/.yeetignore", "src/out", "src/x.c", "src/x.o"]
     );
     for ignored in [".git", "src/out", "src/x.o"] {
         assert_eq!(known.at(SOURCE, ignored), Some(Value::Ignored), "{ignored}");
@@ -317,12 +245,7 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
         fs::write(root.join(".yeetignore"), "*.o\n").unwrap();
     }
     world.scan();
-    let listings = world
-        .known
-        .seen
-        .iter()
-        .filter(|seen| matches!(seen, Seen::Facts(_)))
-        .count();
+    let listings = world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_))).count();
     assert!(listings <= 6, "{listings} for four directories");
 }
 
@@ -332,19 +255,10 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
 fn fifty_thousand_files_are_scanned_in_less_than_a_second() {
     for watch in [false, true] {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let mut world = World::in_dir(
-            dir,
-            Options {
-                watch,
-                ..Options::default()
-            },
-        );
+        let mut world = World::in_dir(dir, Options { watch, ..Options::default() });
         for dir in 0..250 {
             for file in 0..200 {
-                world.write(
-                    &format!("dir-{}/sub-{}/file-{file}.txt", dir / 10, dir % 10),
-                    "x",
-                );
+                world.write(&format!("dir-{}/sub-{}/file-{file}.txt", dir / 10, dir % 10), "x");
             }
         }
         for round in ["first", "again"] {
@@ -352,12 +266,7 @@ fn fifty_thousand_files_are_scanned_in_less_than_a_second() {
             let started = std::time::Instant::now();
             let scan = world.sources.scan(SOURCE, &path("")).unwrap();
             let mut reports = 0;
-            while world.next()
-                != (Seen::Done {
-                    replica: SOURCE,
-                    scan,
-                })
-            {
+            while world.next() != (Seen::Done { replica: SOURCE, scan }) {
                 reports += 1;
                 if reports == 2 {
                     println!("first files after {:?}", started.elapsed());
@@ -366,10 +275,7 @@ fn fifty_thousand_files_are_scanned_in_less_than_a_second() {
             let after = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
             let cpu = (after.tv_sec - before.tv_sec) as f64
                 + (after.tv_nsec - before.tv_nsec) as f64 / 1e9;
-            println!(
-                "watch {watch}, {round}: {:?}, cpu {cpu:.3} s",
-                started.elapsed()
-            );
+            println!("watch {watch}, {round}: {:?}, cpu {cpu:.3} s", started.elapsed());
         }
     }
 }

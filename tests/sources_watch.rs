@@ -146,11 +146,7 @@ fn new_rules_are_noticed_on_all_replicas_and_taken_back() {
     fs::create_dir(world.leaf("out")).unwrap();
     world.settle();
     world.write(".yeetignore", "/out\n");
-    world.wait_until(|k| {
-        [SOURCE, leaf()]
-            .iter()
-            .all(|r| k.at(*r, "out") == Some(Value::Ignored))
-    });
+    world.wait_until(|k| [SOURCE, leaf()].iter().all(|r| k.at(*r, "out") == Some(Value::Ignored)));
     assert_eq!(world.known.at(SOURCE, "out/f"), None);
     world.write(".yeetignore", "/other\n");
     world.wait_until(|k| k.at(SOURCE, "out/f").is_some() && k.is_listed(leaf(), "out"));
@@ -208,15 +204,9 @@ fn after_an_overflow_everything_is_looked_at_again() {
     world.write("z/b/f", "22");
     watcher.inject(SOURCE, Hint::Overflow);
     world.wait_until(|k| k.at(SOURCE, "a").is_none() && k.is_listed(SOURCE, "z/b"));
-    let unlisted = world
-        .known
-        .seen
-        .iter()
-        .position(|seen| format!("{seen:?}").contains("Unlisted"));
-    assert!(
-        unlisted.is_some(),
-        "nothing counts as absent until it is listed again"
-    );
+    let unlisted =
+        world.known.seen.iter().position(|seen| format!("{seen:?}").contains("Unlisted"));
+    assert!(unlisted.is_some(), "nothing counts as absent until it is listed again");
     world.settle();
     assert_eq!(watcher.watches(), 5);
     world.write("z/b/g", "3");
@@ -237,18 +227,8 @@ fn more_events_than_the_kernel_keeps_lose_nothing() {
     })
     .unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let handle = Root::open(dir.path())
-        .unwrap()
-        .open_dir(&RelPath::root())
-        .unwrap();
-    watcher
-        .add(
-            SOURCE,
-            &path(""),
-            std::os::fd::AsFd::as_fd(&handle),
-            &|| true,
-        )
-        .unwrap();
+    let handle = Root::open(dir.path()).unwrap().open_dir(&RelPath::root()).unwrap();
+    watcher.add(SOURCE, &path(""), std::os::fd::AsFd::as_fd(&handle), &|| true).unwrap();
     for i in 0..10_000 {
         fs::write(dir.path().join(i.to_string()), "x").unwrap();
     }
@@ -258,10 +238,7 @@ fn more_events_than_the_kernel_keeps_lose_nothing() {
         std::iter::from_fn(|| tells.recv_timeout(std::time::Duration::from_secs(20)).ok())
             .take_while(|notice| *notice != yeet::sources::watch::inotify::Notice::Flushed(1))
             .collect();
-    assert!(told.contains(&yeet::sources::watch::inotify::Notice::Hint(
-        SOURCE,
-        Hint::Overflow
-    )));
+    assert!(told.contains(&yeet::sources::watch::inotify::Notice::Hint(SOURCE, Hint::Overflow)));
 }
 
 /// A watcher with room for so many directories.
@@ -300,10 +277,7 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
         fs::create_dir_all(dir.path().join(name)).unwrap();
     }
     let scanner = Scanner::start(2).unwrap();
-    let few = Arc::new(Few {
-        room: AtomicUsize::new(3),
-        known: Mutex::default(),
-    });
+    let few = Arc::new(Few { room: AtomicUsize::new(3), known: Mutex::default() });
     let tree = Tree::new(
         SOURCE,
         Arc::new(Root::open(dir.path()).unwrap()),
@@ -314,30 +288,18 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
     .unwrap();
     let (sender, seen) = channel();
     let sender = Mutex::new(sender);
-    let handle = scanner.attach(
-        1,
-        tree,
-        Arc::new(move |seen| drop(sender.lock().unwrap().send(seen))),
-    );
+    let handle =
+        scanner.attach(1, tree, Arc::new(move |seen| drop(sender.lock().unwrap().send(seen))));
     let scan = handle.scan(&path(""));
     let mut listed = 0;
     let mut unwatched = Vec::new();
     loop {
-        match seen
-            .recv_timeout(std::time::Duration::from_secs(20))
-            .unwrap()
-        {
+        match seen.recv_timeout(std::time::Duration::from_secs(20)).unwrap() {
             Seen::Done { scan: done, .. } if done == scan => break,
             Seen::Facts(facts) => listed += facts.len(),
-            Seen::Trouble {
-                path,
-                trouble: Trouble::Unwatched(error),
-                ..
-            } => {
+            Seen::Trouble { path, trouble: Trouble::Unwatched(error), .. } => {
                 assert!(
-                    error
-                        .to_string()
-                        .contains("sysctl fs.inotify.max_user_watches="),
+                    error.to_string().contains("sysctl fs.inotify.max_user_watches="),
                     "{error}"
                 );
                 unwatched.push(format!("{path:?}"));
@@ -349,10 +311,7 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
         }
     }
     assert_eq!(listed, 7, "every directory");
-    assert!(
-        !unwatched.is_empty() && unwatched.len() < 4,
-        "the highest ones: {unwatched:?}"
-    );
+    assert!(!unwatched.is_empty() && unwatched.len() < 4, "the highest ones: {unwatched:?}");
 
     // The limit is raised, and the next listing of what is not watched puts that right.
     few.room.store(100, Ordering::Relaxed);
@@ -360,18 +319,13 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
         handle.hint(Hint::List(path(dir)));
     }
     while !unwatched.is_empty() {
-        let seen = seen
-            .recv_timeout(std::time::Duration::from_secs(20))
-            .unwrap();
+        let seen = seen.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
         if let Seen::Watched { dir, .. } = seen {
             unwatched.retain(|other| path(other) != dir);
         }
     }
     while handle.outstanding() > 0 {
-        drop(
-            seen.recv_timeout(std::time::Duration::from_secs(20))
-                .unwrap(),
-        );
+        drop(seen.recv_timeout(std::time::Duration::from_secs(20)).unwrap());
     }
     assert_eq!(few.known.lock().unwrap().len(), 7, "and what is below");
 }
@@ -410,10 +364,8 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 
@@ -428,11 +380,7 @@ impl Dice {
 fn disturb(world: &World, dice: &mut Dice) {
     let side = dice.roll(2);
     let at = |text: &str| {
-        if side == 0 {
-            world.source(text)
-        } else {
-            world.leaf(text)
-        }
+        if side == 0 { world.source(text) } else { world.leaf(text) }
     };
     let (one, two) = (at(&dice.name()), at(&dice.name()));
     let content = dice.roll(1000).to_string();
@@ -453,9 +401,7 @@ fn disturb(world: &World, dice: &mut Dice) {
 
 #[test]
 fn whatever_happens_in_whatever_order_what_is_known_is_what_is_there() {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let first = seed.unwrap_or(1);
     let rounds = if seed.is_some() { 1 } else { 12 };
     for seed in first..first + rounds {

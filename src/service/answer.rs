@@ -7,12 +7,12 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::service::Daemon;
+use crate::service::Entry;
 use crate::service::actor::Actor;
 use crate::service::holds::RootHold;
 use crate::service::start::Handle;
 use crate::service::target::{Scope, cannot, usage};
 use crate::service::wishes::{Resolved, os};
-use crate::service::Entry;
 use crate::sinks::journal::LogFilter;
 use crate::sources::control::socket::Replies;
 use crate::sources::control::wire::{
@@ -421,7 +421,11 @@ impl Daemon {
         };
         let root = crate::sys::Root::open(&at.path).map_err(|e| cannot(e.to_string(), None))?;
         let (dir, name) = root.open_parent(&scope.path).map_err(failed)?;
-        if dir.stat(name.as_bytes()).map_err(failed)?.is_some_and(|s| s.kind == crate::sys::Kind::Symlink) {
+        if dir
+            .stat(name.as_bytes())
+            .map_err(failed)?
+            .is_some_and(|s| s.kind == crate::sys::Kind::Symlink)
+        {
             let text = dir.readlink(name.as_bytes()).map_err(failed)?;
             replies.send(&Reply::Bytes(text)).map_err(gone)?;
             return Ok(Outcome::Well);
@@ -452,7 +456,8 @@ impl Daemon {
         for replica in [Some(Replica::SOURCE), leaf].into_iter().flatten() {
             let Some(at) = record.replica(replica) else { continue };
             let file = at.path.join(os(scope.path.as_bytes()));
-            let file = file.symlink_metadata().is_ok().then(|| file.as_os_str().as_bytes().to_vec());
+            let file =
+                file.symlink_metadata().is_ok().then(|| file.as_os_str().as_bytes().to_vec());
             replies.send(&Reply::Side { replica: at.name.clone(), file }).map_err(gone)?;
         }
         Ok(Outcome::Well)

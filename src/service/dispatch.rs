@@ -152,7 +152,9 @@ impl Actor {
             }
             match &done.result {
                 Ok(applied) => {
-                    if is_delete && matches!(&done.job.op, Op::Delete { expect, .. } if !expect.is_dir()) {
+                    if is_delete
+                        && matches!(&done.job.op, Op::Delete { expect, .. } if !expect.is_dir())
+                    {
                         self.holds.carried_out(running.item.gate.replica, 1);
                     }
                     self.take_applied(&done, applied);

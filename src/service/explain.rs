@@ -41,10 +41,9 @@ pub(crate) fn words(value: Option<&Value>) -> String {
             Special::Device => "a device, which is not carried".to_owned(),
             Special::Mount => "a mount point, which is not carried".to_owned(),
         },
-        Some(Value::Unreadable { errno }) => format!(
-            "something that cannot be read: {}",
-            std::io::Error::from_raw_os_error(*errno)
-        ),
+        Some(Value::Unreadable { errno }) => {
+            format!("something that cannot be read: {}", std::io::Error::from_raw_os_error(*errno))
+        }
         Some(Value::Remnant) => {
             "absent; a directory stays for its unsynced content alone".to_owned()
         }
@@ -77,8 +76,11 @@ impl Actor {
         } else {
             self.engine.views(id)
         };
-        let verdicts =
-            if path.is_root() || self.id_of(path).is_none() { Vec::new() } else { self.engine.verdicts(id) };
+        let verdicts = if path.is_root() || self.id_of(path).is_none() {
+            Vec::new()
+        } else {
+            self.engine.verdicts(id)
+        };
         let mut holdings = vec![Holding {
             replica: self.record.replica_name(Replica::SOURCE).to_owned(),
             holds: words(views.source.as_ref()),
@@ -93,10 +95,9 @@ impl Actor {
                 replica: self.record.replica_name(leaf.leaf).to_owned(),
                 holds: words(leaf.value.as_ref()),
                 agreed: Some(words(leaf.agreed.as_ref())),
-                verdict: Some(of.map_or_else(
-                    || "in sync".to_owned(),
-                    |(verdict, _)| self.in_words(verdict),
-                )),
+                verdict: Some(
+                    of.map_or_else(|| "in sync".to_owned(), |(verdict, _)| self.in_words(verdict)),
+                ),
                 rule: of.map(|(verdict, _)| format!("{:?}", verdict.rule)),
                 waits: of.map(|(verdict, waits)| self.waiting_for(id, verdict, *waits)),
             });
@@ -143,9 +144,8 @@ impl Actor {
 
     fn ignore_notes(&self, path: &RelPath) -> Vec<String> {
         let mut at = path.clone();
-        let mut is_dir = self.id_of(path).is_some_and(|id| {
-            self.engine.paths().children(id).next().is_some()
-        });
+        let mut is_dir =
+            self.id_of(path).is_some_and(|id| self.engine.paths().children(id).next().is_some());
         while let Some((dir, name)) = at.split() {
             if let Some(by) = self.sources.ignores().matched(&dir, name.as_bytes(), is_dir) {
                 let pattern = &by.pattern;
@@ -182,7 +182,9 @@ impl Actor {
         for (replica, why) in &self.holds.roots {
             let at = self.record.replica_name(*replica);
             notes.push(match why {
-                super::holds::RootHold::Missing => format!("held: the directory of {at} is missing"),
+                super::holds::RootHold::Missing => {
+                    format!("held: the directory of {at} is missing")
+                }
                 super::holds::RootHold::Replaced => {
                     format!("held: another directory is in the place of {at}")
                 }

@@ -30,9 +30,8 @@ impl Actor {
         match fact {
             Fact::Listed { replica, dir, children } => {
                 self.problems.clear(dir, *replica);
-                let is_dir = |name: &[u8]| {
-                    children.iter().any(|(n, v)| n.as_bytes() == name && v.is_dir())
-                };
+                let is_dir =
+                    |name: &[u8]| children.iter().any(|(n, v)| n.as_bytes() == name && v.is_dir());
                 self.load(dir, is_dir);
                 if dir.is_root() && children.is_empty() {
                     self.holds.emptied(*replica, self.engine.files(*replica));
@@ -122,14 +121,16 @@ impl Actor {
         let past = self.engine.past();
         let Some(journal) = &self.shop.journal else { return };
         let mut changes = Vec::new();
-        changes.extend(
-            forgotten.into_iter().map(|(leaf, path)| Change::Agreed { leaf, path, value: None }),
-        );
-        changes.extend(
-            resolved
-                .into_iter()
-                .map(|(replica, path)| Change::Yields { replica, path, value: None }),
-        );
+        changes.extend(forgotten.into_iter().map(|(leaf, path)| Change::Agreed {
+            leaf,
+            path,
+            value: None,
+        }));
+        changes.extend(resolved.into_iter().map(|(replica, path)| Change::Yields {
+            replica,
+            path,
+            value: None,
+        }));
         changes.extend(past.into_iter().map(|(path, digest)| Change::Past { path, digest }));
         if !changes.is_empty() {
             journal.submit(changes, None);

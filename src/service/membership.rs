@@ -331,11 +331,8 @@ impl Daemon {
         record: &SyncRecord,
         replica: Replica,
     ) -> Result<(), Failure> {
-        let leaves: Vec<Replica> = if replica.is_source() {
-            record.leaves().iter().collect()
-        } else {
-            vec![replica]
-        };
+        let leaves: Vec<Replica> =
+            if replica.is_source() { record.leaves().iter().collect() } else { vec![replica] };
         let dropped = handle.ask(move |actor| match &actor.shop.journal {
             Some(journal) => journal.commit(leaves.into_iter().map(Change::DropReplica).collect()),
             None => Ok(()),

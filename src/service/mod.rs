@@ -159,8 +159,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
     let starter = std::thread::Builder::new()
         .name("start".into())
         .spawn(move || {
-            let records: Vec<SyncRecord> =
-                starting.syncs().values().map(Entry::record).collect();
+            let records: Vec<SyncRecord> = starting.syncs().values().map(Entry::record).collect();
             for record in records {
                 // Why it failed is kept with the sync and shown by `status`.
                 drop(starting.bring_up(record));

@@ -61,7 +61,8 @@ fn settle(
             keep(op, intent, value, why, changes);
         }
     }
-    if intent.kind == IntentKind::Delete && staged.is_some() && !present(&site.root, &intent.path)? {
+    if intent.kind == IntentKind::Delete && staged.is_some() && !present(&site.root, &intent.path)?
+    {
         changes.push(Change::Agreed { leaf: intent.leaf, path: intent.path.clone(), value: None });
     }
     if intent.kind == IntentKind::Put && intent.boot != shop.boot {

@@ -155,11 +155,7 @@ fn owner() -> String {
 /// An opened root, or why it holds the sync.
 type Opened = Result<(Arc<Root>, Option<Arc<Lock>>), RootHold>;
 
-fn open_root(
-    shared: &Shared,
-    path: &Path,
-    was: &sys::Identity,
-) -> Result<Opened, StartError> {
+fn open_root(shared: &Shared, path: &Path, was: &sys::Identity) -> Result<Opened, StartError> {
     let mut root = match Root::open(path) {
         Ok(root) => root,
         Err(RootError::Missing { .. }) => return Ok(Err(RootHold::Missing)),
@@ -326,11 +322,7 @@ pub fn prepare(
 ///
 /// # Errors
 /// As [`prepare`]; or no thread can be started.
-pub fn start(
-    shared: &Arc<Shared>,
-    record: SyncRecord,
-    number: u32,
-) -> Result<Handle, StartError> {
+pub fn start(shared: &Arc<Shared>, record: SyncRecord, number: u32) -> Result<Handle, StartError> {
     let path = shared.stores.clone();
     let (tell, told) = crossbeam_channel::bounded(1);
     let shared = shared.clone();

@@ -31,10 +31,8 @@ fn unsigned(n: impl Into<i64>) -> u64 {
 impl Actor {
     /// What is outstanding at and below `dir`, with all leaves or one.
     pub(crate) fn standing(&mut self, dir: &RelPath, leaf: Option<Replica>) -> Standing {
-        let mut standing = Standing {
-            problems: self.problems.within(dir).count() as u64,
-            ..Standing::default()
-        };
+        let mut standing =
+            Standing { problems: self.problems.within(dir).count() as u64, ..Standing::default() };
         let Some(id) = self.id_of(dir) else { return standing };
         let mut sum = Tally::default();
         for (of, tally) in self.engine.tallies(id) {
@@ -144,6 +142,19 @@ impl Actor {
         }
     }
 
+    /// As [`Self::progress`], without asking the arrangements.
+    #[must_use]
+    pub fn counted(&self) -> Progress {
+        Progress {
+            name: self.record.name.clone(),
+            scanning: !self.scans_open.is_empty(),
+            files_left: (self.schedule.len() + self.running.len()) as u64,
+            files_done: self.moved_files,
+            bytes_done: self.moved_bytes,
+            ..Progress::default()
+        }
+    }
+
     pub(crate) fn listed_row(&mut self) -> Listed {
         use std::os::unix::ffi::OsStrExt;
         let standing = self.standing(&RelPath::root(), None);
@@ -169,8 +180,10 @@ impl Actor {
                 true
             });
         }
-        let mut rows: Vec<FileStatus> =
-            found.iter().map(|(path, verdict, waits)| self.file_row(*path, verdict, *waits)).collect();
+        let mut rows: Vec<FileStatus> = found
+            .iter()
+            .map(|(path, verdict, waits)| self.file_row(*path, verdict, *waits))
+            .collect();
         for (path, replica, problem) in self.problems.within(dir) {
             rows.push(FileStatus {
                 name: self.record.name.clone(),
@@ -232,7 +245,9 @@ impl Actor {
             names.join(" and ")
         };
         match waits {
-            Waits::Listing(replicas) => format!("its directory is being listed at {}", names(replicas)),
+            Waits::Listing(replicas) => {
+                format!("its directory is being listed at {}", names(replicas))
+            }
             Waits::Parent(at) => {
                 format!("its directory is not there yet at {}", self.record.replica_name(at))
             }

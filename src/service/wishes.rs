@@ -120,7 +120,8 @@ impl Actor {
                     name.len() >= DIGEST_DIGITS_MIN && name.bytes().all(|b| b.is_ascii_hexdigit());
                 let named = |r: &&Replica| {
                     let digest = held_by(views, **r).and_then(|value| value.digest());
-                    is_digest && digest.is_some_and(|d| d.to_string().starts_with(&name.to_lowercase()))
+                    is_digest
+                        && digest.is_some_and(|d| d.to_string().starts_with(&name.to_lowercase()))
                 };
                 let found = parties.iter().find(named);
                 found.copied().ok_or_else(|| format!("no replica and no content is called {name}"))
@@ -154,7 +155,12 @@ impl Actor {
     }
 
     /// A value with its content read: what gives way is named by digest.
-    fn read_now(&mut self, replica: Replica, path: &RelPath, value: Value) -> Result<Value, String> {
+    fn read_now(
+        &mut self,
+        replica: Replica,
+        path: &RelPath,
+        value: Value,
+    ) -> Result<Value, String> {
         let Value::File(file) = value else { return Ok(value) };
         if file.content.digest().is_some() {
             return Ok(value);
@@ -194,7 +200,8 @@ impl Actor {
             if seconds.contains(&value) {
                 continue;
             }
-            let number = if seconds.is_empty() { String::new() } else { format!("-{}", seconds.len() + 1) };
+            let number =
+                if seconds.is_empty() { String::new() } else { format!("-{}", seconds.len() + 1) };
             let second = [name.as_bytes(), suffix.as_bytes(), number.as_bytes()].concat();
             let second = Name::parse(&second).map_err(|error| error.to_string())?;
             self.copy_in(*replica, path, &dir.join(&second)).map_err(|error| {
@@ -327,11 +334,12 @@ impl Actor {
     /// Where a version goes back to, and what has its name there: the source where changes flow from it, else the
     /// replica that kept it.
     fn restore_place(&mut self, kept: &Kept) -> Result<(Replica, Option<Value>), String> {
-        let replica =
-            if self.record.mode.is_two_way() { kept.replica } else { Replica::SOURCE };
+        let replica = if self.record.mode.is_two_way() { kept.replica } else { Replica::SOURCE };
         let views = self.id_of(&kept.path).map(|id| self.engine.views(id)).unwrap_or_default();
         match held_by(&views, replica) {
-            Some(Value::Dir { .. }) => Err("a directory has its name; restore it with --to".to_owned()),
+            Some(Value::Dir { .. }) => {
+                Err("a directory has its name; restore it with --to".to_owned())
+            }
             there => Ok((replica, there)),
         }
     }
@@ -446,8 +454,7 @@ impl Actor {
     pub(crate) fn log(&self, act: &str, path: &RelPath, replica: Replica, note: String) {
         let Some(journal) = &self.shop.journal else { return };
         let (act, path) = (act.to_owned(), path.clone());
-        let line =
-            LogRecord { when_ms: now_ms(), act, replica, path, old: None, new: None, note };
+        let line = LogRecord { when_ms: now_ms(), act, replica, path, old: None, new: None, note };
         journal.submit(vec![Change::Log(line)], None);
     }
 }

@@ -48,19 +48,14 @@ pub struct Known {
 impl Known {
     fn tell(&mut self, fact: Fact) {
         match fact {
-            Fact::Listed {
-                replica,
-                dir,
-                children,
-            } => {
+            Fact::Listed { replica, dir, children } => {
                 let names: BTreeSet<Name> = children.iter().map(|(name, _)| name.clone()).collect();
                 let gone: Vec<RelPath> = self
                     .values
                     .keys()
                     .filter(|(r, p)| {
                         *r == replica
-                            && p.split()
-                                .is_some_and(|(d, n)| d == dir && !names.contains(&n))
+                            && p.split().is_some_and(|(d, n)| d == dir && !names.contains(&n))
                     })
                     .map(|(_, p)| p.clone())
                     .collect();
@@ -70,14 +65,9 @@ impl Known {
                 }
                 self.listed.insert((replica, dir));
             }
-            Fact::Holds {
-                replica,
-                path,
-                value,
-            } => self.hold(replica, &path, value),
+            Fact::Holds { replica, path, value } => self.hold(replica, &path, value),
             Fact::Unlisted { replica, dir } => {
-                self.listed
-                    .retain(|(r, d)| *r != replica || !d.is_within(&dir));
+                self.listed.retain(|(r, d)| *r != replica || !d.is_within(&dir));
             }
             Fact::Agreed { .. } | Fact::Past { .. } | Fact::Yields { .. } => {
                 panic!("not a source's to say")
@@ -87,10 +77,8 @@ impl Known {
 
     fn hold(&mut self, replica: Replica, path: &RelPath, value: Option<Value>) {
         if !value.is_some_and(|value| value.is_dir()) {
-            self.values
-                .retain(|(r, p), _| *r != replica || !p.is_within(path));
-            self.listed
-                .retain(|(r, d)| *r != replica || !d.is_within(path));
+            self.values.retain(|(r, p), _| *r != replica || !p.is_within(path));
+            self.listed.retain(|(r, d)| *r != replica || !d.is_within(path));
         }
         if let Some(value) = value {
             self.values.insert((replica, path.clone()), value);
@@ -142,12 +130,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            patterns: vec![],
-            vcs: false,
-            watch: true,
-            cache: Arc::new(StatCache::in_memory()),
-        }
+        Self { patterns: vec![], vcs: false, watch: true, cache: Arc::new(StatCache::in_memory()) }
     }
 }
 
@@ -168,27 +151,14 @@ impl World {
         let scanner = Arc::new(Scanner::start(3).unwrap());
         let ignores = Arc::new(Ignores::new(&options.patterns, options.vcs).unwrap());
         let cache = options.cache.clone();
-        let make = if options.watch {
-            Sources::watching
-        } else {
-            Sources::unwatched
-        };
+        let make = if options.watch { Sources::watching } else { Sources::unwatched };
         let sources = make(scanner, 1, ignores, cache.clone(), sink);
         for (replica, name) in [(SOURCE, "source"), (leaf(), "leaf")] {
             let root = dir.path().join(name);
             fs::create_dir_all(&root).unwrap();
-            sources
-                .attach(replica, Arc::new(Root::open(&root).unwrap()))
-                .unwrap();
+            sources.attach(replica, Arc::new(Root::open(&root).unwrap())).unwrap();
         }
-        Self {
-            dir,
-            sources,
-            cache,
-            known: Known::default(),
-            seen,
-            flushes: 0,
-        }
+        Self { dir, sources, cache, known: Known::default(), seen, flushes: 0 }
     }
 
     pub fn source(&self, text: &str) -> PathBuf {
@@ -208,10 +178,7 @@ impl World {
 
     /// Waits for a report.
     pub fn next(&mut self) -> Seen {
-        let seen = self
-            .seen
-            .recv_timeout(PATIENCE)
-            .expect("something is reported");
+        let seen = self.seen.recv_timeout(PATIENCE).expect("something is reported");
         if let Seen::Facts(facts) = &seen {
             facts.iter().for_each(|fact| self.known.tell(fact.clone()));
         }
@@ -232,11 +199,7 @@ impl World {
     pub fn settle(&mut self) {
         self.flushes += 1;
         if self.sources.flush(self.flushes) {
-            while self.next()
-                != (Seen::Flushed {
-                    number: self.flushes,
-                })
-            {}
+            while self.next() != (Seen::Flushed { number: self.flushes }) {}
         }
         while !self.sources.is_quiet() {
             drop(self.next());
@@ -258,11 +221,7 @@ impl World {
 
     /// What is on disk, as text: kind, and content of files and links.
     pub fn on_disk(&self, replica: Replica) -> BTreeMap<String, String> {
-        let root = if replica == SOURCE {
-            self.source("")
-        } else {
-            self.leaf("")
-        };
+        let root = if replica == SOURCE { self.source("") } else { self.leaf("") };
         let mut found = BTreeMap::new();
         walk(&root, &root, &mut found);
         found
@@ -290,13 +249,8 @@ impl World {
 fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        let relative = path
-            .strip_prefix(root)
-            .unwrap()
-            .as_os_str()
-            .as_bytes()
-            .escape_ascii()
-            .to_string();
+        let relative =
+            path.strip_prefix(root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
         let kind = fs::symlink_metadata(&path).unwrap().file_type();
         let text = if kind.is_dir() {
             walk(root, &path, found);

@@ -18,11 +18,8 @@ use crate::dataflow::model::verdict::{Act, Rule, Verdict};
 use crate::dataflow::query::{Tally, Waits};
 
 /// Directories and the names that occur in them.
-const DIRS: [(&str, &[&str]); 3] = [
-    ("", &["a", "b", "d"]),
-    ("d", &["x", "y", "e"]),
-    ("d/e", &["z"]),
-];
+const DIRS: [(&str, &[&str]); 3] =
+    [("", &["a", "b", "d"]), ("d", &["x", "y", "e"]), ("d/e", &["z"])];
 const PATHS: [&str; 7] = ["a", "b", "d", "d/x", "d/y", "d/e", "d/e/z"];
 
 #[derive(Clone, Debug)]
@@ -48,18 +45,12 @@ fn held(path: &'static str) -> BoxedStrategy<Option<Value>> {
         1 => pick(&odd),
         5 => pick(&[""]),
     ];
-    text.prop_map(|text| (!text.is_empty()).then(|| value(text)))
-        .boxed()
+    text.prop_map(|text| (!text.is_empty()).then(|| value(text))).boxed()
 }
 
 fn agreed(path: &'static str) -> BoxedStrategy<Option<Value>> {
     let carried = |v: Option<Value>| {
-        v.filter(|v| {
-            matches!(
-                v,
-                Value::File(_) | Value::Dir { .. } | Value::Symlink { .. }
-            )
-        })
+        v.filter(|v| matches!(v, Value::File(_) | Value::Dir { .. } | Value::Symlink { .. }))
     };
     let held = held(path).prop_map(carried).boxed();
     if is_dir_name(path) {
@@ -76,11 +67,7 @@ fn listing(
     let children: Vec<_> = names
         .iter()
         .map(|name| {
-            let at = if dir.is_empty() {
-                (*name).to_owned()
-            } else {
-                format!("{dir}/{name}")
-            };
+            let at = if dir.is_empty() { (*name).to_owned() } else { format!("{dir}/{name}") };
             let at = PATHS.into_iter().find(|p| *p == at).expect("a known path");
             held(at)
                 .prop_map(move |v| v.map(|v| (Name::parse(name.as_bytes()).expect("a name"), v)))
@@ -102,9 +89,7 @@ fn any_path() -> BoxedStrategy<&'static str> {
 fn any_fact(leaves: u8) -> BoxedStrategy<Fact> {
     let replica = || {
         let slots = 0..=leaves;
-        slots
-            .prop_map(|slot| Replica::try_from(slot).expect("a slot"))
-            .boxed()
+        slots.prop_map(|slot| Replica::try_from(slot).expect("a slot")).boxed()
     };
     let a_leaf = || (1..=leaves).prop_map(leaf).boxed();
     let dir = || prop::sample::select(DIRS.to_vec()).boxed();
@@ -144,11 +129,7 @@ fn steps(leaves: u8) -> BoxedStrategy<Vec<Step>> {
 /// Often all is listed and something agreed before anything happens: else hardly anything is ever ready.
 fn opening(leaves: u8) -> BoxedStrategy<Vec<Step>> {
     let agree = (1..=leaves, any_path()).prop_flat_map(|(slot, at)| {
-        agreed(at).prop_map(move |value| Fact::Agreed {
-            leaf: leaf(slot),
-            path: path(at),
-            value,
-        })
+        agreed(at).prop_map(move |value| Fact::Agreed { leaf: leaf(slot), path: path(at), value })
     });
     let mut lists = Vec::new();
     for slot in 0..=leaves {
@@ -188,29 +169,17 @@ fn same(bench: &mut Bench, expected: &Derived, leaves: u8) -> Result<(), TestCas
     prop_assert_eq!(&ready, &expected.ready);
     let mut stuck = BTreeSet::new();
     let mut seen: BTreeMap<(PathId, Replica), (Verdict, Waits)> = BTreeMap::new();
-    bench
-        .engine
-        .outstanding(PathId::ROOT, &mut |path, verdict, waits| {
-            if matches!(verdict.act, Act::Conflict(_) | Act::Blocked(_)) {
-                stuck.insert((path, *verdict));
-            }
-            assert!(
-                seen.insert((path, verdict.leaf), (*verdict, waits))
-                    .is_none()
-            );
-            true
-        });
+    bench.engine.outstanding(PathId::ROOT, &mut |path, verdict, waits| {
+        if matches!(verdict.act, Act::Conflict(_) | Act::Blocked(_)) {
+            stuck.insert((path, *verdict));
+        }
+        assert!(seen.insert((path, verdict.leaf), (*verdict, waits)).is_none());
+        true
+    });
     prop_assert_eq!(&stuck, &expected.stuck);
-    let idle = seen
-        .iter()
-        .filter(|(_, (_, waits))| *waits == Waits::Nothing);
-    let idle: BTreeSet<_> = idle
-        .map(|((path, _), (verdict, _))| (*path, *verdict))
-        .collect();
-    let rows: BTreeSet<_> = ready
-        .iter()
-        .map(|(path, verdict, _)| (*path, *verdict))
-        .collect();
+    let idle = seen.iter().filter(|(_, (_, waits))| *waits == Waits::Nothing);
+    let idle: BTreeSet<_> = idle.map(|((path, _), (verdict, _))| (*path, *verdict)).collect();
+    let rows: BTreeSet<_> = ready.iter().map(|(path, verdict, _)| (*path, *verdict)).collect();
     prop_assert_eq!(idle, rows);
     for (dir, _) in DIRS {
         let Some(dir) = bench.engine.paths().lookup(&path(dir)) else {
@@ -276,10 +245,7 @@ fn the_histories_reach_every_stage() {
     for (mode, leaves) in [(Mode::TwoWay, 1), (Mode::TwoWay, 2), (Mode::OneWay, 1)] {
         let mut runner = TestRunner::new(config(1));
         for _ in 0..1000 {
-            let steps = steps(leaves)
-                .new_tree(&mut runner)
-                .expect("a history")
-                .current();
+            let steps = steps(leaves).new_tree(&mut runner).expect("a history").current();
             let derived = compare(mode, leaves, &steps).expect("the same");
             let rules = derived.rules.iter().map(|rule| format!("{rule:?}"));
             let moves = derived.ready.iter().filter(|(_, _, moved)| moved.is_some());
@@ -288,15 +254,8 @@ fn the_histories_reach_every_stage() {
             }
         }
     }
-    for rule in [
-        Rule::ChildLives,
-        Rule::DirectoryInTheWay,
-        Rule::BecomesLeafOnly,
-    ] {
-        assert!(
-            counts.get(&format!("{rule:?}")) >= Some(&20),
-            "{rule:?}: {counts:?}"
-        );
+    for rule in [Rule::ChildLives, Rule::DirectoryInTheWay, Rule::BecomesLeafOnly] {
+        assert!(counts.get(&format!("{rule:?}")) >= Some(&20), "{rule:?}: {counts:?}");
     }
     assert!(counts.get("move") >= Some(&20), "{counts:?}");
 }

@@ -57,16 +57,8 @@ impl Oracle {
 
     pub(super) fn observe(&mut self, fact: &Fact) {
         match fact {
-            Fact::Listed {
-                replica,
-                dir,
-                children,
-            } => self.listed(*replica, &text(dir), children),
-            Fact::Holds {
-                replica,
-                path,
-                value,
-            } => {
+            Fact::Listed { replica, dir, children } => self.listed(*replica, &text(dir), children),
+            Fact::Holds { replica, path, value } => {
                 let path = text(path);
                 if !path.is_empty() && self.believes(*replica, above(&path)) {
                     self.hold(*replica, &path, *value);
@@ -91,11 +83,7 @@ impl Oracle {
                 }
             }
             Fact::Past { path, digest } => self.remember(&text(path), *digest),
-            Fact::Yields {
-                replica,
-                path,
-                value,
-            } => {
+            Fact::Yields { replica, path, value } => {
                 let path = text(path);
                 let yields = &mut self.side(*replica).yields;
                 match value {
@@ -340,10 +328,7 @@ impl Oracle {
                                 value,
                                 Value::File(_) | Value::Symlink { .. } | Value::Dir { .. }
                             ) {
-                                let own = Tally {
-                                    own: 1,
-                                    ..Tally::default()
-                                };
+                                let own = Tally { own: 1, ..Tally::default() };
                                 add(&path, view.leaf, own);
                             }
                         }
@@ -419,9 +404,7 @@ impl Oracle {
         }
         corrected.retain(|_, tally| *tally != Tally::default());
         let tallies = corrected.into_iter();
-        out.tallies = tallies
-            .map(|((dir, leaf), t)| ((id(&dir), leaf), t))
-            .collect();
+        out.tallies = tallies.map(|((dir, leaf), t)| ((id(&dir), leaf), t)).collect();
         out
     }
 
@@ -453,11 +436,7 @@ impl Oracle {
                 if busy(leaf) || !self.is_listed(leaf, path) {
                     None
                 } else if tally.own > 0 {
-                    Some(Verdict {
-                        act: Act::Agree,
-                        rule: Rule::BecomesLeafOnly,
-                        ..wish
-                    })
+                    Some(Verdict { act: Act::Agree, rule: Rule::BecomesLeafOnly, ..wish })
                 } else {
                     Some(wish)
                 }
@@ -467,11 +446,7 @@ impl Oracle {
                 (quiet && self.is_listed(Replica::SOURCE, path)).then_some(wish)
             }
             Act::Put { to, .. } if !decision.new.is_some_and(|v| v.is_dir()) => {
-                let lost = if to == leaf {
-                    tally.up > 0 || tally.own > 0
-                } else {
-                    tally.down > 0
-                };
+                let lost = if to == leaf { tally.up > 0 || tally.own > 0 } else { tally.down > 0 };
                 if lost {
                     return Some(Verdict {
                         act: Act::Conflict(ConflictKind::TypeBelow),
@@ -532,10 +507,7 @@ fn moves(wishes: &[(String, Decision)], id: &dyn Fn(&str) -> PathId) -> Moves {
             };
         }
     }
-    let mut moves = Moves {
-        go: BTreeSet::new(),
-        come: BTreeMap::new(),
-    };
+    let mut moves = Moves { go: BTreeSet::new(), come: BTreeMap::new() };
     for ((at, _), (go, come)) in groups {
         for (from, to) in go.into_iter().zip(come) {
             moves.go.insert((at, from));
@@ -546,13 +518,7 @@ fn moves(wishes: &[(String, Decision)], id: &dyn Fn(&str) -> PathId) -> Moves {
 }
 
 fn lives(leaf: Replica, from: Replica, to: Replica, print: u64) -> Verdict {
-    Verdict {
-        leaf,
-        act: Act::Put { from, to },
-        rule: Rule::ChildLives,
-        bytes: 0,
-        print,
-    }
+    Verdict { leaf, act: Act::Put { from, to }, rule: Rule::ChildLives, bytes: 0, print }
 }
 
 fn counted(verdict: &Verdict) -> Tally {
@@ -596,11 +562,7 @@ fn above(path: &str) -> &str {
 }
 
 fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{dir}/{name}")
-    }
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
 fn within(path: &str, dir: &str) -> bool {

@@ -240,10 +240,7 @@ fn an_ignored_directory_is_never_a_delete() {
          => agree leaf1 d, put source>leaf1 d/x",
     );
     let forgotten = bench.engine.forgotten();
-    assert_eq!(
-        forgotten,
-        vec![(leaf(1), path("d")), (leaf(1), path("d/x"))]
-    );
+    assert_eq!(forgotten, vec![(leaf(1), path("d")), (leaf(1), path("d/x"))]);
     assert!(bench.engine.forgotten().is_empty());
 }
 
@@ -370,12 +367,7 @@ fn what_the_source_stops_holding_is_past() {
          leaf1 lists /: a=1
          => put source>leaf1 a",
     );
-    let past: Vec<_> = bench
-        .engine
-        .past()
-        .into_iter()
-        .map(|(p, d)| (p, d.0[0]))
-        .collect();
+    let past: Vec<_> = bench.engine.past().into_iter().map(|(p, d)| (p, d.0[0])).collect();
     assert_eq!(past, vec![(path("a"), 1), (path("d/x"), 2)]);
 }
 
@@ -456,19 +448,8 @@ fn tallies_count_what_is_below_by_leaf() {
          => agree leaf1 d, put source>leaf1 b, put source>leaf1 d/x, put source>leaf2 a, put source>leaf2 b, put source>leaf2 d | edit/edit leaf1 a",
     );
     let tallies = bench.engine.tallies(PathId::ROOT);
-    let one = Tally {
-        pending: 3,
-        conflicts: 1,
-        bytes: 200,
-        down: 2,
-        ..Tally::default()
-    };
-    let two = Tally {
-        pending: 4,
-        bytes: 300,
-        down: 4,
-        ..Tally::default()
-    };
+    let one = Tally { pending: 3, conflicts: 1, bytes: 200, down: 2, ..Tally::default() };
+    let two = Tally { pending: 4, bytes: 300, down: 4, ..Tally::default() };
     assert_eq!(tallies, vec![(leaf(1), one), (leaf(2), two)]);
     let d = bench.engine.paths().lookup(&path("d")).expect("seen");
     assert_eq!(bench.engine.tallies(d)[0].1.pending, 2);

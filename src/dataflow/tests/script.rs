@@ -30,10 +30,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(mode: Mode, leaves: u8) -> Self {
         Self {
-            engine: Engine::new(EngineConfig {
-                policy: policy(mode),
-                leaves: leaves_of(leaves),
-            }),
+            engine: Engine::new(EngineConfig { policy: policy(mode), leaves: leaves_of(leaves) }),
             ready: BTreeMap::new(),
             deletes_seen: 0,
         }
@@ -55,10 +52,7 @@ impl Bench {
                 self.ready.remove(&row);
             }
             if change.diff > 0
-                && matches!(
-                    change.verdict.act,
-                    crate::dataflow::model::verdict::Act::Delete { .. }
-                )
+                && matches!(change.verdict.act, crate::dataflow::model::verdict::Act::Delete { .. })
             {
                 self.deletes_seen += 1;
             }
@@ -82,16 +76,15 @@ impl Bench {
         let mut jobs: Vec<String> = self.jobs().iter().map(words).collect();
         jobs.sort();
         let mut stuck = Vec::new();
-        self.engine
-            .outstanding(PathId::ROOT, &mut |path, verdict, _| {
-                use crate::dataflow::model::verdict::Act;
-                match verdict.act {
-                    Act::Conflict(kind) => stuck.push((path, format!("{kind} {:?}", verdict.leaf))),
-                    Act::Blocked(_) => stuck.push((path, format!("blocked {:?}", verdict.leaf))),
-                    _ => {}
-                }
-                true
-            });
+        self.engine.outstanding(PathId::ROOT, &mut |path, verdict, _| {
+            use crate::dataflow::model::verdict::Act;
+            match verdict.act {
+                Act::Conflict(kind) => stuck.push((path, format!("{kind} {:?}", verdict.leaf))),
+                Act::Blocked(_) => stuck.push((path, format!("blocked {:?}", verdict.leaf))),
+                _ => {}
+            }
+            true
+        });
         let paths = self.engine.paths();
         let mut stuck: Vec<String> = stuck
             .into_iter()
@@ -99,19 +92,12 @@ impl Bench {
             .collect();
         stuck.sort();
         let jobs = jobs.join(", ");
-        if stuck.is_empty() {
-            jobs
-        } else {
-            format!("{jobs} | {}", stuck.join(", "))
-        }
+        if stuck.is_empty() { jobs } else { format!("{jobs} | {}", stuck.join(", ")) }
     }
 }
 
 pub(super) fn policy(mode: Mode) -> Policy {
-    Policy {
-        mode,
-        trust_times: false,
-    }
+    Policy { mode, trust_times: false }
 }
 
 pub(super) fn leaf(slot: u8) -> Replica {
@@ -126,9 +112,7 @@ fn words(job: &Job) -> String {
     let path = &job.path;
     match &job.op {
         Op::Put { from, to, .. } => format!("put {from:?}>{to:?} {path:?}"),
-        Op::Move {
-            at, source_path, ..
-        } => format!("move {at:?} {source_path:?}>{path:?}"),
+        Op::Move { at, source_path, .. } => format!("move {at:?} {source_path:?}>{path:?}"),
         Op::Delete { at, .. } => format!("delete {at:?} {path:?}"),
         Op::Agree { value: Some(_) } => format!("agree {:?} {path:?}", job.leaf),
         Op::Agree { value: None } => format!("agree {:?} no {path:?}", job.leaf),
@@ -142,11 +126,7 @@ fn words(job: &Job) -> String {
 /// Reads one line.
 pub(super) fn fact(line: &str) -> Fact {
     let mut words = line.split_whitespace();
-    let mut next = || {
-        words
-            .next()
-            .unwrap_or_else(|| panic!("a word is missing: {line}"))
-    };
+    let mut next = || words.next().unwrap_or_else(|| panic!("a word is missing: {line}"));
     let replica = match next() {
         "source" => Replica::SOURCE,
         other => leaf(other.trim_start_matches("leaf").parse().expect("leafN")),
@@ -154,42 +134,19 @@ pub(super) fn fact(line: &str) -> Fact {
     let verb = next();
     let (path, value) = split(next());
     match verb {
-        "lists" => Fact::Listed {
-            replica,
-            dir: path,
-            children: words.map(child).collect(),
-        },
-        "holds" => Fact::Holds {
-            replica,
-            path,
-            value: Some(value.expect("holds PATH=VALUE")),
-        },
-        "lacks" => Fact::Holds {
-            replica,
-            path,
-            value: None,
-        },
+        "lists" => Fact::Listed { replica, dir: path, children: words.map(child).collect() },
+        "holds" => Fact::Holds { replica, path, value: Some(value.expect("holds PATH=VALUE")) },
+        "lacks" => Fact::Holds { replica, path, value: None },
         "unlists" => Fact::Unlisted { replica, dir: path },
-        "agreed" => Fact::Agreed {
-            leaf: replica,
-            path,
-            value,
-        },
-        "yields" => Fact::Yields {
-            replica,
-            path,
-            value,
-        },
+        "agreed" => Fact::Agreed { leaf: replica, path, value },
+        "yields" => Fact::Yields { replica, path, value },
         other => panic!("unknown verb {other}"),
     }
 }
 
 fn child(word: &str) -> (Name, Value) {
     let (name, value) = word.split_once('=').expect("NAME=VALUE");
-    (
-        Name::parse(name.as_bytes()).expect("a name"),
-        self::value(value),
-    )
+    (Name::parse(name.as_bytes()).expect("a name"), self::value(value))
 }
 
 fn split(word: &str) -> (RelPath, Option<Value>) {
@@ -211,10 +168,7 @@ pub(super) fn value(text: &str) -> Value {
     };
     match text {
         "dir" => Value::Dir { mode: 0o755 - mode },
-        "link" => Value::Symlink {
-            target: Digest([77; 32]),
-            len: 3,
-        },
+        "link" => Value::Symlink { target: Digest([77; 32]), len: 3 },
         "ignored" => Value::Ignored,
         "fifo" => Value::Skipped(Special::Fifo),
         "mount" => Value::Skipped(Special::Mount),
@@ -231,12 +185,7 @@ pub(super) fn value(text: &str) -> Value {
                     (Content::known(Digest([number; 32])), number)
                 }
             };
-            Value::File(File {
-                size: 100,
-                mtime: i64::from(number),
-                content,
-                mode: 0o644 + mode,
-            })
+            Value::File(File { size: 100, mtime: i64::from(number), content, mode: 0o644 + mode })
         }
     }
 }

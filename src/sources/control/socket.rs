@@ -256,7 +256,9 @@ impl Client {
             match wire::read_frame::<Reply>(&mut self.stream)? {
                 Some(last @ (Reply::Done(_) | Reply::Failed(_))) => return each(last),
                 Some(reply) => each(reply)?,
-                None => return Err(io::Error::other("the daemon ended in the middle of its answer")),
+                None => {
+                    return Err(io::Error::other("the daemon ended in the middle of its answer"));
+                }
             }
         }
     }

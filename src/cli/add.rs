@@ -1,0 +1,157 @@
+//! `yeet add`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use super::daemon;
+use super::endpoint::Endpoint;
+use super::error::CommandError;
+use super::request::ask_with;
+use super::ui::{Bar, Ui};
+use super::wait;
+use crate::dataflow::model::mode::Mode;
+use crate::sources::control::wire::{NewLeaf, Reply, Request, Target};
+
+const AFTER: &str = "\
+Each LEAF may be followed by `--as NAME`, the name of that replica. A leaf that does not exist is made. On a terminal \
+the first sync is shown until it ends; Ctrl-C leaves it running.
+
+Examples:
+  yeet add ~/work /mnt/copy
+  yeet add --name photos --mode one-way ~/Pictures /mnt/a --as shelf /mnt/b
+  yeet add --to photos /mnt/c";
+
+/// Keep directories the same from now on
+#[derive(clap::Args)]
+#[command(after_help = AFTER, override_usage = "yeet add [OPTIONS] SOURCE LEAF [--as NAME] [LEAF [--as NAME]]...\n       yeet add --to NAME LEAF [--as NAME]...")]
+pub(crate) struct Args {
+    /// Call the sync NAME; by default as the source's last component
+    #[arg(long)]
+    name: Option<String>,
+    /// What may flow where
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
+    /// Leave out what matches (gitignore syntax); may be given several times
+    #[arg(long, value_name = "GLOB")]
+    ignore: Vec<String>,
+    /// Leave out the folders of version control systems
+    #[arg(long)]
+    ignore_vcs: bool,
+    /// Add the leaves to the sync NAME
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs"])]
+    to: Option<String>,
+    /// The source and its leaves
+    #[arg(
+        value_name = "SOURCE LEAF",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    endpoints: Vec<OsString>,
+}
+
+pub(crate) fn mode(word: &str) -> Result<Mode, String> {
+    Mode::ALL.into_iter().find(|mode| mode.word() == word).ok_or_else(|| {
+        let words: Vec<&str> = Mode::ALL.iter().map(|mode| mode.word()).collect();
+        format!("{word} is no mode; the modes are {}", words.join(", "))
+    })
+}
+
+/// What came behind the first endpoint: more endpoints, names, and options that clap left there.
+struct Rest {
+    endpoints: Vec<(OsString, Option<String>)>,
+}
+
+fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
+    let mut endpoints: Vec<(OsString, Option<String>)> = Vec::new();
+    let mut words = std::mem::take(&mut args.endpoints).into_iter();
+    let missing = |option: &str| CommandError::usage(format!("{option} needs a value"));
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy().into_owned();
+        let (option, inline) = match text.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => {
+                (option.to_owned(), Some(value.to_owned()))
+            }
+            _ => (text, None),
+        };
+        let mut value = || {
+            inline
+                .clone()
+                .or_else(|| words.next().map(|w| w.to_string_lossy().into_owned()))
+                .ok_or_else(|| missing(&option))
+        };
+        match option.as_str() {
+            "--as" => {
+                let name = value()?;
+                let last = endpoints.last_mut();
+                let last = last.ok_or_else(|| CommandError::usage("--as follows an endpoint"))?;
+                last.1 = Some(name);
+            }
+            "--name" => args.name = Some(value()?),
+            "--mode" => args.mode = Some(mode(&value()?).map_err(CommandError::usage)?),
+            "--ignore" => args.ignore.push(value()?),
+            "--to" => args.to = Some(value()?),
+            "--ignore-vcs" => args.ignore_vcs = true,
+            "--" => {}
+            unknown if unknown.starts_with("--") => {
+                return Err(CommandError::usage(format!("there is no option {unknown}")));
+            }
+            _ => endpoints.push((word, None)),
+        }
+    }
+    Ok(Rest { endpoints })
+}
+
+fn leaf((endpoint, name): (OsString, Option<String>)) -> Result<NewLeaf, CommandError> {
+    let path = Endpoint::local(&endpoint)?;
+    Ok(NewLeaf { path: path.as_os_str().as_bytes().to_vec(), name })
+}
+
+pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
+    let mut endpoints = take_rest(&mut args)?.endpoints.into_iter();
+    let request = match args.to {
+        Some(sync) => {
+            Request::AddTo { sync, leaves: endpoints.map(leaf).collect::<Result<_, _>>()? }
+        }
+        None => {
+            let (source, named) = endpoints
+                .next()
+                .ok_or_else(|| CommandError::usage("a sync needs a source and a leaf"))?;
+            if named.is_some() {
+                return Err(CommandError::usage("the source is always called source"));
+            }
+            let source = Endpoint::local(&source)?;
+            let leaves: Vec<NewLeaf> = endpoints.map(leaf).collect::<Result<_, _>>()?;
+            if leaves.is_empty() {
+                return Err(CommandError::usage("a sync needs a leaf: yeet add SOURCE LEAF"));
+            }
+            Request::Add {
+                name: args.name,
+                mode: args.mode,
+                ignore: args.ignore,
+                ignore_vcs: args.ignore_vcs,
+                source: source.as_os_str().as_bytes().to_vec(),
+                leaves,
+            }
+        }
+    };
+    let client = daemon::connect_or_start()?;
+    let mut added = None;
+    let code = ask_with(client, ui, &request, |_, reply| {
+        if let Reply::Name(name) = reply {
+            added = Some(name);
+        }
+        Ok(())
+    })?;
+    if let (Some(name), true) = (added, ui.is_terminal() && code == 0) {
+        ui.say(&format!("added {name}; the first sync runs (Ctrl-C leaves it running)"));
+        let bar = Bar::new();
+        let target = Target::Sync(name);
+        let state = wait::wait(ui, target, None, false, Some(&bar))?;
+        drop(bar);
+        if state != 0 {
+            ui.say("not all is in sync yet: see `yeet status`");
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,78 @@
+//! Why a command failed: the kind picks the exit code, the hint says what to do.
+
+use std::io;
+
+use crate::sources::control::socket::ConnectError;
+use crate::sources::control::wire::{Failure, FailureKind};
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct CommandError {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+    quiet: bool,
+}
+
+impl CommandError {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into(), hint: None, quiet: false }
+    }
+
+    pub(crate) fn cannot(message: impl Into<String>) -> Self {
+        Self { code: 3, message: message.into(), hint: None, quiet: false }
+    }
+
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    pub(crate) fn hinted(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Whether nothing is printed: the reader of our output is gone.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+}
+
+impl From<ConnectError> for CommandError {
+    fn from(error: ConnectError) -> Self {
+        let hint = match &error {
+            ConnectError::NoDaemon => {
+                Some("`yeet daemon start` starts it; `yeet add` does so by itself")
+            }
+            ConnectError::Foreign { .. } => Some("set XDG_RUNTIME_DIR to a directory of your own"),
+            ConnectError::Io { .. } => None,
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::cannot(error.to_string()) }
+    }
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        let code = match failure.kind {
+            FailureKind::Unknown => 1,
+            FailureKind::Usage => 2,
+            FailureKind::Cannot => 3,
+        };
+        Self { code, message: failure.message, hint: failure.hint, quiet: false }
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { quiet, ..Self::cannot(error.to_string()) }
+    }
+}

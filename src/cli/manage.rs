@@ -1,0 +1,161 @@
+//! `forget`, `set`, `move`, `list`, `pause`, `resume`.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use super::RowArgs;
+use super::daemon;
+use super::endpoint::Endpoint;
+use super::error::CommandError;
+use super::request::{ask, ask_with, collect};
+use super::target;
+use super::ui::{Field, Ui, escape};
+use crate::sources::control::wire::{Reply, Request};
+
+/// Forget a sync or one of its leaves; no file of a replica is touched
+#[derive(clap::Args)]
+pub(crate) struct ForgetArgs {
+    /// The sync
+    name: OsString,
+    /// The leaf to forget; without it the whole sync
+    leaf: Option<String>,
+}
+
+pub(crate) fn forget(args: ForgetArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    let sync = target::name(&args.name, "forget")?;
+    ask(ui, &Request::Forget { sync, leaf: args.leaf }, |_, _| Ok(()))
+}
+
+/// Print or change the settings of a sync
+#[derive(clap::Args)]
+#[command(after_help = "\
+Settings: mode, ignore (patterns, one a line), ignore-vcs (true or false), keep-age (as 30d), keep-size (as 10G).
+
+Examples:
+  yeet set work
+  yeet set work keep-age=90d keep-size=50G
+  yeet set -y work mode=mirror")]
+pub(crate) struct SetArgs {
+    /// The sync
+    name: OsString,
+    /// What to change
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Do not ask before a change that may overwrite what leaves have
+    #[arg(short = 'y', long)]
+    yes: bool,
+}
+
+pub(crate) fn set(args: SetArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    let sync = target::name(&args.name, "set")?;
+    let split = |setting: &String| {
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| CommandError::usage(format!("{setting} is no KEY=VALUE")))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    let settings: Vec<(String, String)> =
+        args.settings.iter().map(split).collect::<Result<_, CommandError>>()?;
+    let overwrites = settings.iter().any(|(key, value)| {
+        key == "mode" && matches!(value.as_str(), "two-way-source" | "one-way-source" | "mirror")
+    });
+    if overwrites && !args.yes && !confirmed(ui)? {
+        return Err(CommandError::usage("nothing was changed"));
+    }
+    let print = settings.is_empty();
+    let (rows, code) =
+        collect(ui, &Request::Set { sync, settings, force: args.yes }, |reply| match reply {
+            Reply::Setting { key, value } => Some((key, value)),
+            _ => None,
+        })?;
+    if print {
+        for (key, value) in rows {
+            ui.text(&format!("{key}\t{}", escape(value.as_bytes())))?;
+        }
+    }
+    Ok(code)
+}
+
+fn confirmed(ui: &mut Ui) -> Result<bool, CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CommandError::usage("this mode may overwrite what leaves have")
+            .hinted("say -y if that is meant; what is overwritten is kept"));
+    }
+    ui.say(
+        "In this mode what leaves have may be overwritten (the old bytes are kept). Go on? [y/N]",
+    );
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Say that a replica lives elsewhere now
+#[derive(clap::Args)]
+pub(crate) struct MoveArgs {
+    /// The sync
+    name: OsString,
+    /// The replica: `source` or a leaf's name
+    replica: String,
+    /// Where it is now
+    endpoint: OsString,
+}
+
+pub(crate) fn move_replica(args: MoveArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    let sync = target::name(&args.name, "move")?;
+    let path = Endpoint::local(&args.endpoint)?.as_os_str().as_bytes().to_vec();
+    ask(ui, &Request::Move { sync, replica: args.replica, path }, |_, _| Ok(()))
+}
+
+/// List the syncs with their modes, states and replicas
+#[derive(clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    rows: RowArgs,
+}
+
+pub(crate) fn list(args: ListArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    let (listed, code) = collect(ui, &Request::List, |reply| match reply {
+        Reply::Listed(listed) => Some(listed),
+        _ => None,
+    })?;
+    let row = |l: &crate::sources::control::wire::Listed| {
+        let replicas = l.replicas.iter().map(|(name, path)| [name.as_bytes(), b"=", path].concat());
+        let replicas: Vec<Vec<u8>> = replicas.collect();
+        vec![
+            Field::Text(l.name.clone()),
+            Field::Text(l.mode.to_string()),
+            Field::Text(l.state.word().to_owned()),
+            Field::Path(replicas.join(&b' ')),
+        ]
+    };
+    let rows: Vec<_> = listed.iter().map(row).collect();
+    ui.rows(&args.rows.format(), &["NAME", "MODE", "STATE", "REPLICA=ENDPOINT"], &rows)?;
+    Ok(code)
+}
+
+/// Let nothing flow in a sync until it is resumed
+#[derive(clap::Args)]
+pub(crate) struct PauseArgs {
+    /// The sync
+    name: OsString,
+}
+
+pub(crate) fn pause(args: PauseArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    let sync = target::name(&args.name, "pause")?;
+    ask(ui, &Request::Pause { sync }, |_, _| Ok(()))
+}
+
+/// Let a paused sync flow again, and try again what failed
+#[derive(clap::Args)]
+pub(crate) struct ResumeArgs {
+    /// The sync
+    name: OsString,
+}
+
+pub(crate) fn resume(args: ResumeArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    let sync = target::name(&args.name, "resume")?;
+    let client = daemon::connect_or_start()?;
+    ask_with(client, ui, &Request::Resume { sync }, |_, _| Ok(()))
+}
