@@ -1,0 +1,72 @@
+//! Bad input: a clear word, the right exit code, nothing done.
+
+use std::fs;
+
+use crate::rig::Rig;
+
+#[track_caller]
+fn refused(rig: &Rig, code: i32, args: &[&str], says: &str) {
+    let out = rig.run(args);
+    assert_eq!(out.code, code, "{args:?}: {out:?}");
+    assert!(
+        out.stderr.to_lowercase().contains(&says.to_lowercase()),
+        "{args:?}: {out:?}"
+    );
+}
+
+#[test]
+fn roots_that_cannot_be_synced_are_refused() {
+    let mut rig = Rig::new();
+    rig.write("file", "x");
+    rig.start();
+    refused(&rig, 3, &["add", "nowhere", "b"], "nowhere");
+    refused(&rig, 3, &["add", "file", "b"], "not a directory");
+    refused(&rig, 3, &["add", "a", "file"], "not a directory");
+    refused(&rig, 2, &["add", "a", "a"], "same");
+    fs::create_dir(rig.path("a/inner")).unwrap();
+    refused(&rig, 2, &["add", "a", "a/inner"], "inside");
+    refused(&rig, 2, &["add", "a", "host:/path"], "remote");
+    refused(
+        &rig,
+        2,
+        &["add", "--mode", "sideways", "a", "b"],
+        "sideways",
+    );
+    refused(&rig, 2, &["frobnicate"], "frobnicate");
+    assert_eq!(rig.ok(&["list"]), "");
+    rig.ok(&["add", "a", "b"]);
+    rig.settle();
+    refused(&rig, 3, &["status", "nosuch"], "nosuch");
+}
+
+#[test]
+fn without_a_daemon_it_says_so() {
+    let rig = Rig::new();
+    refused(&rig, 3, &["status"], "daemon");
+    refused(&rig, 3, &["daemon", "status"], "");
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let mut rig = Rig::new();
+    rig.start();
+    refused(&rig, 3, &["daemon", "run"], "already");
+}
+
+#[test]
+fn an_unknown_config_key_is_named_with_its_line() {
+    let mut rig = Rig::new();
+    rig.start();
+    rig.write("config/yeet/config.toml", "keep-agee = \"30d\"\n");
+    refused(&rig, 2, &["daemon", "run"], "keep-age");
+}
+
+#[test]
+fn a_leaf_that_does_not_exist_is_made() {
+    let mut rig = Rig::new();
+    rig.write("a/f", "x");
+    rig.start();
+    rig.ok(&["add", "--name", "s", "a", "new/leaf"]);
+    rig.settle();
+    assert_eq!(rig.read("new/leaf/f"), "x");
+}

@@ -1,0 +1,232 @@
+//! A real daemon on real directories, with places of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Out {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Two empty directories, `a` and `b`, and places for a daemon.
+pub struct Rig {
+    dir: TempDir,
+    daemon: Option<Child>,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        let base = if Path::new("/dev/shm").is_dir() {
+            PathBuf::from("/dev/shm")
+        } else {
+            std::env::temp_dir()
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("yeet-system-")
+            .tempdir_in(base)
+            .expect("a temp dir");
+        for place in ["a", "b", "run", "state", "config", "cache", "home"] {
+            fs::create_dir(dir.path().join(place)).expect("a fresh directory");
+        }
+        fs::set_permissions(dir.path().join("run"), fs::Permissions::from_mode(0o700))
+            .expect("own directory");
+        Self { dir, daemon: None }
+    }
+
+    /// A rig with its daemon running and `a` and `b` in a sync called `s`.
+    pub fn synced(mode: &str) -> Self {
+        let mut rig = Self::new();
+        rig.start();
+        rig.ok(&[
+            "add",
+            "--name",
+            "s",
+            "--mode",
+            mode,
+            &rig.s("a"),
+            &rig.s("b"),
+        ]);
+        rig.settle();
+        rig
+    }
+
+    pub fn path(&self, rel: &str) -> PathBuf {
+        self.dir.path().join(rel)
+    }
+
+    fn s(&self, rel: &str) -> String {
+        self.path(rel)
+            .to_str()
+            .expect("the rig's own path is UTF-8")
+            .to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yeet"));
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Out {
+        let out = self.command(args).output().expect("the binary runs");
+        Out {
+            code: out.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+        }
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        self.exits(0, args)
+    }
+
+    /// Runs a command that must exit with `code`; its standard output.
+    #[track_caller]
+    pub fn exits(&self, code: i32, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert_eq!(
+            out.code,
+            code,
+            "yeet {args:?} printed {out:?}\n{}",
+            self.log()
+        );
+        out.stdout
+    }
+
+    /// Starts the daemon in the foreground of a child and waits until it answers.
+    pub fn start(&mut self) {
+        assert!(self.daemon.is_none(), "one daemon a rig");
+        let log = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.path("daemon.log"))
+            .expect("a log");
+        let mut command = self.command(&["daemon", "run"]);
+        command
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.daemon = Some(command.spawn().expect("the binary runs"));
+        for _ in 0..10_000 {
+            if self.run(&["daemon", "status"]).code == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("the daemon does not answer\n{}", self.log());
+    }
+
+    /// What the daemon printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+
+    /// Kills the daemon as a crash would.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("a daemon runs");
+        daemon.kill().expect("it is our child");
+        daemon.wait().expect("it is our child");
+    }
+
+    /// Asks the daemon to stop.
+    pub fn stop(&mut self) {
+        self.ok(&["daemon", "stop"]);
+        self.daemon
+            .take()
+            .expect("a daemon runs")
+            .wait()
+            .expect("it is our child");
+    }
+
+    /// Waits until every change is carried out; it must end in sync.
+    #[track_caller]
+    pub fn settle(&self) {
+        let out = self.run(&["wait", "--timeout", "60"]);
+        assert_eq!(
+            out.code,
+            0,
+            "{out:?}\n{}\n{}\n{}",
+            self.run(&["status", "--files"]).stdout,
+            self.run(&["status", "-l"]).stdout,
+            self.log()
+        );
+    }
+
+    pub fn write(&self, rel: &str, text: &str) {
+        let path = self.path(rel);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).expect("a directory");
+        }
+        fs::write(path, text).expect("a file");
+    }
+
+    #[track_caller]
+    pub fn read(&self, rel: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path(rel)).unwrap_or_else(|e| panic!("{rel}: {e}")))
+            .into_owned()
+    }
+
+    /// Everything below `rel` but `.yeet`, one line an object: type, mode, path, content.
+    pub fn tree(&self, rel: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        let root = self.path(rel);
+        let mut dirs = vec![root.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                let rel = path.strip_prefix(&root).expect("below the root").to_owned();
+                if rel == Path::new(".yeet") {
+                    continue;
+                }
+                let meta = fs::symlink_metadata(&path).expect("it was just listed");
+                let mode = meta.permissions().mode() & 0o777;
+                let what = if meta.is_dir() {
+                    dirs.push(path.clone());
+                    format!("dir {mode:o}")
+                } else if meta.is_symlink() {
+                    format!("link {:?}", fs::read_link(&path).expect("a link"))
+                } else {
+                    format!(
+                        "file {mode:o} {}",
+                        blake3::hash(&fs::read(&path).expect("a file"))
+                    )
+                };
+                lines.push(format!("{rel:?} {what}"));
+            }
+        }
+        lines.sort();
+        lines
+    }
+
+    /// Both replicas hold the same.
+    #[track_caller]
+    pub fn equal(&self) {
+        assert_eq!(self.tree("a"), self.tree("b"));
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            drop(daemon.kill());
+            drop(daemon.wait());
+        }
+    }
+}
