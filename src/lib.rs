@@ -7,7 +7,12 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")
+    allow(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::wildcard_enum_match_arm,
+        reason = "tests"
+    )
 )]
 
 pub mod dataflow;

@@ -1,1 +1,3 @@
+//! The `yeet` program: everything is in the library.
+
 fn main() {}
