@@ -3,8 +3,6 @@
 //! Holds: every message names the place and says what to do instead. The rules are the tables below; they and
 //! "Imports go one way" in `docs/design/architecture.md` change together.
 
-#![allow(clippy::disallowed_methods, reason = "reads the source tree")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
