@@ -7,10 +7,9 @@
 
 // The purity fence of `.clippy.toml`; tests may do what they need.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests"))]
 
 pub mod dataflow;
 pub mod sinks;
+pub mod sources;
+pub mod sys;

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 600;
 
-const PARTS: &[&str] = &[
-    "dataflow", "sys", "ssh", "ebpf", "sources", "sinks", "config",
-];
+const PARTS: &[&str] = &["dataflow", "sys", "ssh", "ebpf", "sources", "sinks", "config"];
 
 /// What a part of `src` may import from yeet, beside itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -24,33 +22,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("service", PARTS),
     ("agent", PARTS),
     ("copy", PARTS),
-    (
-        "cli",
-        &[
-            "service",
-            "agent",
-            "copy",
-            "config",
-            "sources::control",
-            "dataflow::model",
-        ],
-    ),
+    ("cli", &["service", "agent", "copy", "config", "sources::control", "dataflow::model"]),
     ("main", &["cli"]),
 ];
 
 /// Words that may stand in these places only, and what to do elsewhere.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("timely::", &["dataflow/graph", "dataflow/engine"], ENGINE),
-    (
-        "differential_dataflow::",
-        &["dataflow/graph", "dataflow/engine"],
-        ENGINE,
-    ),
-    (
-        "abomonation::",
-        &["sources/stat_cache"],
-        "use serde and postcard; see docs/design/0002",
-    ),
+    ("differential_dataflow::", &["dataflow/graph", "dataflow/engine"], ENGINE),
+    ("abomonation::", &["sources/stat_cache"], "use serde and postcard; see docs/design/0002"),
     ("redb::", &["sinks/journal"], "ask the journal"),
     (
         "allow(unsafe_code",
@@ -100,9 +80,7 @@ fn shape(path: &str, text: &str) -> Vec<String> {
         ));
     }
     if !text.starts_with("//!") {
-        out.push(format!(
-            "{path}:1: no `//!` head; say what this is and what holds here"
-        ));
+        out.push(format!("{path}:1: no `//!` head; say what this is and what holds here"));
     }
     for name in path.trim_end_matches(".rs").split('/') {
         if NO_NAMES.contains(&name) {
@@ -115,10 +93,7 @@ fn shape(path: &str, text: &str) -> Vec<String> {
 }
 
 fn edges(path: &str, code: &str) -> Vec<String> {
-    let part = path
-        .split('/')
-        .next()
-        .map_or("", |p| p.trim_end_matches(".rs"));
+    let part = path.split('/').next().map_or("", |p| p.trim_end_matches(".rs"));
     if matches!(part, "lib" | "tests") {
         return Vec::new();
     }
@@ -128,16 +103,10 @@ fn edges(path: &str, code: &str) -> Vec<String> {
         )];
     };
     let mut out = Vec::new();
-    let roots: &[&str] = if part == "main" {
-        &["crate", "yeet"]
-    } else {
-        &["crate"]
-    };
+    let roots: &[&str] = if part == "main" { &["crate", "yeet"] } else { &["crate"] };
     for (line, target) in roots.iter().flat_map(|root| imports(code, root)) {
         let own = target.split("::").next() == Some(part);
-        let listed = allowed
-            .iter()
-            .any(|a| target == *a || target.starts_with(&format!("{a}::")));
+        let listed = allowed.iter().any(|a| target == *a || target.starts_with(&format!("{a}::")));
         if !own && !listed {
             out.push(format!(
                 "{path}:{line}: {part} must not import crate::{target} (only {allowed:?}); \
@@ -162,8 +131,7 @@ fn fences(path: &str, code: &str) -> Vec<String> {
     let mut out = Vec::new();
     let is_in = |places: &[&str]| {
         places.iter().any(|place| {
-            path.strip_prefix(place)
-                .is_some_and(|rest| rest.starts_with(['/', '.', '_']))
+            path.strip_prefix(place).is_some_and(|rest| rest.starts_with(['/', '.', '_']))
         })
     };
     for (word, places, instead) in ONLY_IN {
@@ -207,9 +175,7 @@ fn imports(code: &str, root: &str) -> Vec<(usize, String)> {
         .filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)))
         .flat_map(|(at, _)| {
             let line = code[..at].lines().count().max(1);
-            targets(&code[at + mark.len()..], 2)
-                .into_iter()
-                .map(move |t| (line, t))
+            targets(&code[at + mark.len()..], 2).into_iter().map(move |t| (line, t))
         })
         .collect()
 }
@@ -217,20 +183,14 @@ fn imports(code: &str, root: &str) -> Vec<(usize, String)> {
 fn targets(rest: &str, segments: usize) -> Vec<String> {
     let rest = rest.trim_start();
     if let Some(group) = rest.strip_prefix('{') {
-        return members(group)
-            .into_iter()
-            .flat_map(|m| targets(m, segments))
-            .collect();
+        return members(group).into_iter().flat_map(|m| targets(m, segments)).collect();
     }
-    let end = rest
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
     let (head, tail) = rest.split_at(end);
     match tail.strip_prefix("::") {
-        Some(tail) if segments > 1 => targets(tail, segments - 1)
-            .into_iter()
-            .map(|t| format!("{head}::{t}"))
-            .collect(),
+        Some(tail) if segments > 1 => {
+            targets(tail, segments - 1).into_iter().map(|t| format!("{head}::{t}")).collect()
+        }
         Some(_) | None => vec![head.to_owned()],
     }
 }
@@ -267,16 +227,13 @@ fn lines_with<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> +
 }
 
 fn without_comments(text: &str) -> String {
-    let code = text
-        .lines()
-        .map(|line| line.split_once("//").map_or(line, |(c, _)| c));
+    let code = text.lines().map(|line| line.split_once("//").map_or(line, |(c, _)| c));
     code.collect::<Vec<_>>().join("\n")
 }
 
 /// A file's code without the test module at its end.
 fn before_tests(code: &str) -> &str {
-    code.find("#[cfg(test)]\nmod tests {")
-        .map_or(code, |at| &code[..at])
+    code.find("#[cfg(test)]\nmod tests {").map_or(code, |at| &code[..at])
 }
 
 fn is_test(path: &str) -> bool {
@@ -316,10 +273,7 @@ fn every_file_keeps_the_house_rules() {
 /// Whether exactly one fault is found, and it says `word`.
 fn check(path: &str, code: &str, word: &str) {
     let found = faults(path, &format!("//! Head.\n{code}\n"));
-    assert!(
-        found.len() == 1 && found[0].contains(word),
-        "{path}: {code}: {found:?}"
-    );
+    assert!(found.len() == 1 && found[0].contains(word), "{path}: {code}: {found:?}");
 }
 
 fn passes(path: &str, code: &str) {
@@ -329,36 +283,12 @@ fn passes(path: &str, code: &str) {
 
 #[test]
 fn imports_against_the_current_are_named_with_their_line() {
-    check(
-        "sources/scan.rs",
-        "use crate::sinks::stage::Staged;",
-        "sources/scan.rs:2",
-    );
-    check(
-        "sinks/apply.rs",
-        "fn f() { crate::sources::hash::file(); }",
-        "crate::sources::hash",
-    );
-    check(
-        "dataflow/engine/mod.rs",
-        "use crate::sys::Root;",
-        "crate::sys",
-    );
-    check(
-        "sys/mod.rs",
-        "use crate::dataflow::rules::decide;",
-        "dataflow::rules",
-    );
-    check(
-        "sinks/apply.rs",
-        "use crate::dataflow::engine::Engine;",
-        "dataflow::engine",
-    );
-    check(
-        "cli/status.rs",
-        "use crate::sinks::journal;",
-        "crate::sinks",
-    );
+    check("sources/scan.rs", "use crate::sinks::stage::Staged;", "sources/scan.rs:2");
+    check("sinks/apply.rs", "fn f() { crate::sources::hash::file(); }", "crate::sources::hash");
+    check("dataflow/engine/mod.rs", "use crate::sys::Root;", "crate::sys");
+    check("sys/mod.rs", "use crate::dataflow::rules::decide;", "dataflow::rules");
+    check("sinks/apply.rs", "use crate::dataflow::engine::Engine;", "dataflow::engine");
+    check("cli/status.rs", "use crate::sinks::journal;", "crate::sinks");
     check("main.rs", "use yeet::service;", "crate::service");
     check(
         "sources/scan.rs",
@@ -371,68 +301,36 @@ fn imports_against_the_current_are_named_with_their_line() {
 
 #[test]
 fn imports_with_the_current_pass() {
-    passes(
-        "sources/scan.rs",
-        "use crate::{dataflow::model::{fact::Fact, path::Name}, sys};",
-    );
+    passes("sources/scan.rs", "use crate::{dataflow::model::{fact::Fact, path::Name}, sys};");
     passes("sinks/journal/mod.rs", "use super::acting;");
-    passes(
-        "service/actor.rs",
-        "use crate::dataflow::engine::Engine;\nuse crate::sinks::apply;",
-    );
+    passes("service/actor.rs", "use crate::dataflow::engine::Engine;\nuse crate::sinks::apply;");
     passes("cli/status.rs", "use crate::sources::control::wire;");
-    passes(
-        "dataflow/rules/pair.rs",
-        "pub(in crate::dataflow) fn f() {} // crate::sinks",
-    );
+    passes("dataflow/rules/pair.rs", "pub(in crate::dataflow) fn f() {} // crate::sinks");
 }
 
 #[test]
 fn fenced_words_stay_behind_their_fence() {
-    check(
-        "dataflow/query.rs",
-        "use differential_dataflow::Data;",
-        "ask the engine",
-    );
+    check("dataflow/query.rs", "use differential_dataflow::Data;", "ask the engine");
     check("service/mod.rs", "use redb::Database;", "ask the journal");
     check("sinks/stage.rs", "use abomonation::encode;", "0002");
-    check(
-        "sinks/stage.rs",
-        "#[allow(unsafe_code, reason = \"fast\")]",
-        "sys",
-    );
+    check("sinks/stage.rs", "#[allow(unsafe_code, reason = \"fast\")]", "sys");
     passes("dataflow/graph/mod.rs", "use timely::dataflow::Scope;");
     passes("sources/stat_cache/file.rs", "abomonation::measure(&x);");
 }
 
 #[test]
 fn pure_code_does_no_io_and_reads_no_clock() {
-    check(
-        "dataflow/engine/mod.rs",
-        "use std::{fs, rc::Rc};",
-        "std::fs",
-    );
-    check(
-        "sinks/schedule.rs",
-        "let now = Instant::now();",
-        "as an argument",
-    );
+    check("dataflow/engine/mod.rs", "use std::{fs, rc::Rc};", "std::fs");
+    check("sinks/schedule.rs", "let now = Instant::now();", "as an argument");
     check("sources/watch/settle.rs", "use tokio::time;", "INV-9");
     passes("sinks/schedule.rs", "use std::time::{Duration, Instant};");
-    passes(
-        "sinks/schedule.rs",
-        "#[cfg(test)]\nmod tests {\nlet now = Instant::now();\n}",
-    );
+    passes("sinks/schedule.rs", "#[cfg(test)]\nmod tests {\nlet now = Instant::now();\n}");
     passes("sources/scan.rs", "use std::{fs, env};");
     passes(
         "dataflow/graph/mod.rs",
         "#[allow(clippy::disallowed_methods, reason = \"r\")]\nlet now = Instant::now();",
     );
-    check(
-        "sinks/schedule.rs",
-        "#![allow(clippy::disallowed_methods, reason = \"r\")]",
-        "INV-9",
-    );
+    check("sinks/schedule.rs", "#![allow(clippy::disallowed_methods, reason = \"r\")]", "INV-9");
 }
 
 #[test]
@@ -440,9 +338,5 @@ fn a_file_has_a_head_a_speaking_name_and_few_lines() {
     assert!(faults("sources/scan.rs", "fn f() {}\n")[0].contains("no `//!` head"));
     check("sinks/utils.rs", "", "names no concept");
     check("sinks/helpers/bytes.rs", "", "names no concept");
-    check(
-        "sinks/apply.rs",
-        &"fn f() {}\n".repeat(600),
-        "of at most 600",
-    );
+    check("sinks/apply.rs", &"fn f() {}\n".repeat(600), "of at most 600");
 }

@@ -2,6 +2,7 @@
 //!
 //! Holds: every job is idempotent and checked against the disk at the moment it acts; a retracted job is cancelled.
 
-pub mod acting;
+pub mod apply;
 pub mod journal;
 pub mod schedule;
+pub mod stage;

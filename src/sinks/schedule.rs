@@ -48,9 +48,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
 fn lane_of(bytes: u64) -> usize {
-    (1..LANE_BYTES_MAX.len())
-        .find(|lane| bytes <= LANE_BYTES_MAX[*lane])
-        .unwrap_or(LANES - 1)
+    (1..LANE_BYTES_MAX.len()).find(|lane| bytes <= LANE_BYTES_MAX[*lane]).unwrap_or(LANES - 1)
 }
 
 /// A place in a lane: live edits first, then by age.
@@ -120,23 +118,14 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         self.sequence += 1;
         let place = (!item.live, self.sequence);
         self.lanes.entry(item.gate).or_default()[lane].insert(place, key);
-        self.queued.insert(
-            key,
-            Queued {
-                item,
-                lane,
-                place,
-                attempts,
-            },
-        );
+        self.queued.insert(key, Queued { item, lane, place, attempts });
     }
 
     /// Drops a job that is queued or delayed.
     pub fn cancel(&mut self, key: K) -> bool {
         self.attempts.remove(&key);
         if let Some(delayed) = self.delayed.remove(&key) {
-            self.due
-                .retain(|(until, _), k| *until != delayed.until || *k != key);
+            self.due.retain(|(until, _), k| *until != delayed.until || *k != key);
             return true;
         }
         let Some(queued) = self.queued.remove(&key) else {
@@ -191,11 +180,8 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         open: impl Fn(Gate) -> usize,
         within: std::ops::Range<usize>,
     ) -> Option<(Gate, usize)> {
-        let heads = self
-            .lanes
-            .iter()
-            .filter(|(gate, _)| open(**gate) > 0)
-            .filter_map(|(gate, lanes)| {
+        let heads =
+            self.lanes.iter().filter(|(gate, _)| open(**gate) > 0).filter_map(|(gate, lanes)| {
                 let lane = within.clone().find(|lane| !lanes[*lane].is_empty())?;
                 let place = lanes[lane].keys().next()?;
                 Some((lane, *place, *gate))
@@ -213,30 +199,19 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
             keys.push(key);
         }
         self.running += 1;
-        Batch {
-            gate,
-            keys,
-            large: false,
-        }
+        Batch { gate, keys, large: false }
     }
 
     fn take_large(&mut self, gate: Gate, lane: usize) -> Batch<K> {
         let (key, _) = self.pop(gate, lane).expect("the lane has a head");
         self.running += 1;
         self.running_large += 1;
-        Batch {
-            gate,
-            keys: vec![key],
-            large: true,
-        }
+        Batch { gate, keys: vec![key], large: true }
     }
 
     fn pop(&mut self, gate: Gate, lane: usize) -> Option<(K, Item)> {
         let (_, key) = self.lanes.get_mut(&gate)?[lane].pop_first()?;
-        let queued = self
-            .queued
-            .remove(&key)
-            .expect("lanes and queued hold the same jobs");
+        let queued = self.queued.remove(&key).expect("lanes and queued hold the same jobs");
         if queued.attempts > 0 {
             self.attempts.insert(key, queued.attempts);
         }
@@ -257,32 +232,18 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
     /// A job failed: it is due again after a pause that doubles with every failure.
     pub fn failed(&mut self, key: K, item: Item, now: Instant) {
         let attempts = self.attempts.remove(&key).unwrap_or(0) + 1;
-        let pause = RETRY_FIRST
-            .saturating_mul(1 << (attempts - 1).min(16))
-            .min(RETRY_MAX);
+        let pause = RETRY_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(RETRY_MAX);
         let until = now + pause;
         self.sequence += 1;
         self.due.insert((until, self.sequence), key);
-        self.delayed.insert(
-            key,
-            Delayed {
-                item,
-                until,
-                attempts,
-            },
-        );
+        self.delayed.insert(key, Delayed { item, until, attempts });
     }
 
     /// Forgets all pauses: what failed is tried again now.
     pub fn retry_all(&mut self) {
         self.due.clear();
         for (key, delayed) in std::mem::take(&mut self.delayed) {
-            self.enqueue(
-                key,
-                delayed.item,
-                delayed.attempts,
-                lane_of(delayed.item.bytes),
-            );
+            self.enqueue(key, delayed.item, delayed.attempts, lane_of(delayed.item.bytes));
         }
     }
 
@@ -293,12 +254,7 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
             }
             let key = entry.remove();
             if let Some(delayed) = self.delayed.remove(&key) {
-                self.enqueue(
-                    key,
-                    delayed.item,
-                    delayed.attempts,
-                    lane_of(delayed.item.bytes),
-                );
+                self.enqueue(key, delayed.item, delayed.attempts, lane_of(delayed.item.bytes));
             }
         }
     }
@@ -339,9 +295,7 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
     /// When a delayed job is tried again, and how often it failed.
     #[must_use]
     pub fn delayed(&self, key: K) -> Option<(Instant, u32)> {
-        self.delayed
-            .get(&key)
-            .map(|delayed| (delayed.until, delayed.attempts))
+        self.delayed.get(&key).map(|delayed| (delayed.until, delayed.attempts))
     }
 }
 

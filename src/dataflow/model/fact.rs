@@ -13,31 +13,15 @@ use super::value::{Digest, Value};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
     /// A directory's children, all of them, ignored and skipped ones included. What is not named is asserted absent.
-    Listed {
-        replica: Replica,
-        dir: RelPath,
-        children: Vec<(Name, Value)>,
-    },
+    Listed { replica: Replica, dir: RelPath, children: Vec<(Name, Value)> },
     /// One path was looked at; `None` asserts that it is absent.
-    Holds {
-        replica: Replica,
-        path: RelPath,
-        value: Option<Value>,
-    },
+    Holds { replica: Replica, path: RelPath, value: Option<Value> },
     /// Nothing is known any more about what is missing at or below `dir`: an overflow, an error, a lost peer.
     Unlisted { replica: Replica, dir: RelPath },
     /// Source and leaf held this value at once, durably; `None`: nothing is agreed, or its absence is.
-    Agreed {
-        leaf: Replica,
-        path: RelPath,
-        value: Option<Value>,
-    },
+    Agreed { leaf: Replica, path: RelPath, value: Option<Value> },
     /// The source once held this content.
     Past { path: RelPath, digest: Digest },
     /// By the user's word this replica's present content gives way at this path; `None` takes the word back.
-    Yields {
-        replica: Replica,
-        path: RelPath,
-        value: Option<Value>,
-    },
+    Yields { replica: Replica, path: RelPath, value: Option<Value> },
 }

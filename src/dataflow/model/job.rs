@@ -33,25 +33,11 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Make `to` hold `new`; it holds `expect` now. Equal content: only mode and mtime are set.
-    Put {
-        from: Replica,
-        to: Replica,
-        new: Value,
-        expect: Option<Value>,
-    },
+    Put { from: Replica, to: Replica, new: Value, expect: Option<Value> },
     /// Rename `source_path` (which holds `expect` at `at`, and is to go) to the job's path, then make it `new`.
-    Move {
-        at: Replica,
-        source_path: RelPath,
-        expect: Value,
-        new: Value,
-    },
+    Move { at: Replica, source_path: RelPath, expect: Value, new: Value },
     /// Displace what `at` holds, which is `expect`; `because` lacks it and is asked once more just before.
-    Delete {
-        at: Replica,
-        because: Replica,
-        expect: Value,
-    },
+    Delete { at: Replica, because: Replica, expect: Value },
     /// Record `value` as agreed between source and leaf.
     Agree { value: Option<Value> },
     /// Hash what these replicas hold.

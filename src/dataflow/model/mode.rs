@@ -24,13 +24,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub const ALL: [Self; 5] = [
-        Self::TwoWay,
-        Self::TwoWaySource,
-        Self::OneWay,
-        Self::OneWaySource,
-        Self::Mirror,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::TwoWay, Self::TwoWaySource, Self::OneWay, Self::OneWaySource, Self::Mirror];
 
     /// The word the command line uses.
     #[must_use]

@@ -130,10 +130,7 @@ impl RelPath {
     #[must_use]
     pub fn is_within(&self, dir: &Self) -> bool {
         dir.is_root()
-            || self
-                .0
-                .strip_prefix(&*dir.0)
-                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+            || self.0.strip_prefix(&*dir.0).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 }
 

@@ -116,8 +116,7 @@ impl Paths {
     /// The id of a whole path, if every component was seen before.
     #[must_use]
     pub fn lookup(&self, path: &RelPath) -> Option<PathId> {
-        path.components()
-            .try_fold(PathId::ROOT, |dir, name| self.child(dir, name))
+        path.components().try_fold(PathId::ROOT, |dir, name| self.child(dir, name))
     }
 
     /// The id of a whole path, interning what is missing.
@@ -150,11 +149,7 @@ impl Paths {
         names.pop();
         names.reverse();
         names.insert(names.len(), self.name(id));
-        let bytes = if id == PathId::ROOT {
-            Vec::new()
-        } else {
-            names.join(&b'/')
-        };
+        let bytes = if id == PathId::ROOT { Vec::new() } else { names.join(&b'/') };
         RelPath::parse(&bytes).expect("the arena holds checked names")
     }
 
@@ -187,10 +182,7 @@ impl Paths {
         }
     }
 
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the low bits of a hash are enough"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the low bits of a hash are enough")]
     fn hash(&self, parent: PathId, name: &[u8]) -> usize {
         self.hasher.hash_one((parent.0, name)) as usize
     }
@@ -210,11 +202,7 @@ impl Paths {
     }
 
     fn store(&mut self, name: &[u8]) -> (u16, u32) {
-        if self
-            .blocks
-            .last()
-            .is_none_or(|b| b.len() + name.len() > BLOCK_BYTES)
-        {
+        if self.blocks.last().is_none_or(|b| b.len() + name.len() > BLOCK_BYTES) {
             self.blocks.push(Vec::with_capacity(BLOCK_BYTES));
         }
         let block = self.blocks.len() - 1;
@@ -252,18 +240,13 @@ mod tests {
         let mut paths = Paths::new();
         let ids: Vec<PathId> = (0..100_000)
             .map(|i| {
-                let dir = paths
-                    .intern(PathId::ROOT, &name(&format!("d{}", i % 100)))
-                    .0;
+                let dir = paths.intern(PathId::ROOT, &name(&format!("d{}", i % 100))).0;
                 paths.intern(dir, &name(&format!("f{i}"))).0
             })
             .collect();
         assert_eq!(paths.len(), 100_101);
         for (i, id) in ids.iter().enumerate() {
-            assert_eq!(
-                paths.path(*id).as_bytes(),
-                format!("d{}/f{i}", i % 100).as_bytes()
-            );
+            assert_eq!(paths.path(*id).as_bytes(), format!("d{}/f{i}", i % 100).as_bytes());
         }
         let dir = paths.child(PathId::ROOT, b"d7").expect("seen");
         assert_eq!(paths.children(dir).count(), 1000);

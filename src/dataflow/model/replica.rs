@@ -54,11 +54,7 @@ impl From<Replica> for u8 {
 
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_source() {
-            f.write_str("source")
-        } else {
-            write!(f, "leaf{}", self.0)
-        }
+        if self.is_source() { f.write_str("source") } else { write!(f, "leaf{}", self.0) }
     }
 }
 
@@ -106,9 +102,7 @@ impl ReplicaSet {
 
     /// The members, source first.
     pub fn iter(self) -> impl Iterator<Item = Replica> {
-        (0..=LEAVES_MAX)
-            .map(Replica)
-            .filter(move |r| self.contains(*r))
+        (0..=LEAVES_MAX).map(Replica).filter(move |r| self.contains(*r))
     }
 }
 

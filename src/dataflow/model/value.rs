@@ -36,10 +36,7 @@ pub struct Content {
 impl Content {
     #[must_use]
     pub fn known(digest: Digest) -> Self {
-        Self {
-            bytes: digest.0,
-            read: true,
-        }
+        Self { bytes: digest.0, read: true }
     }
 
     /// Content nobody has hashed; `identity` is made from device, inode, size, mtime and ctime.
@@ -120,11 +117,7 @@ impl Value {
     /// Bytes to move for it: a file's size, else 0.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        if let Self::File(file) = self {
-            file.size
-        } else {
-            0
-        }
+        if let Self::File(file) = self { file.size } else { 0 }
     }
 
     /// The digest that names it: of a file's bytes once read, of a symlink's target.

@@ -138,7 +138,7 @@ pub enum Rule {
     DeletedAtLeaf,
     /// One side edited, the other deleted: the edit wins (R8).
     EditBeatsDelete,
-    /// Equal content, different mode or mtime: metadata merged (R5).
+    /// Mode and mtime of both sides are merged; the content is equal, or only one side changed it (R5).
     MetadataMerged,
     /// Nothing agreed; the leaf holds what the source once held (R12).
     LeafIsStale,
@@ -188,7 +188,7 @@ impl Rule {
             Self::DeletedAtSource => "the source deleted it and the leaf left it alone",
             Self::DeletedAtLeaf => "the leaf deleted it and the source left it alone",
             Self::EditBeatsDelete => "one side edited it and the other deleted it: the edit wins",
-            Self::MetadataMerged => "the content is equal; mode and mtime are merged",
+            Self::MetadataMerged => "the content is not in dispute; mode and mtime are merged",
             Self::LeafIsStale => "the leaf holds an older version of the source",
             Self::Resolved => "resolved by the user",
             Self::SourceWins => "the source wins in this mode",

@@ -51,10 +51,7 @@ impl Brake {
     /// A brake that was held when the daemon ended.
     #[must_use]
     pub fn latched(held: bool) -> Self {
-        Self {
-            held,
-            ..Self::default()
-        }
+        Self { held, ..Self::default() }
     }
 
     /// After an epoch: how many delete verdicts are outstanding and how many files the replica holds.
@@ -78,11 +75,7 @@ impl Brake {
         self.allowed = self.allowed.min(outstanding);
         if outstanding == 0 {
             self.held &= !listed;
-            if self
-                .burst
-                .as_ref()
-                .is_some_and(|b| now >= b.last_seen + QUIET_END)
-            {
+            if self.burst.as_ref().is_some_and(|b| now >= b.last_seen + QUIET_END) {
                 self.burst = None;
             }
         } else if self.is_quiet(now) {
@@ -91,9 +84,7 @@ impl Brake {
     }
 
     fn is_quiet(&self, now: Instant) -> bool {
-        self.burst
-            .as_ref()
-            .is_some_and(|burst| now >= burst.last_seen + QUIET)
+        self.burst.as_ref().is_some_and(|burst| now >= burst.last_seen + QUIET)
     }
 
     fn judge(&mut self) {
@@ -204,11 +195,7 @@ mod tests {
         brake.observe(now, 0, 100, true);
         brake.observe(now + QUIET_END, 0, 100, true);
         assert_eq!(brake.flow(now + QUIET_END), Flow::Free);
-        assert_eq!(
-            brake.next_deadline(now + QUIET_END),
-            None,
-            "at rest there is no timer"
-        );
+        assert_eq!(brake.next_deadline(now + QUIET_END), None, "at rest there is no timer");
     }
 
     #[test]
@@ -268,11 +255,7 @@ mod tests {
         assert_eq!(brake.allow(), 3000);
         brake.carried_out(3000);
         brake.observe(now, 1500, 0, true);
-        assert_eq!(
-            brake.flow(now),
-            Flow::Wait,
-            "what came later is judged by itself"
-        );
+        assert_eq!(brake.flow(now), Flow::Wait, "what came later is judged by itself");
         brake.observe(now + QUIET, 1500, 0, true);
         assert_eq!(brake.flow(now + QUIET), Flow::Held);
     }

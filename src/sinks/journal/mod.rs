@@ -76,10 +76,7 @@ pub enum Change {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("cannot use the state store {path}: {source}")]
-    Open {
-        path: PathBuf,
-        source: Box<redb::Error>,
-    },
+    Open { path: PathBuf, source: Box<redb::Error> },
     #[error(
         "the state store {path} has format {found}, written by a newer yeet; this one knows {FORMAT}"
     )]
@@ -135,16 +132,10 @@ impl Journal {
         {
             let mut meta = txn.open_table(tables::META)?;
             let found = meta.get("format")?.map(|v| v.value().to_vec());
-            match found
-                .as_deref()
-                .map(|v| u32::from_le_bytes(v.try_into().unwrap_or([255; 4])))
-            {
+            match found.as_deref().map(|v| u32::from_le_bytes(v.try_into().unwrap_or([255; 4]))) {
                 Some(FORMAT) => {}
                 Some(found) => {
-                    return Err(JournalError::Newer {
-                        path: path.to_owned(),
-                        found,
-                    });
+                    return Err(JournalError::Newer { path: path.to_owned(), found });
                 }
                 None => drop(meta.insert("format", &FORMAT.to_le_bytes()[..])?),
             }
@@ -159,11 +150,7 @@ impl Journal {
                 move || commit_all(&database, &batches)
             })
             .map_err(|error| wrap(redb::Error::Io(error)))?;
-        Ok(Self {
-            database,
-            queue: Some(queue),
-            thread: Some(thread),
-        })
+        Ok(Self { database, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Opens the store; one that cannot be read is renamed to `<name>.corrupt-<n>` and a fresh one made.
@@ -237,12 +224,8 @@ impl Journal {
             return Ok(());
         }
         let (tell, told) = crossbeam_channel::bounded(1);
-        self.submit(
-            changes,
-            Some(Box::new(move |result| drop(tell.send(result)))),
-        );
-        told.recv()
-            .unwrap_or_else(|_| Err(Arc::new(JournalError::Closed)))
+        self.submit(changes, Some(Box::new(move |result| drop(tell.send(result)))));
+        told.recv().unwrap_or_else(|_| Err(Arc::new(JournalError::Closed)))
     }
 
     /// Everything that is remembered about the children of `dir`, as facts.
@@ -265,35 +248,23 @@ impl Journal {
                     let (key, value) = row?;
                     let path = dir.join(&name(key.value().2)?);
                     let value = Some(record::decode_value(value.value())?);
-                    facts.push(Fact::Agreed {
-                        leaf: replica,
-                        path,
-                        value,
-                    });
+                    facts.push(Fact::Agreed { leaf: replica, path, value });
                 }
             }
             for row in yields.range(range)? {
                 let (key, value) = row?;
                 let path = dir.join(&name(key.value().2)?);
                 let value = Some(record::decode_value(value.value())?);
-                facts.push(Fact::Yields {
-                    replica,
-                    path,
-                    value,
-                });
+                facts.push(Fact::Yields { replica, path, value });
             }
         }
-        for row in txn
-            .open_table(tables::PAST)?
-            .range((dir_bytes, &[][..])..(dir_bytes, &last[..]))?
+        for row in
+            txn.open_table(tables::PAST)?.range((dir_bytes, &[][..])..(dir_bytes, &last[..]))?
         {
             let (key, value) = row?;
             let path = dir.join(&name(key.value().1)?);
             for digest in value.value().as_chunks::<32>().0 {
-                facts.push(Fact::Past {
-                    path: path.clone(),
-                    digest: Digest(*digest),
-                });
+                facts.push(Fact::Past { path: path.clone(), digest: Digest(*digest) });
             }
         }
         Ok(facts)
@@ -322,10 +293,7 @@ impl Journal {
     pub fn kept(&self, path: &RelPath) -> Result<Vec<(u64, Kept)>, JournalError> {
         let txn = self.database.begin_read()?;
         let mut rows = Vec::new();
-        for row in txn
-            .open_table(tables::KEPT)?
-            .range((path.as_bytes(), 0)..)?
-        {
+        for row in txn.open_table(tables::KEPT)?.range((path.as_bytes(), 0)..)? {
             let (key, bytes) = row?;
             let (at, op) = key.value();
             if !at.starts_with(path.as_bytes()) {
@@ -368,10 +336,7 @@ impl Journal {
     /// The store cannot be read.
     pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
         let txn = self.database.begin_read()?;
-        Ok(txn
-            .open_table(tables::META)?
-            .get(key)?
-            .map(|v| v.value().to_vec()))
+        Ok(txn.open_table(tables::META)?.get(key)?.map(|v| v.value().to_vec()))
     }
 
     /// How many agreements there are, over all leaves.
@@ -379,11 +344,7 @@ impl Journal {
     /// # Errors
     /// The store cannot be read.
     pub fn agreed_count(&self) -> Result<u64, JournalError> {
-        Ok(self
-            .database
-            .begin_read()?
-            .open_table(tables::AGREED)?
-            .len()?)
+        Ok(self.database.begin_read()?.open_table(tables::AGREED)?.len()?)
     }
 }
 

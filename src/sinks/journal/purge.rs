@@ -51,36 +51,16 @@ mod tests {
 
     fn kept(op: u64, hours_ago: u64, size: u64) -> (u64, Kept) {
         let content = Content::known(Digest([0; 32]));
-        let value = Value::File(File {
-            size,
-            mtime: 0,
-            content,
-            mode: 0o644,
-        });
+        let value = Value::File(File { size, mtime: 0, content, mode: 0o644 });
         let path = RelPath::parse(format!("f{op}").as_bytes()).expect("a good path");
         let when_ms = 1000 * HOUR - hours_ago * HOUR;
-        (
-            op,
-            Kept {
-                path,
-                replica: Replica::SOURCE,
-                when_ms,
-                value,
-                why: "replaced".into(),
-            },
-        )
+        (op, Kept { path, replica: Replica::SOURCE, when_ms, value, why: "replaced".into() })
     }
 
     fn ops(rows: &[(u64, Kept)], age_hours: u64, size: u64) -> Vec<u64> {
-        purge(
-            rows,
-            Limits {
-                age_ms: age_hours * HOUR,
-                size,
-            },
-            1000 * HOUR,
-            |row| row.path.as_bytes() != b"f9",
-        )
+        purge(rows, Limits { age_ms: age_hours * HOUR, size }, 1000 * HOUR, |row| {
+            row.path.as_bytes() != b"f9"
+        })
     }
 
     #[test]
@@ -90,10 +70,7 @@ mod tests {
 
     #[test]
     fn above_the_size_the_oldest_go_first() {
-        assert_eq!(
-            ops(&[kept(3, 3, 40), kept(1, 9, 40), kept(2, 5, 40)], 24, 100),
-            [1]
-        );
+        assert_eq!(ops(&[kept(3, 3, 40), kept(1, 9, 40), kept(2, 5, 40)], 24, 100), [1]);
     }
 
     #[test]

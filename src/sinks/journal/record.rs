@@ -59,39 +59,21 @@ pub fn decode_value(bytes: &[u8]) -> Result<Value, BadRecord> {
             let mtime = i64::from_le_bytes(take(&mut rest)?);
             let size = u64::from_le_bytes(take(&mut rest)?);
             let content = Content::known(Digest(take(&mut rest)?));
-            Value::File(File {
-                size,
-                mtime,
-                content,
-                mode: checked_mode(mode)?,
-            })
+            Value::File(File { size, mtime, content, mode: checked_mode(mode)? })
         }
-        DIR => Value::Dir {
-            mode: checked_mode(u16::from_le_bytes(take(&mut rest)?))?,
-        },
+        DIR => Value::Dir { mode: checked_mode(u16::from_le_bytes(take(&mut rest)?))? },
         SYMLINK => {
             let len = u16::from_le_bytes(take(&mut rest)?);
-            Value::Symlink {
-                target: Digest(take(&mut rest)?),
-                len,
-            }
+            Value::Symlink { target: Digest(take(&mut rest)?), len }
         }
         REMNANT => Value::Remnant,
         _ => return Err(BadRecord),
     };
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(BadRecord)
-    }
+    if rest.is_empty() { Ok(value) } else { Err(BadRecord) }
 }
 
 fn checked_mode(mode: u16) -> Result<u16, BadRecord> {
-    if mode <= 0o777 {
-        Ok(mode)
-    } else {
-        Err(BadRecord)
-    }
+    if mode <= 0o777 { Ok(mode) } else { Err(BadRecord) }
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BadRecord> {
@@ -178,10 +160,8 @@ mod tests {
                 })
             ),
             (0u16..0o1000).prop_map(|mode| Value::Dir { mode }),
-            (any::<u16>(), any::<[u8; 32]>()).prop_map(|(len, d)| Value::Symlink {
-                target: Digest(d),
-                len
-            }),
+            (any::<u16>(), any::<[u8; 32]>())
+                .prop_map(|(len, d)| Value::Symlink { target: Digest(d), len }),
             Just(Value::Remnant),
         ]
     }
@@ -204,12 +184,7 @@ mod tests {
 
     #[test]
     fn what_was_not_read_cannot_be_agreed() {
-        let file = File {
-            size: 1,
-            mtime: 0,
-            content: Content::unread(7),
-            mode: 0o644,
-        };
+        let file = File { size: 1, mtime: 0, content: Content::unread(7), mode: 0o644 };
         assert_eq!(encode_value(&Value::File(file)), None);
         assert_eq!(encode_value(&Value::Ignored), None);
     }

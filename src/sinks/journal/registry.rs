@@ -11,19 +11,9 @@ use super::record;
 use super::{CACHE_BYTES, JournalError};
 use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::sys::Identity;
 
 const SYNCS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("syncs-1");
-
-/// What tells a root from another directory at the same place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootIdentity {
-    pub dev: u64,
-    pub ino: u64,
-    /// Nanoseconds since the Unix epoch, where the file system knows.
-    pub birth: Option<i64>,
-    /// The random id in `.yeet/id`, where one could be written.
-    pub id: Option<[u8; 16]>,
-}
 
 /// A replica of a sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +21,7 @@ pub struct ReplicaRecord {
     pub replica: Replica,
     pub name: String,
     pub path: PathBuf,
-    pub identity: RootIdentity,
+    pub identity: Identity,
 }
 
 /// A sync as it is remembered.
@@ -57,12 +47,8 @@ pub struct SyncRecord {
 impl SyncRecord {
     #[must_use]
     pub fn leaves(&self) -> ReplicaSet {
-        let leaves: Vec<Replica> = self
-            .replicas
-            .iter()
-            .map(|r| r.replica)
-            .filter(|r| !r.is_source())
-            .collect();
+        let leaves: Vec<Replica> =
+            self.replicas.iter().map(|r| r.replica).filter(|r| !r.is_source()).collect();
         ReplicaSet::of(&leaves)
     }
 
@@ -85,9 +71,7 @@ impl SyncRecord {
     /// A slot no leaf has or had.
     #[must_use]
     pub fn free_slot(&self) -> Option<Replica> {
-        (1..=31)
-            .filter_map(Replica::leaf)
-            .find(|leaf| !self.used.contains(*leaf))
+        (1..=31).filter_map(Replica::leaf).find(|leaf| !self.used.contains(*leaf))
     }
 }
 
@@ -123,10 +107,7 @@ impl Registry {
     pub fn all(&self) -> Result<Vec<SyncRecord>, JournalError> {
         let txn = self.database.begin_read()?;
         let table = txn.open_table(SYNCS)?;
-        table
-            .iter()?
-            .map(|row| Ok(record::decode(row?.1.value())?))
-            .collect()
+        table.iter()?.map(|row| Ok(record::decode(row?.1.value())?)).collect()
     }
 
     /// Remembers a sync, durably.
@@ -135,8 +116,7 @@ impl Registry {
     /// The store cannot be written.
     pub fn put(&self, sync: &SyncRecord) -> Result<(), JournalError> {
         let txn = self.database.begin_write()?;
-        txn.open_table(SYNCS)?
-            .insert(&sync.name[..], &record::encode(sync)[..])?;
+        txn.open_table(SYNCS)?.insert(&sync.name[..], &record::encode(sync)[..])?;
         Ok(txn.commit()?)
     }
 

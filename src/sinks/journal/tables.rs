@@ -75,11 +75,7 @@ pub(super) fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), Jo
                 let surplus = digests.len().saturating_sub(PAST_MAX * 32);
                 past.insert(key, &digests[surplus..])?;
             }
-            Change::Yields {
-                replica,
-                path,
-                value,
-            } => {
+            Change::Yields { replica, path, value } => {
                 let (dir, name) = halves(path);
                 let key = (replica.slot(), dir.as_bytes(), &name[..]);
                 match value.as_ref().and_then(record::encode_value) {

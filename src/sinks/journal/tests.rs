@@ -14,26 +14,15 @@ fn leaf() -> Replica {
 
 fn value(n: u8) -> Value {
     let content = Content::known(Digest([n; 32]));
-    Value::File(File {
-        size: 5,
-        mtime: -7,
-        content,
-        mode: 0o644,
-    })
+    Value::File(File { size: 5, mtime: -7, content, mode: 0o644 })
 }
 
 fn agreed(at: &[u8], n: u8) -> Change {
-    Change::Agreed {
-        leaf: leaf(),
-        path: path(at),
-        value: Some(value(n)),
-    }
+    Change::Agreed { leaf: leaf(), path: path(at), value: Some(value(n)) }
 }
 
 fn agreed_in(journal: &Journal, dir: &[u8]) -> Vec<Vec<u8>> {
-    let facts = journal
-        .facts_in(&path(dir), ReplicaSet::of(&[leaf()]))
-        .expect("readable");
+    let facts = journal.facts_in(&path(dir), ReplicaSet::of(&[leaf()])).expect("readable");
     facts
         .into_iter()
         .map(|fact| match fact {
@@ -59,16 +48,10 @@ fn a_directorys_children_come_back_and_nobody_elses() {
     assert_eq!(agreed_in(&journal, b"d"), [b"d/a".to_vec(), odd]);
     assert_eq!(agreed_in(&journal, b""), [b"da".to_vec(), b"top".to_vec()]);
     journal
-        .commit(vec![Change::Agreed {
-            leaf: leaf(),
-            path: path(b"d/a"),
-            value: None,
-        }])
+        .commit(vec![Change::Agreed { leaf: leaf(), path: path(b"d/a"), value: None }])
         .expect("writable");
     assert_eq!(agreed_in(&journal, b"d").len(), 1);
-    journal
-        .commit(vec![Change::DropReplica(leaf())])
-        .expect("writable");
+    journal.commit(vec![Change::DropReplica(leaf())]).expect("writable");
     assert_eq!(journal.agreed_count().expect("readable"), 0);
 }
 
@@ -87,12 +70,7 @@ fn what_was_acknowledged_survives_a_kill() {
         new: Some(value(2)),
         boot: [1; 16],
     };
-    journal
-        .commit(vec![Change::Intent {
-            op: 7,
-            intent: intent.clone(),
-        }])
-        .expect("writable");
+    journal.commit(vec![Change::Intent { op: 7, intent: intent.clone() }]).expect("writable");
     // What a killed process leaves is the file as it is now.
     let copy = dir.path().join("copy.redb");
     std::fs::copy(&store, &copy).expect("a copy");
@@ -106,24 +84,11 @@ fn what_was_acknowledged_survives_a_kill() {
 fn the_past_of_a_path_holds_sixteen_contents_and_the_newest_ones() {
     let dir = tempfile::tempdir().expect("a temp dir");
     let journal = Journal::open(&dir.path().join("s.redb")).expect("a fresh store");
-    let past = |n| Change::Past {
-        path: path(b"a"),
-        digest: Digest([n; 32]),
-    };
-    journal
-        .commit((0..20).chain([19, 19]).map(past).collect())
-        .expect("writable");
-    let facts = journal
-        .facts_in(&RelPath::root(), ReplicaSet::EMPTY)
-        .expect("readable");
+    let past = |n| Change::Past { path: path(b"a"), digest: Digest([n; 32]) };
+    journal.commit((0..20).chain([19, 19]).map(past).collect()).expect("writable");
+    let facts = journal.facts_in(&RelPath::root(), ReplicaSet::EMPTY).expect("readable");
     assert_eq!(facts.len(), 16);
-    assert_eq!(
-        facts[15],
-        Fact::Past {
-            path: path(b"a"),
-            digest: Digest([19; 32])
-        }
-    );
+    assert_eq!(facts[15], Fact::Past { path: path(b"a"), digest: Digest([19; 32]) });
 }
 
 #[test]
@@ -139,21 +104,12 @@ fn a_damaged_store_is_set_aside_with_a_word_and_never_deleted() {
         if damage == 0 {
             bytes.truncate(10);
         } else {
-            bytes
-                .iter_mut()
-                .skip(damage - 100)
-                .step_by(3)
-                .for_each(|b| *b = !*b);
+            bytes.iter_mut().skip(damage - 100).step_by(3).for_each(|b| *b = !*b);
         }
         std::fs::write(&store, &bytes).expect("writable");
         let (journal, notice) = Journal::open_or_set_aside(&store).expect("a fresh one is made");
-        assert!(
-            notice.is_some_and(|n| n.contains("corrupt-0")),
-            "damage at {damage}"
-        );
-        journal
-            .commit(vec![agreed(b"b", 2)])
-            .expect("the fresh one works");
+        assert!(notice.is_some_and(|n| n.contains("corrupt-0")), "damage at {damage}");
+        journal.commit(vec![agreed(b"b", 2)]).expect("the fresh one works");
         assert!(dir.path().join(format!("s{round}.redb.corrupt-0")).exists());
     }
 }
@@ -173,48 +129,17 @@ fn the_log_answers_by_path_act_and_time_newest_first() {
             note: String::new(),
         })
     };
-    let lines = vec![
-        line(1, "create", b"d/a"),
-        line(2, "delete", b"d/a"),
-        line(3, "create", b"b"),
-    ];
+    let lines = vec![line(1, "create", b"d/a"), line(2, "delete", b"d/a"), line(3, "create", b"b")];
     journal.commit(lines).expect("writable");
     let ask = |filter: LogFilter| {
         let lines = journal.log(&filter, 10).expect("readable");
-        lines
-            .into_iter()
-            .map(|(_, line)| line.when_ms)
-            .collect::<Vec<_>>()
+        lines.into_iter().map(|(_, line)| line.when_ms).collect::<Vec<_>>()
     };
     assert_eq!(ask(LogFilter::default()), [3, 2, 1]);
-    assert_eq!(
-        ask(LogFilter {
-            within: path(b"d"),
-            ..LogFilter::default()
-        }),
-        [2, 1]
-    );
-    assert_eq!(
-        ask(LogFilter {
-            act: Some("delete".into()),
-            ..LogFilter::default()
-        }),
-        [2]
-    );
-    assert_eq!(
-        ask(LogFilter {
-            since_ms: 2,
-            ..LogFilter::default()
-        }),
-        [3, 2]
-    );
-    assert_eq!(
-        ask(LogFilter {
-            after: 2,
-            ..LogFilter::default()
-        }),
-        [3]
-    );
+    assert_eq!(ask(LogFilter { within: path(b"d"), ..LogFilter::default() }), [2, 1]);
+    assert_eq!(ask(LogFilter { act: Some("delete".into()), ..LogFilter::default() }), [2]);
+    assert_eq!(ask(LogFilter { since_ms: 2, ..LogFilter::default() }), [3, 2]);
+    assert_eq!(ask(LogFilter { after: 2, ..LogFilter::default() }), [3]);
 }
 
 #[test]
@@ -241,29 +166,14 @@ fn kept_versions_are_found_by_path_and_below_a_directory() {
         },
     };
     journal
-        .commit(vec![
-            kept(1, b"d/a"),
-            kept(2, b"d/a"),
-            kept(3, b"da"),
-            kept(4, b"d/b"),
-        ])
+        .commit(vec![kept(1, b"d/a"), kept(2, b"d/a"), kept(3, b"da"), kept(4, b"d/b")])
         .expect("writable");
     let ops = |at: &[u8]| {
-        journal
-            .kept(&path(at))
-            .expect("readable")
-            .into_iter()
-            .map(|(op, _)| op)
-            .collect::<Vec<_>>()
+        journal.kept(&path(at)).expect("readable").into_iter().map(|(op, _)| op).collect::<Vec<_>>()
     };
     assert_eq!(ops(b"d"), [1, 2, 4]);
     assert_eq!(ops(b"d/a"), [1, 2]);
     assert_eq!(ops(b""), [1, 2, 4, 3]);
-    journal
-        .commit(vec![Change::Purged {
-            op: 1,
-            path: path(b"d/a"),
-        }])
-        .expect("writable");
+    journal.commit(vec![Change::Purged { op: 1, path: path(b"d/a") }]).expect("writable");
     assert_eq!(ops(b"d/a"), [2]);
 }

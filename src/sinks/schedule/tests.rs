@@ -4,21 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-const GATE: Gate = Gate {
-    replica: Replica::SOURCE,
-    kind: Kind::Put,
-};
-const DELETES: Gate = Gate {
-    replica: Replica::SOURCE,
-    kind: Kind::Delete,
-};
+const GATE: Gate = Gate { replica: Replica::SOURCE, kind: Kind::Put };
+const DELETES: Gate = Gate { replica: Replica::SOURCE, kind: Kind::Delete };
 
 fn item(bytes: u64, live: bool) -> Item {
-    Item {
-        gate: GATE,
-        bytes,
-        live,
-    }
+    Item { gate: GATE, bytes, live }
 }
 
 fn all(_: Gate) -> usize {
@@ -41,11 +31,7 @@ fn small_goes_before_large_and_live_before_backlog_of_its_class() {
     schedule.add(5, item(0, false));
     assert_eq!(schedule.position(2), Some(2));
     assert_eq!(next(&mut schedule, now), Some(5));
-    assert_eq!(
-        next(&mut schedule, now),
-        Some(1),
-        "the large one has its share"
-    );
+    assert_eq!(next(&mut schedule, now), Some(1), "the large one has its share");
     assert_eq!(next(&mut schedule, now), Some(4));
     assert_eq!(next(&mut schedule, now), Some(2));
     assert_eq!(next(&mut schedule, now), Some(3));
@@ -62,11 +48,7 @@ fn large_jobs_never_take_the_last_slot() {
     assert_eq!(next(&mut schedule, now), Some(1));
     assert_eq!(next(&mut schedule, now), None);
     schedule.add(9, item(10, true));
-    assert_eq!(
-        next(&mut schedule, now),
-        Some(9),
-        "a small one goes at once"
-    );
+    assert_eq!(next(&mut schedule, now), Some(9), "a small one goes at once");
     schedule.batch_done(true);
     assert_eq!(next(&mut schedule, now), Some(2));
 }
@@ -85,21 +67,11 @@ fn what_the_user_bumps_goes_first() {
 fn a_closed_gate_parks_its_jobs_and_an_open_one_limits_them() {
     let (mut schedule, now) = (Schedule::new(4), Instant::now());
     for key in 0..10 {
-        schedule.add(
-            key,
-            Item {
-                gate: DELETES,
-                bytes: 0,
-                live: true,
-            },
-        );
+        schedule.add(key, Item { gate: DELETES, bytes: 0, live: true });
     }
     schedule.add(99, item(1 << 20, false));
     let closed = |gate: Gate| if gate == DELETES { 0 } else { usize::MAX };
-    assert_eq!(
-        schedule.next(now, 64, closed).map(|b| b.keys),
-        Some(vec![99])
-    );
+    assert_eq!(schedule.next(now, 64, closed).map(|b| b.keys), Some(vec![99]));
     assert_eq!(schedule.next(now, 64, closed), None);
     assert!(!schedule.has_runnable(closed));
     let batch = schedule.next(now, 64, |_| 3).expect("three may go");

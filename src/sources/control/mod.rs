@@ -1,4 +1,3 @@
 //! How the command line reaches the daemon: one local socket, one request a connection, a stream of replies.
 
-pub mod socket;
 pub mod wire;

@@ -80,44 +80,111 @@ pub enum Request {
         source: Vec<u8>,
         leaves: Vec<NewLeaf>,
     },
-    AddTo { sync: String, leaves: Vec<NewLeaf> },
-    Forget { sync: String, leaf: Option<String> },
+    AddTo {
+        sync: String,
+        leaves: Vec<NewLeaf>,
+    },
+    Forget {
+        sync: String,
+        leaf: Option<String>,
+    },
     /// Empty `settings`: print all. `force`: what would overwrite needs no second word.
-    Set { sync: String, settings: Vec<(String, String)>, force: bool },
-    Move { sync: String, replica: String, path: Vec<u8> },
+    Set {
+        sync: String,
+        settings: Vec<(String, String)>,
+        force: bool,
+    },
+    Move {
+        sync: String,
+        replica: String,
+        path: Vec<u8>,
+    },
     List,
-    Pause { sync: String },
-    Resume { sync: String },
+    Pause {
+        sync: String,
+    },
+    Resume {
+        sync: String,
+    },
     /// One [`Reply::Status`] a sync.
-    Status { target: Target, leaf: Option<String> },
+    Status {
+        target: Target,
+        leaf: Option<String>,
+    },
     /// One [`Reply::LeafStatus`] a leaf.
-    StatusLeaves { target: Target, leaf: Option<String> },
+    StatusLeaves {
+        target: Target,
+        leaf: Option<String>,
+    },
     /// One [`Reply::FileStatus`] a path with something outstanding.
-    StatusFiles { target: Target, leaf: Option<String> },
+    StatusFiles {
+        target: Target,
+        leaf: Option<String>,
+    },
     /// One [`Reply::SkippedPath`] a special file or mount point.
-    StatusSkipped { target: Target },
+    StatusSkipped {
+        target: Target,
+    },
     /// [`Reply::Progress`] now and then, then `Done(Outcome)`.
-    Wait { target: Target, leaf: Option<String>, offline: bool },
+    Wait {
+        target: Target,
+        leaf: Option<String>,
+        offline: bool,
+    },
     /// One [`Reply::Conflict`] a path.
-    Conflicts { target: Target },
+    Conflicts {
+        target: Target,
+    },
     /// [`Reply::Resolved`] a path; `Done(NotAll)` if a conflict stands.
-    Resolve { which: Which, winner: Winner, dry_run: bool },
-    Explain { target: Target },
+    Resolve {
+        which: Which,
+        winner: Winner,
+        dry_run: bool,
+    },
+    Explain {
+        target: Target,
+    },
     /// The bytes of a path at a replica, in [`Reply::Bytes`].
-    Cat { target: Target, replica: String },
+    Cat {
+        target: Target,
+        replica: String,
+    },
     /// Where the two sides of a path are: two [`Reply::Side`]s, source first.
-    Sides { target: Target },
-    Log { target: Target, act: Option<String>, since_ms: Option<u64>, limit: Option<u64>, follow: bool },
-    Versions { target: Target },
+    Sides {
+        target: Target,
+    },
+    Log {
+        target: Target,
+        act: Option<String>,
+        since_ms: Option<u64>,
+        limit: Option<u64>,
+        follow: bool,
+    },
+    Versions {
+        target: Target,
+    },
     /// `to`: an absolute file; `None`: in place, as a new edit.
-    Restore { target: Target, version: Option<String>, to: Option<Vec<u8>> },
-    Allow { sync: String, dry_run: bool },
-    Deny { sync: String },
-    Bump { targets: Vec<Target> },
+    Restore {
+        target: Target,
+        version: Option<String>,
+        to: Option<Vec<u8>>,
+    },
+    Allow {
+        sync: String,
+        dry_run: bool,
+    },
+    Deny {
+        sync: String,
+    },
+    Bump {
+        targets: Vec<Target>,
+    },
     DaemonStatus,
     DaemonStop,
     /// Names for completion: syncs, or conflicted paths.
-    Names { conflicts: bool },
+    Names {
+        conflicts: bool,
+    },
 }
 
 /// The state of a sync: the first that holds.
@@ -326,22 +393,47 @@ pub enum Reply {
     LeafStatus(LeafStatus),
     FileStatus(FileStatus),
     /// Sync, replica, what it is (`fifo`, `socket`, `device`, `mount`), path.
-    SkippedPath { name: String, replica: String, kind: String, path: RelPath },
+    SkippedPath {
+        name: String,
+        replica: String,
+        kind: String,
+        path: RelPath,
+    },
     Progress(Progress),
     Conflict(Conflict),
     /// A conflict `resolve` decided, or would: what happens, in words.
-    Resolved { name: String, path: RelPath, outcome: String },
+    Resolved {
+        name: String,
+        path: RelPath,
+        outcome: String,
+    },
     Explanation(Explanation),
     Bytes(Vec<u8>),
     /// `file`: its absolute local path; `None` where the replica holds nothing there.
-    Side { replica: String, file: Option<Vec<u8>> },
+    Side {
+        replica: String,
+        file: Option<Vec<u8>>,
+    },
     Log(LogLine),
     Version(Version),
     Listed(Listed),
-    Setting { key: String, value: String },
+    Setting {
+        key: String,
+        value: String,
+    },
     /// `allow`, `deny`: how many deletes are let through, or put back.
-    Held { name: String, replica: String, deletes: u64, why: String },
-    Daemon { pid: u32, version: String, syncs: u64, started_ms: u64 },
+    Held {
+        name: String,
+        replica: String,
+        deletes: u64,
+        why: String,
+    },
+    Daemon {
+        pid: u32,
+        version: String,
+        syncs: u64,
+        started_ms: u64,
+    },
     Name(String),
     /// Something the user should know, on stderr.
     Notice(String),

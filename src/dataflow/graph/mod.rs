@@ -1,0 +1,282 @@
+//! The dataflow graph: state rows in, ready rows out.
+//!
+//! Holds: one stage a file, every operator named; only this folder and the engine know differential dataflow. Every
+//! trace that is kept for questions is advanced every epoch by [`Graph::settle`], the one place that owns them.
+
+pub(in crate::dataflow) mod directories;
+mod jobs;
+mod listed;
+pub(in crate::dataflow) mod moves;
+mod parents;
+pub(in crate::dataflow) mod rows;
+mod tally;
+pub(in crate::dataflow) mod views;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::input::{Input, InputSession};
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::cursor::{BatchCursor, CursorList, cursor_list};
+use differential_dataflow::trace::implementations::ValSpine;
+use differential_dataflow::trace::{Cursor, TraceReader};
+use differential_dataflow::{ExchangeData, VecCollection};
+use timely::WorkerConfig;
+use timely::communication::Allocator;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::Probe;
+use timely::progress::Antichain;
+use timely::worker::Worker;
+
+use self::moves::Half;
+use self::rows::{Bits, Outcome, Ready, Row, Wish};
+use crate::dataflow::model::mode::Policy;
+use crate::dataflow::model::paths::{PathId, Paths};
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::query::Tally;
+
+/// A collection of the graph; times are epochs.
+type Rows<'s, D> = VecCollection<'s, u64, D, isize>;
+/// An arrangement by path, as it is kept for questions.
+type Trace<V, R = isize> = TraceAgent<ValSpine<PathId, V, u64, R>>;
+type SharedPaths = Rc<RefCell<Paths>>;
+type SharedReady = Rc<RefCell<Vec<(Ready, isize)>>>;
+
+/// Arranging by path under a name.
+trait ByPath<'s, V, R> {
+    fn by_path(self, name: &str) -> Arranged<'s, Trace<V, R>>
+    where
+        V: ExchangeData,
+        R: ExchangeData + Semigroup;
+}
+
+impl<'s, V, R> ByPath<'s, V, R> for VecCollection<'s, u64, (PathId, V), R> {
+    fn by_path(self, name: &str) -> Arranged<'s, Trace<V, R>>
+    where
+        V: ExchangeData,
+        R: ExchangeData + Semigroup,
+    {
+        self.arrange_by_key_named(name)
+    }
+}
+
+/// What the graph is built from.
+pub(in crate::dataflow) struct Plan {
+    pub(in crate::dataflow) policy: Policy,
+    pub(in crate::dataflow) leaves: ReplicaSet,
+    pub(in crate::dataflow) paths: SharedPaths,
+}
+
+/// The arrangements that answer questions, as of the last settled epoch.
+pub(in crate::dataflow) struct Traces {
+    pub(in crate::dataflow) state: Kept<Row, Bits>,
+    /// The state stage's rows by path.
+    pub(in crate::dataflow) outcomes: Kept<Outcome>,
+    /// Wishes by the directory they are in.
+    pub(in crate::dataflow) wishes: Kept<(PathId, Wish)>,
+    pub(in crate::dataflow) tallies: Kept<Replica, Tally>,
+    pub(in crate::dataflow) corrections: Kept<Replica, Tally>,
+    /// Both ends of every paired move.
+    pub(in crate::dataflow) moves: Kept<Half>,
+}
+
+/// A running graph.
+pub(in crate::dataflow) struct Graph {
+    input: InputSession<u64, (PathId, Row), Bits>,
+    pub(in crate::dataflow) traces: Traces,
+    probe: ProbeHandle<u64>,
+    ready: SharedReady,
+    /// A path at which one side was found with two values: a fault of ours.
+    fault: Rc<Cell<Option<PathId>>>,
+    epoch: u64,
+    worker: Worker,
+}
+
+impl Graph {
+    pub(in crate::dataflow) fn new(plan: &Plan) -> Self {
+        let allocator = Allocator::Thread(timely::communication::allocator::Thread::default());
+        let config = WorkerConfig::default().idle_spin(Duration::ZERO);
+        // timely wants a clock for its own timers; none is ever set, and without one it would not park.
+        #[allow(clippy::disallowed_methods, reason = "timely's own timer, never read by rules")]
+        let now = Instant::now();
+        let mut worker = Worker::new(config, allocator, Some(now));
+        let ready = SharedReady::default();
+        let fault = Rc::new(Cell::new(None));
+        let probe = ProbeHandle::new();
+        let (input, traces) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, state) = scope.new_collection::<(PathId, Row), Bits>();
+            let state = state.by_path("State");
+            let state_trace = state.trace.clone();
+            let outcomes = views::outcomes(state, plan, Rc::clone(&fault));
+            let outcomes_trace = outcomes.trace.clone();
+            let (wishes, dirs, own) = views::split(outcomes);
+            let dirs = dirs.by_path("Directories");
+
+            let wishes = listed::by_parent(wishes, &plan.paths);
+            let gated = listed::gated(wishes.clone(), dirs.clone());
+            let asserted = listed::asserted(gated.clone());
+            let tallies = tally::rolled_up(
+                asserted
+                    .clone()
+                    .map(|(path, wish)| (path, wish.verdict.leaf, Tally::of_wish(&wish)))
+                    .concat(own.map(|(path, leaf)| (path, leaf, Tally::OWN))),
+                &plan.paths,
+                "Tallies",
+            );
+            let ruled = directories::ruled(asserted.clone(), dirs.clone(), tallies.clone());
+            let corrections = tally::rolled_up(
+                directories::corrections(ruled.clone()),
+                &plan.paths,
+                "Corrections",
+            );
+            corrections.stream.clone().probe_with(&probe);
+
+            let moves = moves::paired(asserted.clone());
+            let reachable = parents::reachable(gated, ruled.clone(), dirs, &plan.paths);
+            let all = jobs::ready(asserted, reachable, ruled, moves.clone());
+            let sink = Rc::clone(&ready);
+            all.inspect_batch(move |_, rows| {
+                let rows = rows.iter().map(|(row, _, diff)| (*row, *diff));
+                sink.borrow_mut().extend(rows);
+            })
+            .probe_with(&probe);
+            let traces = Traces {
+                state: Kept(state_trace),
+                outcomes: Kept(outcomes_trace),
+                wishes: Kept(wishes.trace),
+                tallies: Kept(tallies.trace),
+                corrections: Kept(corrections.trace),
+                moves: Kept(moves.trace),
+            };
+            (input, traces)
+        });
+        Self { input, traces, probe, ready, fault, epoch: 0, worker }
+    }
+
+    /// Closes an epoch with these differences and runs until everything follows from them; what became ready or
+    /// stopped being so is appended, not consolidated.
+    pub(in crate::dataflow) fn settle(
+        &mut self,
+        rows: impl Iterator<Item = ((PathId, Row), Bits)>,
+        out: &mut Vec<(Ready, isize)>,
+    ) {
+        for (row, bits) in rows {
+            self.input.update(row, bits);
+        }
+        self.epoch += 1;
+        self.input.advance_to(self.epoch);
+        self.input.flush();
+        while self.probe.less_than(&self.epoch) {
+            self.worker.step();
+        }
+        self.traces.advance(self.epoch);
+        out.append(&mut self.ready.borrow_mut());
+    }
+
+    /// The path of a fault found since the last call.
+    pub(in crate::dataflow) fn take_fault(&self) -> Option<PathId> {
+        self.fault.take()
+    }
+}
+
+impl Traces {
+    fn advance(&mut self, epoch: u64) {
+        let Self { state, outcomes, wishes, tallies, corrections, moves } = self;
+        state.advance(epoch);
+        outcomes.advance(epoch);
+        wishes.advance(epoch);
+        tallies.advance(epoch);
+        corrections.advance(epoch);
+        moves.advance(epoch);
+    }
+}
+
+/// A trace held for questions.
+pub(in crate::dataflow) struct Kept<V, R = isize>(Trace<V, R>)
+where
+    V: ExchangeData,
+    R: ExchangeData + Semigroup;
+
+impl<V, R> Kept<V, R>
+where
+    V: ExchangeData + Copy,
+    R: ExchangeData + Semigroup + Default + Copy,
+{
+    fn advance(&mut self, epoch: u64) {
+        let frontier = Antichain::from_elem(epoch);
+        self.0.set_logical_compaction(frontier.borrow());
+        self.0.set_physical_compaction(frontier.borrow());
+    }
+
+    /// A cursor over everything settled. It must be dropped before the next epoch.
+    pub(in crate::dataflow) fn reader(&mut self) -> Reader<V, R> {
+        let batches = self
+            .0
+            .batches_through(Antichain::new().borrow())
+            .expect("the whole trace is always a clean cut");
+        let (cursor, batches) = cursor_list(batches);
+        Reader { cursor, batches }
+    }
+
+    /// The rows of one path.
+    pub(in crate::dataflow) fn at(&mut self, path: PathId) -> Vec<(V, R)> {
+        let mut rows = Vec::new();
+        self.reader().at(path, |row, diff| rows.push((row, diff)));
+        rows
+    }
+}
+
+/// A cursor over a trace.
+pub(in crate::dataflow) struct Reader<V, R>
+where
+    V: ExchangeData,
+    R: ExchangeData + Semigroup,
+{
+    cursor: CursorList<BatchCursor<Trace<V, R>>>,
+    batches: Vec<<Trace<V, R> as TraceReader>::Batch>,
+}
+
+impl<V, R> Reader<V, R>
+where
+    V: ExchangeData + Copy,
+    R: ExchangeData + Semigroup + Default + Copy,
+{
+    /// Visits the rows of one path.
+    pub(in crate::dataflow) fn at(&mut self, path: PathId, visit: impl FnMut(V, R)) {
+        if self.cursor.get_key(&self.batches).is_none_or(|at| *at > path) {
+            self.cursor.rewind_keys(&self.batches);
+        }
+        self.cursor.seek_key(&self.batches, &path);
+        if self.cursor.get_key(&self.batches) == Some(&path) {
+            self.cursor.rewind_vals(&self.batches);
+            self.here(visit);
+        }
+    }
+
+    /// Visits all paths that have rows, in the order of their ids, until `visit` says false.
+    pub(in crate::dataflow) fn each(&mut self, mut visit: impl FnMut(PathId, &[(V, R)]) -> bool) {
+        let mut rows = Vec::new();
+        self.cursor.rewind_keys(&self.batches);
+        while let Some(path) = self.cursor.get_key(&self.batches).copied() {
+            rows.clear();
+            self.here(|row, diff| rows.push((row, diff)));
+            if !rows.is_empty() && !visit(path, &rows) {
+                return;
+            }
+            self.cursor.step_key(&self.batches);
+        }
+    }
+
+    fn here(&mut self, mut visit: impl FnMut(V, R)) {
+        while let Some(row) = self.cursor.get_val(&self.batches).copied() {
+            let mut sum = R::default();
+            self.cursor.map_times(&self.batches, |_, diff| sum.plus_equals(diff));
+            if !sum.is_zero() {
+                visit(row, sum);
+            }
+            self.cursor.step_val(&self.batches);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of the engine: scenarios as scripts, random histories against plain maps, and loops that close.
+
+mod convergence;
+mod histories;
+mod loading;
+mod oracle;
+mod scenarios;
+mod script;
+mod toy;

@@ -1,0 +1,159 @@
+//! Is it still what the job expects?
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use super::error::{ApplyError, End};
+use super::{Control, KnownDigests};
+use crate::dataflow::model::value::{self, Content, Digest, Special, Value};
+use crate::sys::{self, Dir, Kind, Stat};
+
+/// The digest by which a symlink's target text goes.
+#[must_use]
+pub fn target_digest(text: &[u8]) -> Digest {
+    Digest(*blake3::hash(text).as_bytes())
+}
+
+/// Hashes an open file from its start; `None` if it changed meanwhile.
+///
+/// # Errors
+/// Reading failed, or the act was cancelled (`Interrupted`).
+pub fn digest_of(file: &mut File, control: &Control) -> io::Result<Option<Digest>> {
+    let before = sys::fstat(&*file)?;
+    let size = usize::try_from(before.size).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; size.clamp(1, 256 << 10)];
+    let mut hasher = blake3::Hasher::new();
+    loop {
+        if control.is_cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let same = sys::fstat(&*file)?.is_unchanged(&before);
+    Ok(same.then(|| Digest(*hasher.finalize().as_bytes())))
+}
+
+/// The value of an object whose content is `content` if it is a file.
+#[must_use]
+pub fn value_of(stat: &Stat, content: Content) -> Value {
+    match stat.kind {
+        Kind::File => Value::File(value::File {
+            size: stat.size,
+            mtime: stat.mtime_ns,
+            content,
+            mode: stat.mode,
+        }),
+        Kind::Dir => Value::Dir { mode: stat.mode },
+        Kind::Symlink => {
+            let target = content.digest().unwrap_or(Digest([0; 32]));
+            Value::Symlink { target, len: u16::try_from(stat.size).unwrap_or(u16::MAX) }
+        }
+        Kind::Fifo => Value::Skipped(Special::Fifo),
+        Kind::Socket => Value::Skipped(Special::Socket),
+        Kind::Device => Value::Skipped(Special::Device),
+    }
+}
+
+/// Looks at `name` and makes sure that it is `expect`. Returns its stat, if there is anything.
+///
+/// A file's bytes are read only where its stat does not tell.
+pub(super) fn expected(
+    dir: &Dir,
+    name: &[u8],
+    expect: Option<&Value>,
+    digests: &dyn KnownDigests,
+    control: &Control,
+) -> Result<Option<Stat>, ApplyError> {
+    let stat = dir.stat(name).map_err(ApplyError::io("look at what is there"))?;
+    let (stat, expect) = match (stat, expect) {
+        (None, None) => return Ok(None),
+        (Some(stat), Some(expect)) => (stat, expect),
+        (Some(_), None) | (None, Some(_)) => return Err(ApplyError::Stale(End::To)),
+    };
+    if is_value(dir, name, &stat, expect, digests, control)? {
+        Ok(Some(stat))
+    } else {
+        Err(ApplyError::Stale(End::To))
+    }
+}
+
+/// Whether the object with this stat is that value.
+pub(super) fn is_value(
+    dir: &Dir,
+    name: &[u8],
+    stat: &Stat,
+    expect: &Value,
+    digests: &dyn KnownDigests,
+    control: &Control,
+) -> Result<bool, ApplyError> {
+    match (stat.kind, expect) {
+        (Kind::File, Value::File(file)) => {
+            if (stat.size, stat.mtime_ns, stat.mode) != (file.size, file.mtime, file.mode) {
+                return Ok(false);
+            }
+            let Some(wanted) = file.content.digest() else {
+                return Ok(Content::unread(stat.identity()) == file.content);
+            };
+            Ok(file_digest(dir, name, stat, digests, control)? == Some(wanted))
+        }
+        (Kind::Dir, Value::Dir { .. }) => Ok(true),
+        (Kind::Symlink, Value::Symlink { target, .. }) => {
+            let text = dir.readlink(name).map_err(ApplyError::io("read the symlink"))?;
+            Ok(target_digest(&text) == *target)
+        }
+        (Kind::File | Kind::Dir | Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Device, _) => {
+            Ok(false)
+        }
+    }
+}
+
+/// The digest of a file, from what is known or by reading it; `None` if it changes.
+pub(super) fn file_digest(
+    dir: &Dir,
+    name: &[u8],
+    stat: &Stat,
+    digests: &dyn KnownDigests,
+    control: &Control,
+) -> Result<Option<Digest>, ApplyError> {
+    if let Some(digest) = digests.digest(stat) {
+        return Ok(Some(digest));
+    }
+    let mut file = dir.open_read(name).map_err(ApplyError::io("read what is there"))?;
+    let digest = digest_of(&mut file, control).map_err(reading)?;
+    let same = sys::fstat(&file).map_err(ApplyError::io("look at what is there"))?;
+    match digest {
+        Some(digest) if same.is_unchanged(stat) => {
+            digests.record(stat, digest);
+            Ok(Some(digest))
+        }
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn reading(source: io::Error) -> ApplyError {
+    match source.kind() == io::ErrorKind::Interrupted {
+        true => ApplyError::Cancelled,
+        false => ApplyError::Io { what: "read it", source },
+    }
+}
+
+/// Whether anything has this path; a missing directory on the way means no.
+///
+/// # Errors
+/// The kernel's: it cannot be told.
+pub fn present(root: &sys::Root, path: &crate::dataflow::model::path::RelPath) -> io::Result<bool> {
+    match root.stat(path) {
+        Ok(stat) => Ok(stat.is_some()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,73 @@
+//! Why an act did not happen.
+
+use std::io;
+
+/// Which end of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    From,
+    To,
+}
+
+/// Why an act did not happen. Nothing a user wrote is lost in any case.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The disk is not what the job was made from: look again.
+    #[error("it changed on disk before it could be carried over")]
+    Stale(End),
+    #[error("it changed while it was read")]
+    Torn,
+    #[error("another program has it open for writing")]
+    Busy,
+    #[error("the transfer was cancelled")]
+    Cancelled,
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// Two programs changed the path at once; both versions are kept.
+    #[error("it changed twice while it was replaced; the version in between is kept")]
+    Surprise,
+    #[error("cannot {what}: {source}")]
+    Io { what: &'static str, source: io::Error },
+    #[error("cannot record what is about to be done: {0}")]
+    Journal(String),
+}
+
+impl ApplyError {
+    /// Wraps an error of the system with what was tried.
+    pub(super) fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error(),
+            Self::Stale(_)
+            | Self::Torn
+            | Self::Busy
+            | Self::Cancelled
+            | Self::NotEmpty
+            | Self::Surprise
+            | Self::Journal(_) => None,
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.errno()? {
+            libc::ENOSPC => Some("free some space; it is tried again by itself"),
+            libc::EDQUOT => Some("the disk quota is used up; free some space or raise it"),
+            libc::EROFS => Some("mount the file system writable, or `yeet forget` this leaf"),
+            libc::EACCES | libc::EPERM => Some("give yourself the right to write there"),
+            libc::EMFILE | libc::ENFILE => Some("raise the limit of open files (`ulimit -n`)"),
+            _ => None,
+        }
+    }
+
+    /// Whether it says only that the world moved on: no problem to show.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Stale(_) | Self::Torn | Self::Cancelled)
+    }
+}

@@ -1,0 +1,83 @@
+//! The only code that touches a user's file.
+//!
+//! Holds: nothing is replaced or removed unless it still is what the job expects, looked at just before and again
+//! just after, when it is ours to look at; what is displaced is kept by rename (INV-1); under a real name there is one
+//! whole version at every instant (INV-4). Never decides: a surprise is put back and reported.
+
+mod check;
+mod error;
+mod file;
+mod place;
+mod remove;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::dataflow::model::value::{Digest, Value};
+use crate::sinks::stage::{OpId, Store};
+use crate::sys::{Root, Stat};
+
+pub use check::{digest_of, present, target_digest, value_of};
+pub use error::{ApplyError, End};
+pub use file::put_file;
+pub use place::{make_dir, put_symlink, set_metadata};
+pub use remove::{delete, move_within};
+
+/// What is known about files without reading them.
+pub trait KnownDigests: Send + Sync {
+    /// The digest of the file that has this stat.
+    fn digest(&self, stat: &Stat) -> Option<Digest>;
+    /// A file with this stat was read and has this digest.
+    fn record(&self, stat: &Stat, digest: Digest);
+}
+
+/// A running act as others see it.
+#[derive(Debug, Default)]
+pub struct Control {
+    cancelled: AtomicBool,
+    moved: AtomicU64,
+}
+
+impl Control {
+    /// The act shall end as soon as it can; what it did is undone.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Bytes moved so far.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    fn set_moved(&self, bytes: u64) {
+        self.moved.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Where something is put or removed.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    pub root: &'a Root,
+    pub store: &'a Store,
+    pub op: OpId,
+    pub digests: &'a dyn KnownDigests,
+}
+
+/// What an act did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// What the origin holds, its digest now known; `None` where nothing was read.
+    pub from_now: Option<Value>,
+    /// What the target holds now.
+    pub to_now: Option<Value>,
+    /// What was displaced; it is in the store under the operation's name.
+    pub kept: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests;

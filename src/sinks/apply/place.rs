@@ -1,0 +1,286 @@
+//! The swap, and everything else that gives a name something new.
+
+use std::io;
+
+use super::check::{expected, is_value, target_digest, value_of};
+use super::error::{ApplyError, End};
+use super::file::{gone_or, gone_or_at};
+use super::{Applied, Control, KnownDigests, Target};
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::value::{Content, Digest, Value};
+use crate::sys::{self, Dir, Kind, Root, Stat};
+
+/// Gives `name` what is staged. `there`: what it replaces, as it was just looked at, and the value that it is.
+///
+/// Returns what was displaced, which then has the staged name.
+pub(super) fn swap_in(
+    target: Target<'_>,
+    parent: &Dir,
+    name: &[u8],
+    there: Option<(Stat, &Value)>,
+    control: &Control,
+) -> Result<Option<Value>, ApplyError> {
+    match there {
+        None => {
+            place_new(target, parent, name)?;
+            Ok(None)
+        }
+        Some((stat, _)) if stat.kind == Kind::Dir => {
+            writable(parent, || parent.remove_dir(name)).map_err(not_empty)?;
+            place_new(target, parent, name)?;
+            Ok(None)
+        }
+        Some((stat, value)) => {
+            exchange(target, parent, name, &stat, value, control)?;
+            Ok(Some(*value))
+        }
+    }
+}
+
+fn not_empty(source: io::Error) -> ApplyError {
+    match source.raw_os_error() {
+        Some(libc::ENOTEMPTY | libc::EEXIST) => ApplyError::NotEmpty,
+        Some(libc::ENOENT | libc::ENOTDIR) => ApplyError::Stale(End::To),
+        _ => ApplyError::Io { what: "remove the directory", source },
+    }
+}
+
+fn place_new(target: Target<'_>, parent: &Dir, name: &[u8]) -> Result<(), ApplyError> {
+    writable(parent, || target.store.dir().rename_new(&target.op.name(), parent, name)).map_err(
+        |source| match source.kind() == io::ErrorKind::AlreadyExists {
+            true => ApplyError::Stale(End::To),
+            false => ApplyError::Io { what: "give it its name", source },
+        },
+    )
+}
+
+fn exchange(
+    target: Target<'_>,
+    parent: &Dir,
+    name: &[u8],
+    stat: &Stat,
+    value: &Value,
+    control: &Control,
+) -> Result<(), ApplyError> {
+    if stat.kind == Kind::File
+        && let Ok(file) = parent.open_read(name)
+        && sys::is_open_for_writing(&file)
+    {
+        return Err(ApplyError::Busy);
+    }
+    let store = target.store.dir();
+    let staged = target.op.name();
+    let failed = ApplyError::io("swap it with what it replaces");
+    if !writable(parent, || store.exchange(&staged, parent, name))
+        .map_err(gone_or_at(End::To, "swap it with what it replaces"))?
+    {
+        return replace_by_link(target, parent, name, stat);
+    }
+    let out = store.stat(&staged).map_err(&failed)?;
+    if let Some(out) = out
+        && is_what_was_seen(target, &out, stat, value, control)?
+    {
+        return Ok(());
+    }
+    // Somebody was faster: back to how it was.
+    match store.exchange(&staged, parent, name) {
+        Ok(true) => {}
+        Ok(false) | Err(_) => return Err(ApplyError::Surprise),
+    }
+    Err(ApplyError::Stale(End::To))
+}
+
+/// Whether what came out is what was looked at: the same object, and its bytes read where time cannot tell.
+fn is_what_was_seen(
+    target: Target<'_>,
+    out: &Stat,
+    seen: &Stat,
+    value: &Value,
+    control: &Control,
+) -> Result<bool, ApplyError> {
+    if !out.is_same_object(seen) {
+        return Ok(false);
+    }
+    let grain = target.root.caps().ctime_grain_ns;
+    let settled = grain == 0 || out.ctime_ns.saturating_sub(out.mtime_ns) > 2 * grain;
+    if settled || out.kind != Kind::File {
+        return Ok(true);
+    }
+    // It was written within a tick of the clock of now: only its bytes can tell.
+    if value.digest().is_none() {
+        return Ok(true);
+    }
+    is_value(target.store.dir(), &target.op.name(), out, value, &Nothing, control)
+}
+
+/// Knows no file: every answer comes from its bytes.
+struct Nothing;
+
+impl KnownDigests for Nothing {
+    fn digest(&self, _: &Stat) -> Option<Digest> {
+        None
+    }
+    fn record(&self, _: &Stat, _: Digest) {}
+}
+
+/// Where two names cannot be swapped: the old file gets a second name, then the new one takes the first.
+///
+/// Between the two calls another program can put a third file in the name, which would be replaced unseen; the
+/// identity is checked right before to keep that moment short.
+fn replace_by_link(
+    target: Target<'_>,
+    parent: &Dir,
+    name: &[u8],
+    seen: &Stat,
+) -> Result<(), ApplyError> {
+    let store = target.store.dir();
+    let staged = target.op.name();
+    let aside = [&staged[..], b".old"].concat();
+    let failed = |source| ApplyError::Io { what: "keep what it replaces", source };
+    writable(parent, || parent.link(name, store, &aside)).map_err(failed)?;
+    let kept = store.stat(&aside).map_err(failed)?;
+    let still = parent.stat(name).map_err(failed)?;
+    let same = |stat: Option<Stat>| stat.is_some_and(|s| s.is_same_object(seen));
+    if !same(kept) || !same(still) {
+        drop(store.unlink(&aside));
+        return Err(ApplyError::Stale(End::To));
+    }
+    writable(parent, || store.rename_over(&staged, parent, name)).map_err(failed)?;
+    store.rename_over(&aside, store, &staged).map_err(failed)
+}
+
+/// Runs an act on the names of a directory; one that its owner may not write is made writable for the act alone.
+pub(super) fn writable<T>(dir: &Dir, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match act() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let mode = dir.fstat()?.mode;
+            if mode & 0o300 == 0o300 || sys::set_mode(dir, mode | 0o300).is_err() {
+                return Err(error);
+            }
+            let result = act();
+            sys::set_mode(dir, mode)?;
+            result
+        }
+        result => result,
+    }
+}
+
+/// Makes a directory. `expect`: a file or symlink that gives way to it and is kept.
+///
+/// # Errors
+/// As for a file.
+pub fn make_dir(
+    target: Target<'_>,
+    path: &RelPath,
+    mode: u16,
+    expect: Option<&Value>,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let (parent, name) = target
+        .root
+        .open_parent(path)
+        .map_err(gone_or_at(End::To, "open the directory it goes to"))?;
+    let name = name.as_bytes();
+    let there = expected(&parent, name, expect, target.digests, control)?;
+    let kept = match there.zip(expect) {
+        None => None,
+        Some((stat, value)) => {
+            super::remove::displace(target, &parent, name, &stat, value, control)?;
+            Some(*value)
+        }
+    };
+    writable(&parent, || parent.make_dir(name, 0o700)).map_err(|source| {
+        match source.kind() == io::ErrorKind::AlreadyExists {
+            true => ApplyError::Stale(End::To),
+            false => ApplyError::Io { what: "make the directory", source },
+        }
+    })?;
+    let made = parent.open_child(name).map_err(ApplyError::io("open the new directory"))?;
+    sys::set_mode(&made, mode).map_err(ApplyError::io("set the directory's mode"))?;
+    let stat = made.fstat().map_err(ApplyError::io("look at the new directory"))?;
+    let to_now = Some(Value::Dir { mode: stat.mode });
+    Ok(Applied { from_now: None, to_now, kept })
+}
+
+/// Gives `path` the symlink it has at `from`.
+///
+/// # Errors
+/// As for a file.
+pub fn put_symlink(
+    from: &Root,
+    target: Target<'_>,
+    path: &RelPath,
+    new: &Value,
+    expect: Option<&Value>,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let (origin, name) = from.open_parent(path).map_err(gone_or("open the directory it is in"))?;
+    let text = origin.readlink(name.as_bytes()).map_err(gone_or("read the symlink"))?;
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    let now = Value::Symlink { target: target_digest(&text), len };
+    if now != *new {
+        return Err(ApplyError::Stale(End::From));
+    }
+    let (parent, name) = target
+        .root
+        .open_parent(path)
+        .map_err(gone_or_at(End::To, "open the directory it goes to"))?;
+    let there = expected(&parent, name.as_bytes(), expect, target.digests, control)?;
+    let store = target.store.dir();
+    store.make_symlink(&text, &target.op.name()).map_err(ApplyError::io("make the symlink"))?;
+    let kept = swap_in(target, &parent, name.as_bytes(), there.zip(expect), control);
+    if kept.is_err() {
+        // Unless something displaced has the name by now, it is ours.
+        let ours = store.readlink(&target.op.name()).is_ok_and(|now| now == text);
+        if ours {
+            drop(target.store.remove(target.op));
+        }
+    }
+    Ok(Applied { from_now: Some(now), to_now: Some(now), kept: kept? })
+}
+
+/// Sets mode and mtime of what has the right content already.
+///
+/// # Errors
+/// It is not what the job expects, or the system refused.
+pub fn set_metadata(
+    target: Target<'_>,
+    path: &RelPath,
+    new: &Value,
+    expect: &Value,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let (parent, name) = target
+        .root
+        .open_parent(path)
+        .map_err(gone_or_at(End::To, "open the directory it is in"))?;
+    let name = name.as_bytes();
+    let content = match expect.digest() {
+        Some(digest) => Content::known(digest),
+        None => Content::unread(0),
+    };
+    expected(&parent, name, Some(expect), target.digests, control)?;
+    match new {
+        Value::File(file) => {
+            let open = parent.open_read(name).map_err(gone_or_at(End::To, "open it"))?;
+            sys::set_mtime(&open, file.mtime).map_err(ApplyError::io("set its time"))?;
+            sys::set_mode(&open, file.mode).map_err(ApplyError::io("set its mode"))?;
+            let stat = sys::fstat(&open).map_err(ApplyError::io("look at it"))?;
+            if let Some(digest) = content.digest() {
+                target.digests.record(&stat, digest);
+            }
+            Ok(Applied { to_now: Some(value_of(&stat, content)), ..Applied::default() })
+        }
+        Value::Dir { mode } => {
+            parent.set_mode(name, *mode).map_err(ApplyError::io("set its mode"))?;
+            let stat = parent.stat(name).map_err(ApplyError::io("look at it"))?;
+            let to_now = stat.map(|stat| value_of(&stat, content));
+            Ok(Applied { to_now, ..Applied::default() })
+        }
+        Value::Symlink { .. }
+        | Value::Ignored
+        | Value::Skipped(_)
+        | Value::Unreadable { .. }
+        | Value::Remnant => Err(ApplyError::Stale(End::To)),
+    }
+}

@@ -1,0 +1,153 @@
+//! Takes names away: a delete is a rename into the store, a move a rename through it.
+
+use std::io;
+
+use super::check::{expected, present, value_of};
+use super::error::{ApplyError, End};
+use super::file::gone_or_at;
+use super::place::writable;
+use super::{Applied, Control, Target};
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::value::{Content, Value};
+use crate::sys::{self, Dir, Kind, Root, Stat};
+
+/// Displaces what `path` holds, because `because` lacks it.
+///
+/// # Errors
+/// The other replica has it again or is not there, what would go is not what the job expects, a directory is not
+/// empty, or the system refused.
+pub fn delete(
+    because: &Root,
+    target: Target<'_>,
+    path: &RelPath,
+    expect: &Value,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let again =
+        present(because, path).map_err(ApplyError::io("look at the other side once more"))?;
+    if again || !because.still_there() {
+        return Err(ApplyError::Stale(End::From));
+    }
+    let (parent, name) = target
+        .root
+        .open_parent(path)
+        .map_err(gone_or_at(End::To, "open the directory it is in"))?;
+    let name = name.as_bytes();
+    let Some(stat) = expected(&parent, name, Some(expect), target.digests, control)? else {
+        return Err(ApplyError::Stale(End::To));
+    };
+    if stat.kind == Kind::Dir {
+        writable(&parent, || parent.remove_dir(name)).map_err(|source| {
+            match source.raw_os_error() {
+                Some(libc::ENOTEMPTY | libc::EEXIST) => ApplyError::NotEmpty,
+                Some(libc::ENOENT | libc::ENOTDIR) => ApplyError::Stale(End::To),
+                _ => ApplyError::Io { what: "remove the directory", source },
+            }
+        })?;
+        return Ok(Applied::default());
+    }
+    displace(target, &parent, name, &stat, expect, control)?;
+    Ok(Applied { kept: Some(*expect), ..Applied::default() })
+}
+
+/// Moves what has `name` and was just looked at into the store; anything else that comes out is put back.
+pub(super) fn displace(
+    target: Target<'_>,
+    parent: &Dir,
+    name: &[u8],
+    stat: &Stat,
+    value: &Value,
+    control: &Control,
+) -> Result<(), ApplyError> {
+    if control.is_cancelled() {
+        return Err(ApplyError::Cancelled);
+    }
+    if stat.kind == Kind::File
+        && let Ok(file) = parent.open_read(name)
+        && sys::is_open_for_writing(&file)
+    {
+        return Err(ApplyError::Busy);
+    }
+    let store = target.store.dir();
+    let kept = target.op.name();
+    writable(parent, || parent.rename_new(name, store, &kept))
+        .map_err(gone_or_at(End::To, "move it out of the tree"))?;
+    let out = store.stat(&kept).map_err(ApplyError::io("look at what came out"))?;
+    if out.is_some_and(|out| out.is_same_object(stat))
+        && (target.root.caps().ctime_grain_ns == 0
+            || still(target, value, control).unwrap_or(false))
+    {
+        return Ok(());
+    }
+    match writable(parent, || store.rename_new(&kept, parent, name)) {
+        Ok(()) => Err(ApplyError::Stale(End::To)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ApplyError::Surprise),
+        Err(source) => Err(ApplyError::Io { what: "put it back", source }),
+    }
+}
+
+/// Where the clock is too coarse to show a write in that moment, the bytes are read once more.
+fn still(target: Target<'_>, value: &Value, control: &Control) -> Result<bool, ApplyError> {
+    let Value::File(file) = value else { return Ok(true) };
+    let Some(digest) = file.content.digest() else { return Ok(true) };
+    let mut open =
+        target.store.dir().open_read(&target.op.name()).map_err(ApplyError::io("read it"))?;
+    let now = super::digest_of(&mut open, control).map_err(super::check::reading)?;
+    Ok(now == Some(digest))
+}
+
+/// Renames `source_path`, which is `expect`, to `path`, which is free, and makes it `new`.
+///
+/// # Errors
+/// As for a delete and a new file; whatever happens, the file has one of the two names or is kept.
+pub fn move_within(
+    because: &Root,
+    target: Target<'_>,
+    source_path: &RelPath,
+    path: &RelPath,
+    expect: &Value,
+    new: &Value,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let again = present(because, source_path)
+        .map_err(ApplyError::io("look at the other side once more"))?;
+    if again || !because.still_there() {
+        return Err(ApplyError::Stale(End::From));
+    }
+    let open = |at: &RelPath| {
+        target.root.open_parent(at).map_err(gone_or_at(End::To, "open the directory it is in"))
+    };
+    let ((old_parent, old_name), (parent, name)) = (open(source_path)?, open(path)?);
+    let (old_name, name) = (old_name.as_bytes(), name.as_bytes());
+    expected(&parent, name, None, target.digests, control)?;
+    let Some(stat) = expected(&old_parent, old_name, Some(expect), target.digests, control)? else {
+        return Err(ApplyError::Stale(End::To));
+    };
+    displace(target, &old_parent, old_name, &stat, expect, control)?;
+    let store = target.store.dir();
+    let staged = target.op.name();
+    let placed = set_as(store, &staged, new)
+        .and_then(|()| writable(&parent, || store.rename_new(&staged, &parent, name)));
+    if let Err(source) = placed {
+        return match writable(&old_parent, || store.rename_new(&staged, &old_parent, old_name)) {
+            Ok(()) if source.kind() == io::ErrorKind::AlreadyExists => {
+                Err(ApplyError::Stale(End::To))
+            }
+            Ok(()) => Err(ApplyError::Io { what: "give it its new name", source }),
+            Err(_) => Err(ApplyError::Surprise),
+        };
+    }
+    let stat = parent.stat(name).map_err(ApplyError::io("look at it in its place"))?;
+    let content = expect.digest().map_or(Content::unread(0), Content::known);
+    if let (Some(stat), Some(digest)) = (stat, content.digest()) {
+        target.digests.record(&stat, digest);
+    }
+    Ok(Applied { to_now: stat.map(|s| value_of(&s, content)), ..Applied::default() })
+}
+
+fn set_as(dir: &Dir, name: &[u8], new: &Value) -> io::Result<()> {
+    let Value::File(file) = new else { return Ok(()) };
+    let open = dir.open_read(name)?;
+    sys::set_mode(&open, file.mode)?;
+    sys::set_mtime(&open, file.mtime)
+}

@@ -1,0 +1,359 @@
+//! What the swap does to real files, and what it never does.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::*;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::value::{self, Content};
+
+#[derive(Default)]
+struct Memory(Mutex<HashMap<u64, Digest>>);
+
+impl KnownDigests for Memory {
+    fn digest(&self, stat: &Stat) -> Option<Digest> {
+        self.0.lock().unwrap().get(&stat.identity()).copied()
+    }
+    fn record(&self, stat: &Stat, digest: Digest) {
+        self.0.lock().unwrap().insert(stat.identity(), digest);
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    from: Root,
+    to: Root,
+    store: Store,
+    digests: Memory,
+    control: Control,
+    ops: AtomicU64,
+}
+
+fn path(text: &[u8]) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for side in ["a", "b", "outside"] {
+            fs::create_dir(dir.path().join(side)).unwrap();
+        }
+        let from = Root::open(&dir.path().join("a")).unwrap();
+        let mut to = Root::open(&dir.path().join("b")).unwrap();
+        to.prepare().unwrap();
+        let store = Store::open(&to, "s").unwrap();
+        let (digests, control) = (Memory::default(), Control::default());
+        Self { dir, from, to, store, digests, control, ops: AtomicU64::new(1) }
+    }
+
+    fn at(&self, rel: &str) -> PathBuf {
+        self.dir.path().join(rel)
+    }
+
+    fn target(&self) -> Target<'_> {
+        let op = OpId(self.ops.fetch_add(1, Ordering::Relaxed));
+        Target { root: &self.to, store: &self.store, op, digests: &self.digests }
+    }
+
+    fn kept(&self) -> Vec<Vec<u8>> {
+        let mut kept: Vec<Vec<u8>> =
+            self.store.operations().unwrap().iter().map(|op| self.bytes_of(*op)).collect();
+        kept.sort();
+        kept
+    }
+
+    fn bytes_of(&self, op: OpId) -> Vec<u8> {
+        let name = String::from_utf8(op.name().to_vec()).unwrap();
+        let path = self.at("b/.yeet/s").join(name);
+        match fs::read_link(&path) {
+            Ok(target) => target.as_os_str().as_bytes().to_vec(),
+            Err(_) => fs::read(path).unwrap(),
+        }
+    }
+
+    fn value(&self, rel: &str) -> Value {
+        let at = self.at(rel);
+        let meta = fs::symlink_metadata(&at).unwrap();
+        let mode = u16::try_from(meta.mode() & 0o777).unwrap();
+        if meta.is_dir() {
+            return Value::Dir { mode };
+        }
+        if meta.is_symlink() {
+            let text = fs::read_link(&at).unwrap();
+            let len = u16::try_from(text.as_os_str().len()).unwrap();
+            return Value::Symlink { target: target_digest(text.as_os_str().as_bytes()), len };
+        }
+        Value::File(self.file(&at, &meta, mode))
+    }
+
+    fn file(&self, at: &Path, meta: &fs::Metadata, mode: u16) -> value::File {
+        let digest = Digest(*blake3::hash(&fs::read(at).unwrap()).as_bytes());
+        let mtime = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
+        value::File { size: meta.len(), mtime, content: Content::known(digest), mode }
+    }
+
+    fn put(&self, rel: &str, expect: Option<&Value>) -> Result<Applied, ApplyError> {
+        let Value::File(new) = self.value(&format!("a/{rel}")) else { panic!("a file") };
+        put_file(
+            &self.from,
+            self.target(),
+            &path(rel.as_bytes()),
+            &new,
+            expect,
+            true,
+            &self.control,
+        )
+    }
+
+    fn write(&self, rel: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.at(rel), bytes).unwrap();
+    }
+
+    fn names(&self, side: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.at(side))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_new_file_arrives_whole_with_mode_and_time() {
+    let bench = Bench::new();
+    bench.write("a/f", "content");
+    fs::set_permissions(bench.at("a/f"), fs::Permissions::from_mode(0o640)).unwrap();
+    let applied = bench.put("f", None).unwrap();
+    assert_eq!(bench.value("b/f"), bench.value("a/f"));
+    assert_eq!(applied.to_now, Some(bench.value("b/f")));
+    assert_eq!(applied.from_now, applied.to_now);
+    assert!(bench.kept().is_empty());
+}
+
+#[test]
+fn what_is_replaced_is_kept() {
+    let bench = Bench::new();
+    bench.write("a/f", "new");
+    bench.write("b/f", "old");
+    let old = bench.value("b/f");
+    let applied = bench.put("f", Some(&old)).unwrap();
+    assert_eq!(applied.kept, Some(old));
+    assert_eq!(fs::read(bench.at("b/f")).unwrap(), b"new");
+    assert_eq!(bench.kept(), [b"old".to_vec()]);
+}
+
+#[test]
+fn what_changed_since_the_plan_was_made_is_left_alone() {
+    let bench = Bench::new();
+    bench.write("a/f", "new");
+    bench.write("b/f", "old");
+    let old = bench.value("b/f");
+    bench.write("b/f", "OLD");
+    assert!(matches!(bench.put("f", Some(&old)), Err(ApplyError::Stale(End::To))));
+    bench.write("b/g", "appeared");
+    bench.write("a/g", "new");
+    assert!(matches!(bench.put("g", None), Err(ApplyError::Stale(End::To))));
+    assert_eq!(fs::read(bench.at("b/f")).unwrap(), b"OLD");
+    assert_eq!(fs::read(bench.at("b/g")).unwrap(), b"appeared");
+    assert!(bench.kept().is_empty(), "what was staged is gone");
+}
+
+#[test]
+fn an_edit_of_equal_size_with_its_time_put_back_is_never_overwritten() {
+    let bench = Bench::new();
+    bench.write("a/f", "new");
+    bench.write("b/f", "old");
+    let old = bench.value("b/f");
+    let time = fs::metadata(bench.at("b/f")).unwrap().modified().unwrap();
+    bench.write("b/f", "OLD");
+    fs::File::options().write(true).open(bench.at("b/f")).unwrap().set_modified(time).unwrap();
+    assert!(matches!(bench.put("f", Some(&old)), Err(ApplyError::Stale(End::To))));
+    assert_eq!(fs::read(bench.at("b/f")).unwrap(), b"OLD");
+}
+
+#[test]
+fn a_file_that_a_program_writes_waits() {
+    let bench = Bench::new();
+    bench.write("a/f", "new");
+    bench.write("b/f", "old");
+    let old = bench.value("b/f");
+    let writer = fs::File::options().write(true).open(bench.at("b/f")).unwrap();
+    assert!(matches!(bench.put("f", Some(&old)), Err(ApplyError::Busy)));
+    drop(writer);
+    bench.put("f", Some(&old)).unwrap();
+}
+
+#[test]
+fn a_cancelled_or_outdated_put_leaves_nothing() {
+    let bench = Bench::new();
+    bench.write("a/f", vec![7u8; 3 << 20]);
+    let Value::File(new) = bench.value("a/f") else { panic!("a file") };
+    let control = Control::default();
+    control.cancel();
+    let put = |new: &value::File, control: &Control| {
+        put_file(&bench.from, bench.target(), &path(b"f"), new, None, false, control)
+    };
+    assert!(matches!(put(&new, &control), Err(ApplyError::Cancelled)));
+    let other = value::File { content: Content::known(Digest([1; 32])), ..new };
+    assert!(matches!(put(&other, &bench.control), Err(ApplyError::Stale(End::From))));
+    assert_eq!(bench.names("b"), [".yeet"]);
+    assert!(bench.kept().is_empty());
+}
+
+#[test]
+fn sizes_around_a_buffer_and_holes_arrive_equal() {
+    let bench = Bench::new();
+    let k256 = 256usize << 10;
+    for (i, size) in [0, 1, k256 - 1, k256, k256 + 1, 3 * k256].into_iter().enumerate() {
+        let mut bytes = vec![0u8; size];
+        bench.write(&format!("a/zero{i}"), &bytes);
+        bytes.iter_mut().step_by(k256 + 7).for_each(|b| *b = 1);
+        bench.write(&format!("a/some{i}"), &bytes);
+        for name in [format!("zero{i}"), format!("some{i}")] {
+            bench.put(&name, None).unwrap();
+            let (a, b) = (bench.at(&format!("a/{name}")), bench.at(&format!("b/{name}")));
+            assert!(fs::read(a).unwrap() == fs::read(b).unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn odd_names_are_names() {
+    let bench = Bench::new();
+    let long = vec![b'x'; 255];
+    for name in [&b"new\nline"[..], b"-rf", b"\xff\xfe", &long] {
+        let at = bench.at("a").join(std::ffi::OsStr::from_bytes(name));
+        fs::write(&at, name).unwrap();
+        let meta = fs::metadata(&at).unwrap();
+        let new = bench.file(&at, &meta, 0o644);
+        put_file(&bench.from, bench.target(), &path(name), &new, None, false, &bench.control)
+            .unwrap();
+    }
+    assert_eq!(bench.names("b").len(), 5);
+}
+
+#[test]
+fn a_delete_is_kept_and_refused_when_its_reason_is_gone() {
+    let bench = Bench::new();
+    bench.write("b/f", "old");
+    let old = bench.value("b/f");
+    bench.write("a/f", "here again");
+    let delete =
+        |old: &Value| delete(&bench.from, bench.target(), &path(b"f"), old, &bench.control);
+    assert!(matches!(delete(&old), Err(ApplyError::Stale(End::From))));
+    fs::remove_file(bench.at("a/f")).unwrap();
+    bench.write("b/f", "edited");
+    assert!(matches!(delete(&old), Err(ApplyError::Stale(End::To))));
+    let edited = bench.value("b/f");
+    assert_eq!(delete(&edited).unwrap().kept, Some(edited));
+    assert_eq!(bench.kept(), [b"edited".to_vec()]);
+    assert_eq!(bench.names("b"), [".yeet"]);
+}
+
+#[test]
+fn a_directory_goes_only_when_it_is_empty() {
+    let bench = Bench::new();
+    fs::create_dir(bench.at("b/d")).unwrap();
+    bench.write("b/d/f", "x");
+    let dir = bench.value("b/d");
+    let delete = || delete(&bench.from, bench.target(), &path(b"d"), &dir, &bench.control);
+    assert!(matches!(delete(), Err(ApplyError::NotEmpty)));
+    fs::remove_file(bench.at("b/d/f")).unwrap();
+    delete().unwrap();
+    assert!(!bench.at("b/d").exists());
+}
+
+#[test]
+fn types_change_into_one_another_and_bytes_are_kept() {
+    let bench = Bench::new();
+    bench.write("b/x", "a file");
+    let file = bench.value("b/x");
+    make_dir(bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control).unwrap();
+    assert_eq!(bench.value("b/x"), Value::Dir { mode: 0o750 });
+    bench.write("a/x", "a file again");
+    let dir = bench.value("b/x");
+    bench.put("x", Some(&dir)).unwrap();
+    fs::remove_file(bench.at("a/x")).unwrap();
+    symlink("target", bench.at("a/x")).unwrap();
+    let (link, file) = (bench.value("a/x"), bench.value("b/x"));
+    put_symlink(&bench.from, bench.target(), &path(b"x"), &link, Some(&file), &bench.control)
+        .unwrap();
+    assert_eq!(bench.value("b/x"), link);
+    assert_eq!(bench.kept(), [b"a file".to_vec(), b"a file again".to_vec()]);
+}
+
+#[test]
+fn a_move_renames_and_keeps_nothing() {
+    let bench = Bench::new();
+    bench.write("b/old", "content");
+    let inode = fs::metadata(bench.at("b/old")).unwrap().ino();
+    let old = bench.value("b/old");
+    let moved = move_within(
+        &bench.from,
+        bench.target(),
+        &path(b"old"),
+        &path(b"new"),
+        &old,
+        &old,
+        &bench.control,
+    );
+    assert_eq!(moved.unwrap().to_now, Some(old));
+    assert_eq!(fs::metadata(bench.at("b/new")).unwrap().ino(), inode);
+    assert!(bench.kept().is_empty() && !bench.at("b/old").exists());
+}
+
+#[test]
+fn metadata_is_set_without_touching_the_bytes() {
+    let bench = Bench::new();
+    bench.write("b/f", "content");
+    let Value::File(old) = bench.value("b/f") else { panic!("a file") };
+    let new = Value::File(value::File { mode: 0o755, mtime: 1_000_000_007, ..old });
+    let set = set_metadata(bench.target(), &path(b"f"), &new, &Value::File(old), &bench.control);
+    assert_eq!(set.unwrap().to_now, Some(new));
+    assert_eq!(bench.value("b/f"), new);
+}
+
+#[test]
+fn no_symlink_leads_out_of_the_root_whoever_swaps_it_in() {
+    let bench = Bench::new();
+    fs::create_dir(bench.at("a/d")).unwrap();
+    bench.write("a/d/f", "content");
+    fs::create_dir(bench.at("b/real")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                fs::rename(bench.at("b/real"), bench.at("b/d")).unwrap();
+                fs::rename(bench.at("b/d"), bench.at("b/real")).unwrap();
+                symlink(bench.at("outside"), bench.at("b/d")).unwrap();
+                fs::remove_file(bench.at("b/d")).unwrap();
+            }
+        });
+        for _ in 0..2000 {
+            drop(bench.put("d/f", None));
+            let inside = bench.at("b/real/f");
+            if inside.exists() {
+                drop(fs::remove_file(inside));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(bench.names("outside").is_empty());
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_written_and_left_as_it_was() {
+    let bench = Bench::new();
+    fs::create_dir(bench.at("a/d")).unwrap();
+    fs::create_dir(bench.at("b/d")).unwrap();
+    bench.write("a/d/f", "content");
+    fs::set_permissions(bench.at("b/d"), fs::Permissions::from_mode(0o555)).unwrap();
+    bench.put("d/f", None).unwrap();
+    assert_eq!(bench.value("b/d"), Value::Dir { mode: 0o555 });
+}

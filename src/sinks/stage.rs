@@ -1,0 +1,118 @@
+//! The folder in a replica where content is staged and displaced versions are kept: `.yeet/<sync>`.
+//!
+//! Holds: a file is staged under the name under which what it displaces is kept, so nothing moves between the swap
+//! and the keeping; a name is used once.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::sys::{Dir, Root};
+
+/// An operation on one path; also its file's name, in 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+impl OpId {
+    /// The file's name.
+    #[must_use]
+    pub fn name(self) -> [u8; 16] {
+        let mut name = [0; 16];
+        for (i, digit) in name.iter_mut().enumerate() {
+            let nibble = (self.0 >> (60 - 4 * i)) & 15;
+            *digit = b"0123456789abcdef"[usize::try_from(nibble).expect("a nibble")];
+        }
+        name
+    }
+
+    /// The operation that a file's name names.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(name).ok().filter(|text| text.len() == 16)?;
+        if text.bytes().any(|b| b.is_ascii_uppercase() || b == b'+') {
+            return None;
+        }
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+/// Where operation ids come from: the time of the start and a counter, so that no id comes twice.
+pub struct OpIds(AtomicU64);
+
+impl OpIds {
+    /// Ids after all those of earlier starts, unless the clock was put back (then a taken name is passed over).
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "only where ids start, nothing is decided by it")]
+    pub fn start() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or(0) << 8))
+    }
+
+    pub fn take(&self) -> OpId {
+        OpId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The open staging folder of one sync in one replica.
+pub struct Store {
+    dir: Dir,
+    /// Set once the file system has refused to share blocks.
+    pub(super) no_reflink: AtomicBool,
+}
+
+impl Store {
+    /// Opens or makes `.yeet/<sync>`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(root: &Root, sync: &str) -> io::Result<Self> {
+        let own = root.own_dir()?;
+        match own.make_dir(sync.as_bytes(), 0o700) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Self {
+                dir: own.open_child(sync.as_bytes())?,
+                no_reflink: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The operations that have a file here.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn operations(&self) -> io::Result<Vec<OpId>> {
+        let names = self.dir.entries()?;
+        Ok(names.iter().filter_map(|name| OpId::parse(name)).collect())
+    }
+
+    /// Removes the file of an operation; that it is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove(&self, op: OpId) -> io::Result<()> {
+        match self.dir.unlink(&op.name()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_names_its_operation_and_nothing_else_does() {
+        let op = OpId(0x0123_4567_89ab_cdef);
+        assert_eq!(&op.name(), b"0123456789abcdef");
+        assert_eq!(OpId::parse(&op.name()), Some(op));
+        for other in [&b"id"[..], b"0123456789ABCDEF", b"+123456789abcdef", b"0123456789abcdef0"] {
+            assert_eq!(OpId::parse(other), None);
+        }
+    }
+}

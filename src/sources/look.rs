@@ -1,0 +1,162 @@
+//! One path, looked at because something may have happened there.
+//!
+//! Holds: a path is absent only where a directory that was opened beneath a root still in its place has no such name.
+//! Any other failure says nothing, and is reported.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+
+use super::hash::Hashed;
+use super::ignores::IGNORE_FILE;
+use super::tree::{Tree, errno, file};
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::path::{Name, RelPath};
+use crate::dataflow::model::value::{Content, Value};
+use crate::sys::{Dir, Stat};
+
+/// A file up to so many bytes is read at once: that takes less than asking for it later would.
+const READ_AT_ONCE_BYTES: u64 = 1 << 20;
+/// How often a file that is written to meanwhile is read.
+const TRIES: u32 = 3;
+
+/// Whether a file's bytes are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// If it is small, or probably one that was only renamed.
+    IfCheap,
+    /// Whatever its size.
+    Always,
+}
+
+/// What a look found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// What is at `path`, which is the path asked for or the nearest above it whose directory exists.
+    Holds { path: RelPath, value: Option<Value>, rules_changed: Vec<RelPath> },
+    /// It is ours or left out by a rule above it: nobody's business.
+    Nothing,
+    /// It is the root, and that is there.
+    Root,
+    /// The root is gone, or another directory is in its place.
+    RootGone,
+    /// It could not be looked at; what is known of `dir`, where it would be, is void.
+    Failed { dir: RelPath, errno: i32 },
+}
+
+impl Looked {
+    /// The look as a fact, if it says anything.
+    #[must_use]
+    pub fn fact(&self, tree: &Tree) -> Option<Fact> {
+        let replica = tree.replica;
+        match self {
+            Self::Holds { path, value, .. } => {
+                Some(Fact::Holds { replica, path: path.clone(), value: *value })
+            }
+            Self::Failed { dir, .. } => Some(Fact::Unlisted { replica, dir: dir.clone() }),
+            Self::Nothing | Self::Root | Self::RootGone => None,
+        }
+    }
+}
+
+/// Looks at `path`. `cancel` stops reading a large file.
+#[must_use]
+pub fn look(tree: &Tree, path: &RelPath, reading: Reading, cancel: &AtomicBool) -> Looked {
+    let mut path = path.clone();
+    loop {
+        let Some((dir, name)) = path.split() else {
+            return if tree.root.still_there() { Looked::Root } else { Looked::RootGone };
+        };
+        match tree.root.open_dir(&dir) {
+            Ok(handle) => return look_in(tree, &handle, &dir, &name, reading, cancel),
+            Err(error) => match errno(&error) {
+                // No directory there: then that is what there is to say.
+                libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EXDEV => path = dir,
+                errno => return Looked::Failed { dir, errno },
+            },
+        }
+    }
+}
+
+/// Looks at `name` in the open directory `dir`.
+#[must_use]
+pub fn look_in(
+    tree: &Tree,
+    handle: &Dir,
+    dir: &RelPath,
+    name: &Name,
+    reading: Reading,
+    cancel: &AtomicBool,
+) -> Looked {
+    let own = dir.components().next().unwrap_or(name.as_bytes());
+    if tree.is_own(&RelPath::root(), own) || tree.ignores.matched_or_above(dir, true).is_some() {
+        return Looked::Nothing;
+    }
+    let path = dir.join(name);
+    let mut rules_changed = Vec::new();
+    if name.as_bytes() == IGNORE_FILE {
+        match tree.take_rules(dir, handle) {
+            Ok(changed) => rules_changed.extend(changed),
+            Err(error) => {
+                return Looked::Failed { dir: dir.clone(), errno: errno(&error) };
+            }
+        }
+    }
+    let value = match handle.stat(name.as_bytes()) {
+        Ok(Some(stat)) => Some(value(tree, handle, dir, name, &stat, reading, cancel)),
+        Ok(None) => None,
+        Err(error) => Some(Value::Unreadable { errno: errno(&error) }),
+    };
+    if !value.is_some_and(|value| value.is_dir()) {
+        rules_changed.extend(tree.ignores.drop_within(tree.replica, &path));
+    }
+    // Also for what is there: a root replaced by another one says nothing about this one's paths.
+    if !tree.root.still_there() {
+        return Looked::RootGone;
+    }
+    Looked::Holds { path, value, rules_changed }
+}
+
+fn value(
+    tree: &Tree,
+    handle: &Dir,
+    dir: &RelPath,
+    name: &Name,
+    stat: &Stat,
+    reading: Reading,
+    cancel: &AtomicBool,
+) -> Value {
+    let value = tree.value(handle, &tree.ignores.in_dir(dir), name.as_bytes(), stat);
+    let unread = matches!(value, Value::File(file) if file.content.digest().is_none());
+    if !unread || !worth_reading(tree, stat, reading) {
+        return value;
+    }
+    for _ in 0..TRIES {
+        match tree.read(handle, name.as_bytes(), cancel) {
+            Ok(Hashed::Whole { digest, stat, .. }) => return file(&stat, Content::known(digest)),
+            Ok(Hashed::Changed) => {}
+            Ok(Hashed::Cancelled) => return value,
+            Err(error) => return unreadable(&error, value, reading),
+        }
+    }
+    // Whoever writes to it is not done; the end of that is an event.
+    value
+}
+
+fn worth_reading(tree: &Tree, stat: &Stat, reading: Reading) -> bool {
+    match reading {
+        Reading::Always => true,
+        Reading::IfCheap if stat.size <= READ_AT_ONCE_BYTES => true,
+        Reading::IfCheap => {
+            let row = tree.cache.by_inode(stat.dev, stat.ino);
+            row.is_some_and(|row| row.could_describe(stat))
+        }
+    }
+}
+
+fn unreadable(error: &io::Error, value: Value, reading: Reading) -> Value {
+    match reading {
+        Reading::Always => Value::Unreadable { errno: errno(error) },
+        // It is what a listing says of it; that it cannot be read is found when it must be.
+        Reading::IfCheap => value,
+    }
+}

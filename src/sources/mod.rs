@@ -1,0 +1,179 @@
+//! The world as facts: scanning, hashing, watching.
+//!
+//! Holds: the disk is the truth, events are hints to look at it again; an error is never an absence (INV-3); nothing
+//! wakes while nothing happens (INV-8).
+
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub mod control;
+pub mod hash;
+pub mod ignores;
+pub mod look;
+pub mod scan;
+pub mod stat_cache;
+pub mod tree;
+pub mod watch;
+
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::Replica;
+use crate::sys::Root;
+use ignores::Ignores;
+use scan::pool::{Handle, Scanner, Seen, Sink};
+use stat_cache::StatCache;
+use tree::Tree;
+use watch::inotify::{Notice, Watcher};
+use watch::{NoWatch, Watch};
+
+type Handles = Arc<RwLock<BTreeMap<Replica, Handle>>>;
+
+/// The local replicas of one sync, scanned and watched.
+pub struct Sources {
+    scanner: Arc<Scanner>,
+    sync: u32,
+    ignores: Arc<Ignores>,
+    cache: Arc<StatCache>,
+    sink: Sink,
+    handles: Handles,
+    watcher: Option<Arc<Watcher>>,
+    watch: Arc<dyn Watch>,
+}
+
+impl Sources {
+    /// Sources of the sync `sync` (any number of its own), in which changes are noticed.
+    #[must_use]
+    pub fn watching(
+        scanner: Arc<Scanner>,
+        sync: u32,
+        ignores: Arc<Ignores>,
+        cache: Arc<StatCache>,
+        sink: Sink,
+    ) -> Self {
+        let handles = Handles::default();
+        let (known, told) = (handles.clone(), sink.clone());
+        let started = Watcher::start(move |notice| match notice {
+            Notice::Flushed(number) => told(Seen::Flushed { number }),
+            Notice::Hint(replica, hint) => {
+                let handle = read(&known).get(&replica).cloned();
+                if let Some(handle) = handle {
+                    handle.hint(hint);
+                }
+            }
+        });
+        let mut watcher = None;
+        let watch: Arc<dyn Watch> = match started {
+            Ok(started) => watcher.insert(Arc::new(started)).clone(),
+            // Every directory will be said to be unwatched, and listed from time to time.
+            Err(error) => Arc::new(NoWatch::Refused(error)),
+        };
+        Self { scanner, sync, ignores, cache, sink, handles, watcher, watch }
+    }
+
+    /// Sources that look at what they are asked to, once.
+    #[must_use]
+    pub fn unwatched(
+        scanner: Arc<Scanner>,
+        sync: u32,
+        ignores: Arc<Ignores>,
+        cache: Arc<StatCache>,
+        sink: Sink,
+    ) -> Self {
+        let watch = Arc::new(NoWatch::NotWanted);
+        let handles = Handles::default();
+        Self { scanner, sync, ignores, cache, sink, handles, watcher: None, watch }
+    }
+
+    /// Takes in a replica. Nothing is looked at before [`Sources::scan`].
+    ///
+    /// # Errors
+    /// What looking at its root failed with.
+    pub fn attach(&self, replica: Replica, root: Arc<Root>) -> io::Result<()> {
+        let (ignores, cache) = (self.ignores.clone(), self.cache.clone());
+        let tree = Tree::new(replica, root, ignores, cache, self.watch.clone())?;
+        let handle = self.scanner.attach(self.sync, tree, self.sink.clone());
+        self.detach(replica);
+        write(&self.handles).insert(replica, handle);
+        Ok(())
+    }
+
+    /// Looks at a replica no more; its rules are forgotten. Others may have to be scanned again for that.
+    pub fn detach(&self, replica: Replica) {
+        let handle = write(&self.handles).remove(&replica);
+        if let Some(handle) = handle {
+            handle.detach();
+            if let Some(watcher) = &self.watcher {
+                watcher.forget(replica);
+            }
+        }
+    }
+
+    /// Scans `dir` and all below it on a replica. Returns the number that [`Seen::Done`] will tell; `None` for a
+    /// replica that is not attached.
+    pub fn scan(&self, replica: Replica, dir: &RelPath) -> Option<u64> {
+        self.handle(replica).map(|handle| handle.scan(dir))
+    }
+
+    /// Reads a file, whatever its size, and reports what is there.
+    pub fn read(&self, replica: Replica, path: &RelPath) {
+        if let Some(handle) = self.handle(replica) {
+            handle.read(path);
+        }
+    }
+
+    /// Looks at a path again.
+    pub fn look(&self, replica: Replica, path: &RelPath) {
+        if let Some(handle) = self.handle(replica) {
+            handle.hint(watch::Hint::Look(path.clone()));
+        }
+    }
+
+    /// Has [`Seen::Flushed`] told once all that happened before this call is taken in; it has been looked at when
+    /// [`Sources::is_quiet`] after that. Returns whether it will be told: without a watcher, only a scan tells.
+    pub fn flush(&self, number: u64) -> bool {
+        self.watcher.as_ref().is_some_and(|watcher| {
+            watcher.flush(number);
+            true
+        })
+    }
+
+    /// Whether nothing is left to look at.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        read(&self.handles).values().all(|handle| handle.outstanding() == 0)
+    }
+
+    /// The watcher, if there is one.
+    #[must_use]
+    pub fn watcher(&self) -> Option<&Arc<Watcher>> {
+        self.watcher.as_ref()
+    }
+
+    /// The rules of this sync.
+    #[must_use]
+    pub fn ignores(&self) -> &Arc<Ignores> {
+        &self.ignores
+    }
+
+    fn handle(&self, replica: Replica) -> Option<Handle> {
+        read(&self.handles).get(&replica).cloned()
+    }
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        for handle in std::mem::take(&mut *write(&self.handles)).values() {
+            handle.detach();
+        }
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,187 @@
+//! What a thread of the scanner does with one task.
+//!
+//! Holds: what could not be looked at is reported as unlisted, never as absent, and tried again with growing pauses.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::flight::{Landing, Sight, enter};
+use super::pool::{Ground, Seen, Shared, Trouble};
+use super::queue::{Passes, Task, Work};
+use super::{ListError, Listing, list};
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::path::{Name, RelPath};
+use crate::dataflow::model::value::Value;
+use crate::sources::look::{Looked, Reading, look};
+
+/// After the first failure; doubled with each, up to five minutes.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// The most directories whose failures are counted.
+const FAILURES_MAX: usize = 4096;
+
+impl Shared {
+    pub(super) fn work(&self, ground: &Ground, work: &Work) {
+        for path in &work.paths {
+            match work.task {
+                Task::Look | Task::Arrive => self.look(ground, path, Reading::IfCheap, work),
+                Task::Read => self.look(ground, path, Reading::Always, work),
+                Task::List | Task::Scan => self.list(ground, path, work),
+            }
+        }
+    }
+
+    fn look(&self, ground: &Ground, path: &RelPath, reading: Reading, work: &Work) {
+        let tree = &ground.tree;
+        let looked = loop {
+            let flight = ground.flights().begin(Sight::Path(path.clone()));
+            let looked = look(tree, path, reading, &ground.cancelled);
+            let mut flights = ground.flights();
+            if let Landing::Overtaken = flights.end(flight) {
+                continue;
+            }
+            if let Looked::Holds { path, value, .. } = &looked {
+                flights.seen(path, *value);
+            }
+            if let Some(fact) = looked.fact(tree) {
+                (ground.sink)(Seen::Facts(vec![fact]));
+            }
+            break looked;
+        };
+        match looked {
+            Looked::Nothing | Looked::Root => {}
+            Looked::RootGone => (ground.sink)(Seen::RootGone { replica: tree.replica }),
+            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno, Task::List),
+            Looked::Holds { path: found, value, rules_changed } => {
+                self.scan_on_all(ground, &rules_changed, None);
+                if !value.is_some_and(|value| value.is_dir()) {
+                    return;
+                }
+                let known = tree.watch.knows(tree.replica, &found);
+                if work.task == Task::Arrive || !known {
+                    self.put(ground, Task::Scan, &found, &work.passes);
+                } else if found != *path {
+                    // It came back while it was asked for what is in it.
+                    self.put(ground, Task::List, &found, &work.passes);
+                }
+            }
+        }
+    }
+
+    fn list(&self, ground: &Ground, dir: &RelPath, work: &Work) {
+        let flight = ground.flights().begin(Sight::Dir(dir.clone()));
+        let listed = list(&ground.tree, dir);
+        let mut flights = ground.flights();
+        let later = match flights.end(flight) {
+            Landing::Stands(later) => later,
+            Landing::Overtaken => {
+                drop(flights);
+                self.put(ground, work.task, dir, &work.passes);
+                return;
+            }
+        };
+        let replica = ground.tree.replica;
+        match listed {
+            Ok(mut listing) => {
+                let mut children = std::mem::take(&mut listing.children);
+                enter(&mut children, later);
+                flights.listed(dir, &children);
+                let below = directories(dir, &children);
+                let fact = Fact::Listed { replica, dir: dir.clone(), children };
+                (ground.sink)(Seen::Facts(vec![fact]));
+                drop(flights);
+                ground.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(dir);
+                self.after_listing(ground, dir, &listing, &below, work);
+            }
+            Err(ListError::Restless(mut listing)) => {
+                let mut children = std::mem::take(&mut listing.children);
+                enter(&mut children, later);
+                let below = directories(dir, &children);
+                let mut facts = vec![Fact::Unlisted { replica, dir: dir.clone() }];
+                facts.extend(children.into_iter().map(|(name, value)| {
+                    let (path, value) = (dir.join(&name), Some(value));
+                    Fact::Holds { replica, path, value }
+                }));
+                (ground.sink)(Seen::Facts(facts));
+                drop(flights);
+                ground.trouble(dir, Trouble::Restless);
+                self.try_again(ground, dir, work.task);
+                self.after_listing(ground, dir, &listing, &below, work);
+            }
+            Err(ListError::Gone) => {
+                drop(flights);
+                self.look(ground, dir, Reading::IfCheap, work);
+            }
+            Err(ListError::RootGone) => {
+                (ground.sink)(Seen::RootGone { replica: ground.tree.replica });
+            }
+            Err(ListError::Failed { errno }) => {
+                let (replica, dir) = (ground.tree.replica, dir.clone());
+                (ground.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir: dir.clone() }]));
+                drop(flights);
+                self.failed(ground, &dir, errno, work.task);
+            }
+        }
+    }
+
+    fn after_listing(
+        &self,
+        ground: &Ground,
+        dir: &RelPath,
+        listing: &Listing,
+        below: &[RelPath],
+        work: &Work,
+    ) {
+        let tree = &ground.tree;
+        self.note_watched(ground, dir, listing.unwatched);
+        if let Some(errno) = listing.rules_unreadable {
+            ground.trouble(dir, Trouble::Rules { errno });
+        }
+        let scanned = (work.task == Task::Scan).then_some(dir);
+        self.scan_on_all(ground, &listing.rules_changed, scanned);
+        for dir in below {
+            if work.task == Task::Scan || !tree.watch.knows(tree.replica, dir) {
+                self.put(ground, Task::Scan, dir, &work.passes);
+            }
+        }
+    }
+
+    /// Rules changed: what they are about is listed again on all replicas, but for what is being scanned anyway.
+    fn scan_on_all(&self, ground: &Ground, dirs: &[RelPath], scanned: Option<&RelPath>) {
+        if dirs.is_empty() {
+            return;
+        }
+        for other in self.trees_of(ground.sync) {
+            for dir in dirs {
+                if other.id != ground.id || scanned != Some(dir) {
+                    self.put(&other, Task::Scan, dir, &Passes::new());
+                }
+            }
+        }
+    }
+
+    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, task: Task) {
+        ground.trouble(dir, Trouble::Unlistable { errno });
+        // A change of its permissions is an event; anything else may end without one.
+        if !matches!(errno, libc::EACCES | libc::EPERM) {
+            self.try_again(ground, dir, task);
+        }
+    }
+
+    fn try_again(&self, ground: &Ground, dir: &RelPath, task: Task) {
+        let mut failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= FAILURES_MAX {
+            failures.clear();
+        }
+        let count = failures.entry(dir.clone()).or_default();
+        let delay = RETRY_MIN.saturating_mul(1 << (*count).min(16)).min(RETRY_MAX);
+        *count += 1;
+        drop(failures);
+        self.put_later(ground, delay, task, dir);
+    }
+}
+
+fn directories(dir: &RelPath, children: &[(Name, Value)]) -> Vec<RelPath> {
+    let dirs = children.iter().filter(|(_, value)| value.is_dir());
+    dirs.map(|(name, _)| dir.join(name)).collect()
+}

@@ -1,0 +1,112 @@
+//! What the kernel and a replica's file system can do, found out by trying.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::{self, Mode, OFlags, ResolveFlags};
+
+use super::dir::Dir;
+use super::file::set_mtime;
+use super::stat::fstat;
+
+/// A replica's capabilities and traits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// `openat2` resolves paths beneath the root; else they are walked by component.
+    pub openat2: bool,
+    /// Two names can be swapped at once.
+    pub exchange: bool,
+    /// How far apart two changes must be to get different ctimes, in nanoseconds; 0 if they always do.
+    pub ctime_grain_ns: i64,
+    /// What mtimes are rounded to, in nanoseconds.
+    pub mtime_grain_ns: i64,
+    /// `chmod` sticks.
+    pub modes: bool,
+    /// Symlinks can be made.
+    pub symlinks: bool,
+    /// Nothing can be written.
+    pub read_only: bool,
+}
+
+/// Kernels tick at least this often.
+const TICK_NS: i64 = 10_000_000;
+
+impl Caps {
+    /// What is assumed where nothing can be tried.
+    pub(super) fn assumed(dir: &impl AsFd) -> Self {
+        Self {
+            openat2: has_openat2(dir),
+            exchange: false,
+            ctime_grain_ns: TICK_NS,
+            mtime_grain_ns: 1,
+            modes: true,
+            symlinks: true,
+            read_only: true,
+        }
+    }
+
+    /// Tries everything in `dir`, which is ours, and leaves nothing behind.
+    pub(super) fn probe(dir: &Dir) -> io::Result<Self> {
+        let name = format!("probe-{}-{:?}", std::process::id(), std::thread::current().id());
+        let (name, other) = (name.as_bytes(), format!("{name}-2"));
+        let other = other.as_bytes();
+        let probed = Self::try_out(dir, name, other);
+        for left in [name, other] {
+            match dir.unlink(left) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        probed
+    }
+
+    fn try_out(dir: &Dir, name: &[u8], other: &[u8]) -> io::Result<Self> {
+        let mut file = dir.create_new(name)?;
+        let ctime_grain_ns = ctime_grain(&mut file)?;
+        // An odd nanosecond in the past shows what is kept of it.
+        set_mtime(&file, 1_234_567_891_234_567_891)?;
+        let kept = fstat(&file)?.mtime_ns;
+        let mtime_grain_ns = match kept {
+            1_234_567_891_234_567_891 => 1,
+            1_234_567_891_234_567_800 => 100,
+            1_234_567_891_234_567_000 => 1_000,
+            1_234_567_891_000_000_000 => 1_000_000_000,
+            _ => 2_000_000_000,
+        };
+        fs::fchmod(&file, Mode::from_raw_mode(0o711))?;
+        let modes = fstat(&file)?.mode == 0o711;
+        let symlinks = dir.make_symlink(b"nowhere", other).is_ok();
+        if !symlinks {
+            drop(dir.create_new(other)?);
+        }
+        let exchange = dir.exchange(name, dir, other)?;
+        Ok(Self {
+            openat2: has_openat2(dir),
+            exchange,
+            ctime_grain_ns,
+            mtime_grain_ns,
+            modes,
+            symlinks,
+            read_only: false,
+        })
+    }
+}
+
+fn has_openat2(dir: &impl AsFd) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::openat2(dir, ".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
+}
+
+/// Kernels since 6.13 give a change made after a look a time of its own; older ones the time of the last tick.
+fn ctime_grain(file: &mut std::fs::File) -> io::Result<i64> {
+    let mut last = fstat(&*file)?.ctime_ns;
+    for _ in 0..8 {
+        file.write_all(b"x")?;
+        let now = fstat(&*file)?.ctime_ns;
+        if now == last {
+            return Ok(TICK_NS);
+        }
+        last = now;
+    }
+    Ok(0)
+}

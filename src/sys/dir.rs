@@ -1,0 +1,276 @@
+//! A held directory and what can be done to the names in it.
+//!
+//! Holds: every call is relative to the handle and follows no symlink; names are single components.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, RenameFlags};
+use rustix::io::Errno;
+
+use super::stat::{Kind, Stat, fstat, stat_at};
+
+/// An open directory below a root.
+pub struct Dir {
+    pub(super) fd: OwnedFd,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A name as the kernel takes it, without allocating for the usual lengths.
+pub(super) fn with_name<T>(
+    name: &[u8],
+    call: impl FnOnce(&CStr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut buffer = [0u8; 256];
+    if name.len() < buffer.len() {
+        buffer[..name.len()].copy_from_slice(name);
+        if let Ok(name) = CStr::from_bytes_with_nul(&buffer[..=name.len()]) {
+            return call(name);
+        }
+    }
+    let name = CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    call(&name)
+}
+
+impl Dir {
+    /// The names in it, in no order.
+    ///
+    /// # Errors
+    /// The kernel's; a partial listing is an error, never a shorter one.
+    pub fn entries(&self) -> io::Result<Vec<Vec<u8>>> {
+        fs::seek(&self.fd, fs::SeekFrom::Start(0))?;
+        let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
+        let mut names = Vec::new();
+        let mut entries = RawDir::new(&self.fd, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
+    /// What `name` is; `None` if nothing has that name.
+    ///
+    /// # Errors
+    /// Any but the absence of the name.
+    pub fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        match with_name(name, |name| stat_at(self.as_fd(), name, AtFlags::empty())) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its own stat.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn fstat(&self) -> io::Result<Stat> {
+        fstat(&self.fd)
+    }
+
+    /// Opens a regular file for reading; never blocks on a pipe that took its place.
+    ///
+    /// # Errors
+    /// The kernel's, or `InvalidInput` if it is no regular file.
+    pub fn open_read(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = with_name(name, |name| {
+            Ok(File::from(fs::openat(&self.fd, name, flags, Mode::empty())?))
+        })?;
+        if fstat(&file)?.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Opens a directory in it.
+    ///
+    /// # Errors
+    /// The kernel's; a symlink is `NotADirectory` or `FilesystemLoop`.
+    pub fn open_child(&self, name: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
+        with_name(name, |name| Ok(Self { fd: fs::openat(&self.fd, name, flags, Mode::empty())? }))
+    }
+
+    /// The text of a symlink.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn readlink(&self, name: &[u8]) -> io::Result<Vec<u8>> {
+        with_name(name, |name| Ok(fs::readlinkat(&self.fd, name, Vec::new())?.into_bytes()))
+    }
+
+    /// Makes a new file, readable and writable by the owner alone.
+    ///
+    /// # Errors
+    /// The kernel's; `AlreadyExists` if the name is taken.
+    pub fn create_new(&self, name: &[u8]) -> io::Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        with_name(name, |name| {
+            Ok(fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?.into())
+        })
+    }
+
+    /// Makes a new directory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make_dir(&self, name: &[u8], mode: u16) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode.into());
+        with_name(name, |name| Ok(fs::mkdirat(&self.fd, name, mode)?))
+    }
+
+    /// Makes a new symlink.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make_symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> {
+        let target = CString::new(target).map_err(io::Error::other)?;
+        with_name(name, |name| Ok(fs::symlinkat(&*target, &self.fd, name)?))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The kernel's; `DirectoryNotEmpty` if it is not.
+    pub fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
+        with_name(name, |name| Ok(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?))
+    }
+
+    /// Removes a name that is no directory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unlink(&self, name: &[u8]) -> io::Result<()> {
+        with_name(name, |name| Ok(fs::unlinkat(&self.fd, name, AtFlags::empty())?))
+    }
+
+    /// Gives `name` to `to` as `to_name`, which must be free.
+    ///
+    /// Without `RENAME_NOREPLACE` (before Linux 3.15, NFS, some FUSE) a file is linked and unlinked: both names exist
+    /// for a moment. A directory or where links are refused: the name is checked, then renamed; a name that appears
+    /// between these two calls would be replaced.
+    ///
+    /// # Errors
+    /// The kernel's; `AlreadyExists` if the new name is taken.
+    pub fn rename_new(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
+        let renamed = with_name(name, |name| {
+            with_name(to_name, |to_name| {
+                Ok(fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE)?)
+            })
+        });
+        match renamed {
+            Err(error) if is_unsupported(&error) => self.rename_new_by_link(name, to, to_name),
+            result => result,
+        }
+    }
+
+    fn rename_new_by_link(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
+        let linked = with_name(name, |name| {
+            with_name(to_name, |to_name| {
+                Ok(fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?)
+            })
+        });
+        match linked {
+            Ok(()) => return self.unlink(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) => {}
+        }
+        if to.stat(to_name)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        with_name(name, |name| {
+            with_name(to_name, |to_name| Ok(fs::renameat(&self.fd, name, &to.fd, to_name)?))
+        })
+    }
+
+    /// Gives `name` to `to` as `to_name`, replacing what has it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn rename_over(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
+        with_name(name, |name| {
+            with_name(to_name, |to_name| Ok(fs::renameat(&self.fd, name, &to.fd, to_name)?))
+        })
+    }
+
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn link(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
+        with_name(name, |name| {
+            with_name(to_name, |to_name| {
+                Ok(fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?)
+            })
+        })
+    }
+
+    /// Swaps two names, which must both exist; false where the file system cannot.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn exchange(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<bool> {
+        let swapped = with_name(name, |name| {
+            with_name(to_name, |to_name| {
+                Ok(fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::EXCHANGE)?)
+            })
+        });
+        match swapped {
+            Ok(()) => Ok(true),
+            Err(error) if is_unsupported(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the permission bits of a name that is no symlink.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_mode(&self, name: &[u8], mode: u16) -> io::Result<()> {
+        // Opened without following, so that a symlink that took its place is refused.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = with_name(name, |name| Ok(fs::openat(&self.fd, name, flags, Mode::empty())?));
+        match opened {
+            Ok(fd) => Ok(fs::fchmod(&fd, Mode::from_raw_mode(mode.into()))?),
+            // Unreadable by ourselves: by name, if it is no link.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                match self.stat(name)?.map(|stat| stat.kind) {
+                    Some(Kind::File | Kind::Dir) => with_name(name, |name| {
+                        let mode = Mode::from_raw_mode(mode.into());
+                        Ok(fs::chmodat(&self.fd, name, mode, AtFlags::empty())?)
+                    }),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Flushes the directory itself.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fs::fsync(&self.fd)?)
+    }
+}
+
+/// Whether an error says that the kernel or file system lacks the call.
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP))
+}

@@ -1,0 +1,121 @@
+//! What is done with open files.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::{self, Mode, Timespec, Timestamps};
+
+/// Sets permission bits.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
+    Ok(fs::fchmod(file, Mode::from_raw_mode(mode.into()))?)
+}
+
+/// Sets the mtime, in nanoseconds since the Unix epoch.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_mtime(file: impl AsFd, mtime_ns: i64) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: mtime_ns.div_euclid(1_000_000_000),
+            tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
+        },
+    };
+    Ok(fs::futimens(file, &times)?)
+}
+
+/// Makes `to` share the blocks of `from`; false where the file systems cannot.
+#[must_use]
+pub fn reflink(from: &File, to: &File) -> bool {
+    fs::ioctl_ficlone(to, from).is_ok()
+}
+
+/// Flushes everything written to the file system of `at`.
+///
+/// # Errors
+/// The kernel's: some write did not reach the disk.
+pub fn sync_fs(at: impl AsFd) -> io::Result<()> {
+    Ok(fs::syncfs(at)?)
+}
+
+/// Copies bytes and gives them to `see` on the way, leaving holes where whole blocks are zero.
+///
+/// `go_on` is asked once a buffer; false ends the copy with `Interrupted`. Returns the bytes copied.
+///
+/// # Errors
+/// Reading or writing failed.
+pub fn copy_bytes(
+    from: &mut File,
+    to: &mut &File,
+    buffer: &mut [u8],
+    mut see: impl FnMut(&[u8]),
+    mut go_on: impl FnMut(u64) -> bool,
+) -> io::Result<u64> {
+    let (mut copied, mut hole) = (0u64, false);
+    loop {
+        let read = match from.read(buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = &buffer[..read];
+        see(bytes);
+        copied += read as u64;
+        // Only a whole buffer is worth a hole.
+        hole = read == buffer.len() && is_zero(bytes);
+        if hole {
+            fs::seek(*to, fs::SeekFrom::Current(i64::try_from(read).map_err(io::Error::other)?))?;
+        } else {
+            to.write_all(bytes)?;
+        }
+        if !go_on(copied) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    if hole {
+        to.set_len(copied)?;
+    }
+    Ok(copied)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, tail) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && tail.iter().all(|b| *b == 0)
+}
+
+/// Whether somebody has the file open for writing; false where the kernel does not tell.
+#[must_use]
+pub fn is_open_for_writing(file: &File) -> bool {
+    use std::os::fd::AsRawFd;
+    // A read lease is granted only if nobody writes; it is given back at once.
+    #[allow(unsafe_code, reason = "rustix has no leases")]
+    // SAFETY: fcntl with F_SETLEASE takes an open descriptor, which `file` is, and an integer.
+    let refused = unsafe {
+        if libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 {
+            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK);
+            false
+        } else {
+            io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
+        }
+    };
+    refused
+}
+
+/// The id of this boot of the machine; zeros where the kernel does not tell.
+#[must_use]
+pub fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.chunks(2)) {
+        let pair = std::str::from_utf8(pair).unwrap_or("0");
+        *byte = u8::from_str_radix(pair, 16).unwrap_or(0);
+    }
+    id
+}

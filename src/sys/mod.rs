@@ -1,0 +1,18 @@
+//! The platform: every system call of yeet that names a file.
+//!
+//! Holds: a path below a root is resolved from the root's held handle, beneath it, through no symlink and onto no
+//! other file system (INV-7); no policy lives here. Linux now; another platform is another half of this folder.
+
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
+mod caps;
+mod dir;
+mod file;
+mod root;
+mod stat;
+
+pub use caps::Caps;
+pub use dir::Dir;
+pub use file::{boot_id, copy_bytes, is_open_for_writing, reflink, set_mode, set_mtime, sync_fs};
+pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
+pub use stat::{Kind, Stat, fstat};

@@ -1,0 +1,327 @@
+//! A replica's root: held open, told apart from any other directory, and owned by one daemon.
+//!
+//! Holds: nothing outside the root is reached through it; an absence may be believed only while
+//! [`Root::still_there`].
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, FlockOperation, Mode, OFlags, ResolveFlags};
+use serde::{Deserialize, Serialize};
+
+use super::caps::Caps;
+use super::dir::{Dir, with_name};
+use super::stat::{Kind, Stat, fstat};
+use crate::dataflow::model::path::{Name, RelPath};
+
+/// The one name of ours in a root.
+pub const OWN_DIR: &str = ".yeet";
+
+/// What tells a root from another directory at the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub dev: u64,
+    pub ino: u64,
+    /// Nanoseconds since the Unix epoch, where the file system knows.
+    pub birth: Option<i64>,
+    /// The random id in `.yeet/id`, where one could be written.
+    pub id: Option<[u8; 16]>,
+}
+
+impl Identity {
+    /// Whether a root with this identity is the one that had `earlier`.
+    ///
+    /// A random id decides where both have one; a device number may change between boots.
+    #[must_use]
+    pub fn is_same(&self, earlier: &Self) -> bool {
+        match (self.id, earlier.id) {
+            (Some(now), Some(then)) => now == then && self.ino == earlier.ino,
+            (None, None) => (self.ino, self.birth) == (earlier.ino, earlier.birth),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+/// Why a directory cannot be a root.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    #[error("{path} does not exist")]
+    Missing { path: PathBuf },
+    #[error("{path} is not a directory")]
+    NotADirectory { path: PathBuf },
+    #[error("cannot open {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Why a root's lock was not granted.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("{path} belongs to another daemon ({owner})")]
+    Owned { path: PathBuf, owner: String },
+    #[error("cannot lock {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Held while a daemon owns a root; dropping it gives the root back.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Lock {
+    /// The locked file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+/// An opened root.
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+    stat: Stat,
+    caps: Caps,
+    id: Option<[u8; 16]>,
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Root {
+    /// Opens a root as it is; nothing is written. Its capabilities are assumed until [`Self::prepare`].
+    ///
+    /// # Errors
+    /// It is missing, no directory, or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, RootError> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let failed = |source: io::Error| {
+            let path = path.to_owned();
+            match source.raw_os_error() {
+                Some(libc::ENOENT) => RootError::Missing { path },
+                Some(libc::ENOTDIR) => RootError::NotADirectory { path },
+                _ => RootError::Io { path, source },
+            }
+        };
+        let fd = fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+        let stat = fstat(&fd).map_err(failed)?;
+        let caps = Caps::assumed(&fd);
+        let mut root = Self { fd, path: path.to_owned(), stat, caps, id: None };
+        root.id = root.read_id();
+        Ok(root)
+    }
+
+    /// Makes `.yeet` with a random id in it and finds out what the file system can do.
+    ///
+    /// A root that cannot be written stays as it is: no id, and [`Caps::read_only`].
+    ///
+    /// # Errors
+    /// It could be written but something in it is not as it should be.
+    pub fn prepare(&mut self) -> io::Result<()> {
+        let own = match self.own_dir() {
+            Ok(own) => own,
+            Err(error) if is_unwritable(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match Caps::probe(&own) {
+            Ok(caps) => self.caps = caps,
+            Err(error) if is_unwritable(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if self.id.is_none() {
+            self.write_id(&own)?;
+        }
+        Ok(())
+    }
+
+    /// The directory `.yeet`, made if need be, for the owner alone.
+    ///
+    /// # Errors
+    /// The kernel's, or something else has that name.
+    pub fn own_dir(&self) -> io::Result<Dir> {
+        let root = self.open_dir(&RelPath::root())?;
+        match root.make_dir(OWN_DIR.as_bytes(), 0o700) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => root.open_child(OWN_DIR.as_bytes()),
+        }
+    }
+
+    fn read_id(&self) -> Option<[u8; 16]> {
+        let own = self.open_dir(&RelPath::root()).ok()?.open_child(OWN_DIR.as_bytes()).ok()?;
+        let mut text = String::new();
+        own.open_read(b"id").ok()?.take(64).read_to_string(&mut text).ok()?;
+        let mut id = [0; 16];
+        let text = text.trim_end();
+        if text.len() != 32 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, at) in id.iter_mut().zip((0..32).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(id)
+    }
+
+    fn write_id(&mut self, own: &Dir) -> io::Result<()> {
+        let mut id = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut id)?;
+        let text: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let new = format!("id.new-{}", std::process::id());
+        drop(own.unlink(new.as_bytes()));
+        let mut file = own.create_new(new.as_bytes())?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        match own.rename_new(new.as_bytes(), own, b"id") {
+            Ok(()) => self.id = Some(id),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                own.unlink(new.as_bytes())?;
+                self.id = self.read_id();
+            }
+            Err(error) => return Err(error),
+        }
+        own.sync()
+    }
+
+    /// Makes this root a stranger to what was agreed with it: it gets a new random id.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn renew_id(&mut self) -> io::Result<()> {
+        let own = self.own_dir()?;
+        match own.unlink(b"id") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.write_id(&own),
+        }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[must_use]
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// How far apart two changes of a file must be to show in its ctime, in nanoseconds.
+    #[must_use]
+    pub fn grain_ns(&self) -> i64 {
+        self.caps.ctime_grain_ns
+    }
+
+    #[must_use]
+    pub fn stat_of_root(&self) -> &Stat {
+        &self.stat
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { dev: self.stat.dev, ino: self.stat.ino, birth: self.stat.birth_ns, id: self.id }
+    }
+
+    /// Whether the root's path still leads to the directory that was opened.
+    #[must_use]
+    pub fn still_there(&self) -> bool {
+        let same = |stat: Stat| (stat.dev, stat.ino) == (self.stat.dev, self.stat.ino);
+        let path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(self.path.as_os_str()));
+        path.is_ok_and(|path| {
+            fs::stat(&path).is_ok_and(|now| {
+                #[allow(clippy::unnecessary_cast, reason = "the C types differ by platform")]
+                let found = (now.st_dev as u64, now.st_ino as u64);
+                found == (self.stat.dev, self.stat.ino)
+            })
+        }) && fstat(&self.fd).is_ok_and(same)
+    }
+
+    /// Opens a directory below the root.
+    ///
+    /// # Errors
+    /// The kernel's; a symlink on the way or another mount is an error.
+    pub fn open_dir(&self, dir: &RelPath) -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if self.caps.openat2 {
+            let path = if dir.is_root() { b"." } else { dir.as_bytes() };
+            let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            return with_name(path, |path| {
+                Ok(Dir { fd: fs::openat2(&self.fd, path, flags, Mode::empty(), how)? })
+            });
+        }
+        let mut at = Dir { fd: fs::openat(&self.fd, ".", flags, Mode::empty())? };
+        for name in dir.components() {
+            at = at.open_child(name)?;
+            if at.fstat()?.dev != self.stat.dev {
+                return Err(io::Error::from_raw_os_error(libc::EXDEV));
+            }
+        }
+        Ok(at)
+    }
+
+    /// Opens the directory a path is in; the name in it.
+    ///
+    /// # Errors
+    /// As [`Self::open_dir`]; the root has no parent.
+    pub fn open_parent(&self, path: &RelPath) -> io::Result<(Dir, Name)> {
+        let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok((self.open_dir(&dir)?, name))
+    }
+
+    /// The stat of a path; `None` if its parent is there and it is not.
+    ///
+    /// # Errors
+    /// As [`Self::open_dir`] for its parent, and the kernel's.
+    pub fn stat(&self, path: &RelPath) -> io::Result<Option<Stat>> {
+        match path.split() {
+            None => fstat(&self.fd).map(Some),
+            Some((dir, name)) => self.open_dir(&dir)?.stat(name.as_bytes()),
+        }
+    }
+
+    /// Takes the root for the daemon that calls itself `owner`.
+    ///
+    /// # Errors
+    /// Another daemon has it, or `.yeet/lock` cannot be used. A root that cannot be written needs no lock: `None`.
+    pub fn lock(&self, owner: &str) -> Result<Option<Lock>, LockError> {
+        let failed = |source| LockError::Io { path: self.path.clone(), source };
+        let own = match self.own_dir() {
+            Ok(own) => own,
+            Err(error) if is_unwritable(&error) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut file = File::from(
+            fs::openat(&own, "lock", flags, Mode::from_raw_mode(0o600))
+                .map_err(|e| failed(e.into()))?,
+        );
+        if fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut text = String::new();
+            drop((&mut file).take(256).read_to_string(&mut text));
+            let owner = text.trim().to_owned();
+            return Err(LockError::Owned { path: self.path.clone(), owner });
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{owner}")).map_err(failed)?;
+        Ok(Some(Lock(file)))
+    }
+}
+
+/// Whether an error says that nothing can be written here, by anybody or by us.
+fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+/// Whether an object on the way is not what a tree of ours may hold: another mount or a symlink.
+#[must_use]
+pub fn is_outside(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EXDEV | libc::ELOOP))
+}
+
+/// Whether a child directory is another file system's.
+#[must_use]
+pub fn is_mount(child: &Stat, parent: &Stat) -> bool {
+    child.kind == Kind::Dir
+        && (child.dev != parent.dev
+            || (child.mnt != 0 && parent.mnt != 0 && child.mnt != parent.mnt))
+}

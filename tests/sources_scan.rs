@@ -1,0 +1,375 @@
+//! Scanning real trees: what is said about what is there, what is not, and what cannot be seen.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod sources_world;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+
+use sources_world::{Options, SOURCE, World, digest, leaf, obey_permissions, path};
+use yeet::dataflow::model::fact::Fact;
+use yeet::dataflow::model::value::{Special, Value};
+use yeet::sources::scan::pool::{Seen, Trouble};
+use yeet::sources::stat_cache::StatCache;
+
+fn still() -> Options {
+    Options {
+        watch: false,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn every_kind_of_object_is_named() {
+    let mut world = World::with(still());
+    world.write("a/file", "abc");
+    world.write("a/empty", "");
+    fs::create_dir(world.source("a/dir")).unwrap();
+    fs::set_permissions(world.source("a/dir"), fs::Permissions::from_mode(0o700)).unwrap();
+    symlink("no/where", world.source("link")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.source("fifo"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(world.source("socket")).unwrap();
+    world.scan();
+    let known = &world.known;
+    assert_eq!(
+        known.paths(SOURCE),
+        ["a", "a/dir", "a/empty", "a/file", "fifo", "link", "socket"]
+    );
+    let Some(Value::File(file)) = known.at(SOURCE, "a/file") else {
+        panic!("{:?}", known.at(SOURCE, "a/file"));
+    };
+    assert_eq!(
+        (file.size, file.content.digest()),
+        (3, None),
+        "a scan reads nothing"
+    );
+    assert_eq!(known.at(SOURCE, "a/dir"), Some(Value::Dir { mode: 0o700 }));
+    assert_eq!(
+        known.at(SOURCE, "fifo"),
+        Some(Value::Skipped(Special::Fifo))
+    );
+    assert_eq!(
+        known.at(SOURCE, "socket"),
+        Some(Value::Skipped(Special::Socket))
+    );
+    assert_eq!(
+        known.at(SOURCE, "link"),
+        Some(Value::Symlink {
+            target: digest(b"no/where"),
+            len: 8
+        })
+    );
+    for dir in ["", "a", "a/dir"] {
+        assert!(known.is_listed(SOURCE, dir), "{dir}");
+    }
+}
+
+#[test]
+fn odd_names_are_names() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut world = World::with(still());
+    let long = "x".repeat(255);
+    for name in [
+        &b"\xff\xfe"[..],
+        b"new\nline",
+        b"-rf",
+        b"..more",
+        long.as_bytes(),
+        b" ",
+    ] {
+        fs::write(
+            world.source("").join(std::ffi::OsStr::from_bytes(name)),
+            b"",
+        )
+        .unwrap();
+    }
+    world.scan();
+    assert_eq!(world.known.paths(SOURCE).len(), 6);
+}
+
+#[test]
+fn our_own_directory_is_never_named_at_the_root_and_is_plain_anywhere_else() {
+    let mut world = World::with(still());
+    world.write(".yeet/id", "x");
+    world.write("a/.yeet/id", "x");
+    world.scan();
+    assert_eq!(world.known.paths(SOURCE), ["a", "a/.yeet", "a/.yeet/id"]);
+}
+
+#[test]
+fn a_digest_once_taken_is_known_to_the_next_scan_and_after_a_restart() {
+    let file = tempfile::tempdir().unwrap();
+    let cache = Arc::new(StatCache::open(&file.path().join("cache")));
+    let mut world = World::with(Options { cache, ..still() });
+    world.write("f", "abc");
+    world.scan();
+    rest();
+    world.sources.read(SOURCE, &path("f"));
+    world.settle();
+    assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"abc")));
+    world.scan();
+    assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"abc")));
+    world.cache.flush().unwrap();
+    let cache = Arc::new(StatCache::open(&file.path().join("cache")));
+    let mut world = World::in_dir(world.dir, Options { cache, ..still() });
+    world.scan();
+    assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"abc")));
+}
+
+/// Lets the clock of file times tick, so that what is read from now on is remembered.
+fn rest() {
+    std::thread::sleep(std::time::Duration::from_millis(25));
+}
+
+#[test]
+fn an_edit_of_the_same_size_with_the_mtime_put_back_is_seen() {
+    let mut world = World::with(still());
+    let file = world.write("f", "abc");
+    rest();
+    world.sources.read(SOURCE, &path("f"));
+    world.settle();
+    world.scan();
+    assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"abc")));
+    let mtime = fs::metadata(&file).unwrap().modified().unwrap();
+    fs::write(&file, "xyz").unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(mtime)
+        .unwrap();
+    world.scan();
+    assert_eq!(
+        world.known.digest(SOURCE, "f"),
+        None,
+        "it must be read again"
+    );
+    world.sources.read(SOURCE, &path("f"));
+    world.settle();
+    assert_eq!(world.known.digest(SOURCE, "f"), Some(digest(b"xyz")));
+}
+
+#[test]
+fn a_scan_asserts_what_is_gone() {
+    let mut world = World::with(still());
+    world.write("a/b/c", "1");
+    world.write("a/d", "1");
+    world.scan();
+    fs::remove_dir_all(world.source("a/b")).unwrap();
+    world.scan();
+    assert_eq!(world.known.paths(SOURCE), ["a", "a/d"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_not_an_absence() {
+    obey_permissions();
+    let mut world = World::with(still());
+    world.write("a/f", "1");
+    world.write("b/f", "1");
+    world.scan();
+    fs::set_permissions(world.source("a"), fs::Permissions::from_mode(0o000)).unwrap();
+    world.scan();
+    fs::set_permissions(world.source("a"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(world.known.at(SOURCE, "a/f").is_some());
+    assert!(!world.known.is_listed(SOURCE, "a"));
+    assert!(world.known.is_listed(SOURCE, "b"));
+    let trouble = Trouble::Unlistable { errno: 13 };
+    assert!(world.known.seen.contains(&Seen::Trouble {
+        replica: SOURCE,
+        path: path("a"),
+        trouble
+    }));
+}
+
+#[test]
+fn a_root_that_is_gone_or_replaced_says_nothing() {
+    for replaced in [false, true] {
+        let mut world = World::with(still());
+        world.write("a/f", "1");
+        world.scan();
+        fs::rename(world.source(""), world.dir.path().join("elsewhere")).unwrap();
+        if replaced {
+            fs::create_dir(world.source("")).unwrap();
+        }
+        world.known.seen.clear();
+        for dir in ["", "a"] {
+            drop(world.sources.scan(SOURCE, &path(dir)));
+            world.sources.look(SOURCE, &path("a/f"));
+            world.sources.look(SOURCE, &path("a/g"));
+        }
+        world.settle();
+        assert!(
+            world
+                .known
+                .seen
+                .contains(&Seen::RootGone { replica: SOURCE })
+        );
+        let facts = world
+            .known
+            .seen
+            .iter()
+            .filter(|seen| matches!(seen, Seen::Facts(_)));
+        assert_eq!(facts.count(), 0);
+        assert!(world.known.at(SOURCE, "a/f").is_some());
+    }
+}
+
+#[test]
+fn the_first_files_come_before_the_scan_is_through() {
+    let mut world = World::with(still());
+    for dir in 0..50 {
+        for file in 0..20 {
+            world.write(&format!("d{dir:02}/f{file}"), "x");
+        }
+    }
+    world.scan();
+    let facts: Vec<_> = world
+        .known
+        .seen
+        .iter()
+        .filter(|seen| matches!(seen, Seen::Facts(_)))
+        .collect();
+    assert_eq!(facts.len(), 52, "one for each directory");
+    let Seen::Facts(first) = facts[0] else {
+        unreachable!()
+    };
+    assert!(matches!(&first[0], Fact::Listed { dir, .. } if dir.is_root()));
+}
+
+#[test]
+fn a_scan_of_a_part_leaves_the_rest_alone() {
+    let mut world = World::with(still());
+    world.write("a/f", "1");
+    world.write("b/f", "1");
+    drop(world.sources.scan(SOURCE, &path("a")));
+    world.settle();
+    assert_eq!(world.known.paths(SOURCE), ["a/f"]);
+    drop(world.sources.scan(SOURCE, &path("gone/deep")));
+    world.settle();
+    let told = Seen::Facts(vec![Fact::Holds {
+        replica: SOURCE,
+        path: path("gone"),
+        value: None,
+    }]);
+    assert!(world.known.seen.contains(&told), "{:?}", world.known.seen);
+}
+
+#[test]
+fn a_file_where_a_directory_was_has_nothing_below() {
+    let mut world = World::with(still());
+    world.write("a/b/f", "1");
+    world.scan();
+    fs::remove_dir_all(world.source("a")).unwrap();
+    world.write("a", "now a file");
+    drop(world.sources.scan(SOURCE, &path("a/b")));
+    world.settle();
+    assert_eq!(world.known.paths(SOURCE), ["a"]);
+    assert_eq!(world.known.digest(SOURCE, "a"), Some(digest(b"now a file")));
+}
+
+#[test]
+fn what_is_ignored_is_named_but_not_entered() {
+    let mut world = World::with(Options {
+        patterns: vec!["*.o".into()],
+        vcs: true,
+        ..still()
+    });
+    world.write("src/x.c", "1");
+    world.write("src/x.o", "1");
+    world.write("src/.yeetignore", "/out/\n");
+    world.write("src/out/deep/f", "1");
+    world.write(".git/config", "1");
+    fs::create_dir_all(world.leaf("src/out")).unwrap();
+    world.scan();
+    let known = &world.known;
+    assert_eq!(
+        known.paths(SOURCE),
+        [
+            ".git",
+            "src",
+            "src/.yeetignore",
+            "src/out",
+            "src/x.c",
+            "src/x.o"
+        ]
+    );
+    for ignored in [".git", "src/out", "src/x.o"] {
+        assert_eq!(known.at(SOURCE, ignored), Some(Value::Ignored), "{ignored}");
+    }
+    assert_eq!(
+        known.at(leaf(), "src/out"),
+        Some(Value::Ignored),
+        "the source's rules hold on the leaf"
+    );
+}
+
+#[test]
+fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_same_rules() {
+    let mut world = World::with(still());
+    for root in [world.source(""), world.leaf("")] {
+        fs::create_dir(root.join("a")).unwrap();
+        fs::write(root.join(".yeetignore"), "*.o\n").unwrap();
+    }
+    world.scan();
+    let listings = world
+        .known
+        .seen
+        .iter()
+        .filter(|seen| matches!(seen, Seen::Facts(_)))
+        .count();
+    assert!(listings <= 6, "{listings} for four directories");
+}
+
+/// `cargo test --release --test sources_scan -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn fifty_thousand_files_are_scanned_in_less_than_a_second() {
+    for watch in [false, true] {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut world = World::in_dir(
+            dir,
+            Options {
+                watch,
+                ..Options::default()
+            },
+        );
+        for dir in 0..250 {
+            for file in 0..200 {
+                world.write(
+                    &format!("dir-{}/sub-{}/file-{file}.txt", dir / 10, dir % 10),
+                    "x",
+                );
+            }
+        }
+        for round in ["first", "again"] {
+            let before = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+            let started = std::time::Instant::now();
+            let scan = world.sources.scan(SOURCE, &path("")).unwrap();
+            let mut reports = 0;
+            while world.next()
+                != (Seen::Done {
+                    replica: SOURCE,
+                    scan,
+                })
+            {
+                reports += 1;
+                if reports == 2 {
+                    println!("first files after {:?}", started.elapsed());
+                }
+            }
+            let after = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+            let cpu = (after.tv_sec - before.tv_sec) as f64
+                + (after.tv_nsec - before.tv_nsec) as f64 / 1e9;
+            println!(
+                "watch {watch}, {round}: {:?}, cpu {cpu:.3} s",
+                started.elapsed()
+            );
+        }
+    }
+}
