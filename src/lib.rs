@@ -5,6 +5,8 @@
 //! what is left between the verdict and the world. What sinks did is observed again, and the job retracts itself.
 //! The map of the code is `docs/design/architecture.md`.
 
+// The purity fence of `.clippy.toml`; tests may do what they need.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests"))]
 
 pub mod cli;

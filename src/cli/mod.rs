@@ -26,6 +26,7 @@ mod versions;
 mod wait;
 mod when;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -85,21 +86,12 @@ enum Command {
     Daemon(daemon::Args),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),
-    /// The same commands: `yeet sync VERB` is `yeet VERB`
-    Sync(SyncArgs),
     #[command(about = "Print or set the ways to a host (comes with remote endpoints)")]
     Route(LaterArgs),
     #[command(about = "Live view of syncs and transfers (comes in a later version)")]
     Top(LaterArgs),
     #[command(about = "Check this machine and hosts (comes in a later version)")]
     Doctor(LaterArgs),
-}
-
-/// `yeet sync VERB …`.
-#[derive(clap::Args)]
-struct SyncArgs {
-    #[command(subcommand)]
-    command: Box<Command>,
 }
 
 /// A command that is promised and not there yet.
@@ -112,7 +104,7 @@ struct LaterArgs {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
@@ -130,6 +122,15 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(ui.finish(code))
+}
+
+/// `yeet sync VERB …` is `yeet VERB …`.
+fn arguments(all: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = all.collect();
+    if all.get(1).is_some_and(|word| word == "sync") {
+        all.remove(1);
+    }
+    all
 }
 
 fn run(command: Command, ui: &mut Ui) -> Result<u8, CommandError> {
@@ -158,7 +159,6 @@ fn run(command: Command, ui: &mut Ui) -> Result<u8, CommandError> {
         Command::Daemon(args) => daemon::run(args, ui),
         Command::Completions(args) => manual::completions(args, ui),
         Command::Man(args) => manual::man(args, ui),
-        Command::Sync(args) => run(*args.command, ui),
         Command::Route(args) | Command::Top(args) | Command::Doctor(args) => {
             drop(args.rest);
             Err(CommandError::usage("this command comes in a later version of yeet"))

@@ -3,6 +3,8 @@
 //! Holds: the disk is the truth, events are hints to look at it again; an error is never an absence (INV-3); nothing
 //! wakes while nothing happens (INV-8).
 
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};

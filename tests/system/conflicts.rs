@@ -40,12 +40,7 @@ fn resolving_for_the_source_keeps_the_losers_bytes() {
     rig.ok(&["resolve", "--keep", "source", "a/f"]);
     rig.settle();
     assert_eq!(rig.read("b/f"), "source's");
-    rig.ok(&[
-        "restore",
-        "a/f",
-        "--to",
-        rig.path("home/old").to_str().unwrap(),
-    ]);
+    rig.ok(&["restore", "a/f", "--to", rig.path("home/old").to_str().unwrap()]);
     assert_eq!(rig.read("home/old"), "leaf's!!");
     rig.ok(&["conflicts"]);
 }
@@ -73,12 +68,7 @@ fn keeping_both_makes_the_one_second_file_there_ever_is() {
 fn resolving_with_a_third_file_gives_it_to_both() {
     let rig = conflicted();
     rig.write("home/merged", "merged");
-    rig.ok(&[
-        "resolve",
-        "--with",
-        rig.path("home/merged").to_str().unwrap(),
-        "a/f",
-    ]);
+    rig.ok(&["resolve", "--with", rig.path("home/merged").to_str().unwrap(), "a/f"]);
     rig.settle();
     rig.equal();
     assert_eq!(rig.read("a/f"), "merged");
@@ -125,10 +115,7 @@ fn two_leaves_that_differ_are_a_conflict_that_names_both() {
     rig.exits(1, &["wait", "--timeout", "60"]);
     assert_eq!(rig.read("a/f"), "base");
     let sides = rig.exits(1, &["conflicts", "-l"]);
-    assert!(
-        sides.contains("\tb\t") && sides.contains("\tc\t"),
-        "{sides}"
-    );
+    assert!(sides.contains("\tb\t") && sides.contains("\tc\t"), "{sides}");
     rig.ok(&["resolve", "--keep", "c", "a/f"]);
     rig.settle();
     assert_eq!(rig.read("b/f"), "c's edit!");

@@ -9,14 +9,8 @@ fn killed_at_any_moment_it_settles_and_loses_nothing() {
     let mut rig = Rig::synced("two-way");
     for round in 0..25 {
         for i in 0..40 {
-            rig.write(
-                &format!("a/d{}/f{i}", i % 4),
-                &format!("round {round} file {i}"),
-            );
-            rig.write(
-                &format!("b/e{}/g{i}", i % 4),
-                &format!("round {round} file {i}"),
-            );
+            rig.write(&format!("a/d{}/f{i}", i % 4), &format!("round {round} file {i}"));
+            rig.write(&format!("b/e{}/g{i}", i % 4), &format!("round {round} file {i}"));
         }
         if round % 5 == 4 {
             fs::remove_dir_all(rig.path("a/d1")).unwrap();
@@ -50,11 +44,7 @@ fn without_its_state_it_loses_time_but_no_byte() {
     rig.exits(1, &["wait", "--timeout", "60"]);
     assert_eq!(rig.read("a/differs"), "source's");
     assert_eq!(rig.read("b/differs"), "leaf's");
-    assert_eq!(
-        rig.read("a/same"),
-        "same",
-        "without an agreement absence is no delete"
-    );
+    assert_eq!(rig.read("a/same"), "same", "without an agreement absence is no delete");
     assert_eq!(rig.read("a/new"), "new");
 }
 
@@ -71,10 +61,7 @@ fn a_corrupt_store_or_cache_is_said_and_costs_nothing_but_time() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     dirs.push(path);
-                } else if path
-                    .extension()
-                    .is_some_and(|e| e == "redb" || e == "cache")
-                {
+                } else if path.extension().is_some_and(|e| e == "redb" || e == "cache") {
                     if !path.to_string_lossy().contains("registry") {
                         let mut bytes = fs::read(&path).unwrap();
                         bytes.iter_mut().step_by(7).for_each(|b| *b = !*b);

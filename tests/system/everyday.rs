@@ -49,28 +49,16 @@ fn edits_renames_deletes_modes_and_links_travel_while_the_daemon_runs() {
     assert_eq!(rig.read("a/d1/f1"), "edited at the leaf");
     assert!(rig.path("a/d5/f4").exists() && !rig.path("a/d4").exists());
     assert!(!rig.path("b/d3").exists());
-    assert_eq!(
-        fs::metadata(rig.path("a/d0/f5"))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777,
-        0o755
-    );
+    assert_eq!(fs::metadata(rig.path("a/d0/f5")).unwrap().permissions().mode() & 0o777, 0o755);
 }
 
 #[test]
 fn names_that_are_odd_travel_as_they_are() {
     let rig = Rig::synced("two-way");
     let long = "x".repeat(255);
-    for name in [
-        &b"new\nline"[..],
-        b"-rf",
-        b"\xff\xfe",
-        b"tab\there",
-        b"back\\slash",
-        long.as_bytes(),
-    ] {
+    for name in
+        [&b"new\nline"[..], b"-rf", b"\xff\xfe", b"tab\there", b"back\\slash", long.as_bytes()]
+    {
         fs::write(rig.path("a").join(std::ffi::OsStr::from_bytes(name)), name).unwrap();
     }
     rig.settle();
@@ -103,12 +91,7 @@ fn an_edit_of_the_same_size_with_its_mtime_put_back_is_seen() {
         rig.settle();
         let mtime = fs::metadata(rig.path(&file)).unwrap().modified().unwrap();
         rig.write(&file, "after!");
-        fs::File::options()
-            .write(true)
-            .open(rig.path(&file))
-            .unwrap()
-            .set_modified(mtime)
-            .unwrap();
+        fs::File::options().write(true).open(rig.path(&file)).unwrap().set_modified(mtime).unwrap();
         rig.settle();
         rig.equal();
         let other = if side == "a" { "b" } else { "a" };
@@ -207,13 +190,7 @@ fn a_directory_with_ignored_content_stays_when_it_is_deleted_elsewhere() {
 #[test]
 fn special_files_are_skipped_and_listed_and_nothing_else_notices() {
     let rig = Rig::synced("two-way");
-    assert!(
-        Command::new("mkfifo")
-            .arg(rig.path("a/pipe"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(rig.path("a/pipe")).status().unwrap().success());
     rig.write("a/file", "x");
     rig.settle();
     assert!(rig.path("b/file").exists() && !rig.path("b/pipe").exists());
@@ -235,11 +212,7 @@ fn a_star_of_two_leaves_becomes_equal_and_a_late_leaf_catches_up_silently() {
     rig.ok(&["add", "--to", "s", "c"]);
     rig.settle();
     rig.equal();
-    assert_eq!(
-        rig.read("c/f"),
-        "second",
-        "what the source once held is stale, not a conflict"
-    );
+    assert_eq!(rig.read("c/f"), "second", "what the source once held is stale, not a conflict");
     rig.write("c/new", "from c");
     rig.settle();
     assert_eq!(rig.read("b/new"), "from c");

@@ -16,10 +16,7 @@ fn with_files(count: usize) -> Rig {
 }
 
 fn files(rig: &Rig, side: &str) -> usize {
-    rig.tree(side)
-        .iter()
-        .filter(|line| line.contains(" file "))
-        .count()
+    rig.tree(side).iter().filter(|line| line.contains(" file ")).count()
 }
 
 fn delete_everything(rig: &Rig, side: &str) {
@@ -36,10 +33,7 @@ fn a_mass_delete_is_held_and_allow_lets_it_through() {
     let rig = with_files(3000);
     delete_everything(&rig, "b");
     rig.exits(1, &["wait", "--timeout", "60"]);
-    assert!(
-        files(&rig, "a") >= 2000,
-        "at most 1,000 deletes are carried out"
-    );
+    assert!(files(&rig, "a") >= 2000, "at most 1,000 deletes are carried out");
     assert!(rig.exits(1, &["status"]).contains("\theld\t"));
     rig.write("a/other", "flows");
     rig.exits(1, &["wait", "--timeout", "60"]);
@@ -61,10 +55,7 @@ fn denied_it_brings_everything_back() {
     rig.settle();
     rig.equal();
     let after = rig.tree("a");
-    assert!(
-        after.len() + 1050 >= before.len(),
-        "all that was held is back"
-    );
+    assert!(after.len() + 1050 >= before.len(), "all that was held is back");
     let gone = before.iter().filter(|line| line.contains(" file ")).count() - files(&rig, "a");
     let kept = rig.ok(&["versions", "a"]).lines().count();
     assert!(
@@ -95,11 +86,7 @@ fn a_root_that_is_gone_or_replaced_holds_the_sync() {
     fs::create_dir(rig.path("b")).unwrap();
     rig.start();
     rig.exits(1, &["wait", "--timeout", "60"]);
-    assert_eq!(
-        files(&rig, "a"),
-        50,
-        "an empty directory in its place deletes nothing"
-    );
+    assert_eq!(files(&rig, "a"), 50, "an empty directory in its place deletes nothing");
     assert_eq!(files(&rig, "b"), 0);
     rig.ok(&["allow", "s"]);
     rig.settle();

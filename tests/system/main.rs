@@ -1,9 +1,6 @@
 //! The real daemon on real directories: what a user does, and what must be true afterwards.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "these tests live in the real world"
-)]
+#![allow(clippy::disallowed_methods, reason = "these tests live in the real world")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod conflicts;

@@ -8,10 +8,7 @@ use crate::rig::Rig;
 fn refused(rig: &Rig, code: i32, args: &[&str], says: &str) {
     let out = rig.run(args);
     assert_eq!(out.code, code, "{args:?}: {out:?}");
-    assert!(
-        out.stderr.to_lowercase().contains(&says.to_lowercase()),
-        "{args:?}: {out:?}"
-    );
+    assert!(out.stderr.to_lowercase().contains(&says.to_lowercase()), "{args:?}: {out:?}");
 }
 
 #[test]
@@ -26,12 +23,7 @@ fn roots_that_cannot_be_synced_are_refused() {
     fs::create_dir(rig.path("a/inner")).unwrap();
     refused(&rig, 2, &["add", "a", "a/inner"], "inside");
     refused(&rig, 2, &["add", "a", "host:/path"], "remote");
-    refused(
-        &rig,
-        2,
-        &["add", "--mode", "sideways", "a", "b"],
-        "sideways",
-    );
+    refused(&rig, 2, &["add", "--mode", "sideways", "a", "b"], "sideways");
     refused(&rig, 2, &["frobnicate"], "frobnicate");
     assert_eq!(rig.ok(&["list"]), "");
     rig.ok(&["add", "a", "b"]);

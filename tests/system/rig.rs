@@ -28,10 +28,8 @@ impl Rig {
         } else {
             std::env::temp_dir()
         };
-        let dir = tempfile::Builder::new()
-            .prefix("yeet-system-")
-            .tempdir_in(base)
-            .expect("a temp dir");
+        let dir =
+            tempfile::Builder::new().prefix("yeet-system-").tempdir_in(base).expect("a temp dir");
         for place in ["a", "b", "run", "state", "config", "cache", "home"] {
             fs::create_dir(dir.path().join(place)).expect("a fresh directory");
         }
@@ -44,15 +42,7 @@ impl Rig {
     pub fn synced(mode: &str) -> Self {
         let mut rig = Self::new();
         rig.start();
-        rig.ok(&[
-            "add",
-            "--name",
-            "s",
-            "--mode",
-            mode,
-            &rig.s("a"),
-            &rig.s("b"),
-        ]);
+        rig.ok(&["add", "--name", "s", "--mode", mode, &rig.s("a"), &rig.s("b")]);
         rig.settle();
         rig
     }
@@ -62,10 +52,7 @@ impl Rig {
     }
 
     fn s(&self, rel: &str) -> String {
-        self.path(rel)
-            .to_str()
-            .expect("the rig's own path is UTF-8")
-            .to_owned()
+        self.path(rel).to_str().expect("the rig's own path is UTF-8").to_owned()
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -102,12 +89,7 @@ impl Rig {
     #[track_caller]
     pub fn exits(&self, code: i32, args: &[&str]) -> String {
         let out = self.run(args);
-        assert_eq!(
-            out.code,
-            code,
-            "yeet {args:?} printed {out:?}\n{}",
-            self.log()
-        );
+        assert_eq!(out.code, code, "yeet {args:?} printed {out:?}\n{}", self.log());
         out.stdout
     }
 
@@ -120,9 +102,7 @@ impl Rig {
             .open(self.path("daemon.log"))
             .expect("a log");
         let mut command = self.command(&["daemon", "run"]);
-        command
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log);
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.daemon = Some(command.spawn().expect("the binary runs"));
         for _ in 0..10_000 {
             if self.run(&["daemon", "status"]).code == 0 {
@@ -148,11 +128,7 @@ impl Rig {
     /// Asks the daemon to stop.
     pub fn stop(&mut self) {
         self.ok(&["daemon", "stop"]);
-        self.daemon
-            .take()
-            .expect("a daemon runs")
-            .wait()
-            .expect("it is our child");
+        self.daemon.take().expect("a daemon runs").wait().expect("it is our child");
     }
 
     /// Waits until every change is carried out; it must end in sync.
@@ -203,10 +179,7 @@ impl Rig {
                 } else if meta.is_symlink() {
                     format!("link {:?}", fs::read_link(&path).expect("a link"))
                 } else {
-                    format!(
-                        "file {mode:o} {}",
-                        blake3::hash(&fs::read(&path).expect("a file"))
-                    )
+                    format!("file {mode:o} {}", blake3::hash(&fs::read(&path).expect("a file")))
                 };
                 lines.push(format!("{rel:?} {what}"));
             }

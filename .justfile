@@ -1,0 +1,27 @@
+# All that `.ci/run` wants
+check:
+    .ci/run
+
+# The fast part of it
+quick:
+    cargo fmt --check && cargo clippy --all-targets --locked -- -D warnings
+
+# Tests whose name contains FILTER
+test FILTER="":
+    cargo test --locked {{FILTER}}
+
+# Random histories of facts, others for every SEED
+histories SEED:
+    PROPTEST_RNG_SEED={{SEED}} cargo test --release --locked --lib dataflow::tests::histories
+
+# Licences, advisories, sources of all dependencies
+deny:
+    cargo deny check
+
+# Accept the snapshots that changed
+snap:
+    cargo insta review
+
+# The library's pages
+doc:
+    cargo doc --no-deps --document-private-items --open
