@@ -298,7 +298,9 @@ impl Daemon {
             let (tell, told) = crossbeam_channel::bounded(1);
             let asked = scope.handle.ask(move |actor| {
                 actor.at_rest(Box::new(move |actor: &mut Actor| {
-                    drop(tell.send(actor.sync_status(&path, leaf).state));
+                    let state = actor.sync_status(&path, leaf).state;
+                    // Whoever asked may be gone.
+                    let _gone = tell.send(state);
                 }));
             });
             asked.ok_or_else(ended)?;

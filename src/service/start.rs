@@ -216,10 +216,7 @@ fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, Sta
         replica.identity = root.identity();
         let store = match Store::open(&root, &record.name) {
             Ok(store) => Some(store),
-            Err(error) if root.caps().read_only => {
-                let _: io::Error = error;
-                None
-            }
+            Err(_) if root.caps().read_only => None,
             Err(source) => {
                 return Err(StartError::Io { path: replica.path.clone(), source });
             }
