@@ -81,6 +81,10 @@ impl Actor {
         if self.rows.get(&key).is_some_and(|row| row.verdict == change.verdict) {
             self.rows.remove(&key);
             self.schedule.cancel(key);
+            if !self.problems.is_empty() {
+                let path = self.engine.paths().path(change.path);
+                self.problems.clear_path(&path);
+            }
         }
     }
 
@@ -178,8 +182,12 @@ impl Actor {
                 if let Some(now) = applied.from_now {
                     self.take_over(*from, path, &[Some(*new), unread_twin(new, &now)], now.into());
                 }
-                let places = [*expect, applied.to_now.as_ref().map(unread)];
-                self.take_over(*to, path, &places, applied.to_now);
+                self.take_over(*to, path, &[*expect], applied.to_now);
+                if !self.sources.is_watching() && new.is_dir() {
+                    // Nobody but this process looks at it: what was just made is empty.
+                    let (replica, dir, children) = (*to, path.clone(), Vec::new());
+                    self.engine.observe(&Fact::Listed { replica, dir, children });
+                }
             }
             Op::Move { at, source_path, expect, .. } => {
                 self.moved_files += 1;
@@ -263,7 +271,8 @@ impl Actor {
             | ApplyError::Io { .. }
             | ApplyError::Journal(_) => {}
         }
-        if error.is_passing() && attempts <= PASSING_MAX {
+        let passing = error.is_passing() || matches!(error, ApplyError::NotEmpty);
+        if passing && attempts <= PASSING_MAX {
             return;
         }
         let replica = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
@@ -305,11 +314,6 @@ impl Actor {
         }
         self.engine.observe(&Fact::Agreed { leaf, path, value });
     }
-}
-
-/// The value with its content unread, as a look right after the act may have reported it.
-fn unread(value: &Value) -> Value {
-    *value
 }
 
 /// `new` says that the content is unread; the same file may have been read meanwhile.

@@ -109,9 +109,10 @@ impl Daemon {
     /// Ends a sync's thread and gives its record.
     fn take_down(&self, name: &str) -> Option<SyncRecord> {
         let entry = self.syncs().remove(name)?;
-        let record = entry.record();
-        drop(entry);
-        Some(record)
+        if let Entry::Running(handle) = &entry {
+            handle.stop();
+        }
+        Some(entry.record())
     }
 }
 

@@ -65,9 +65,44 @@ fn settle(
     {
         changes.push(Change::Agreed { leaf: intent.leaf, path: intent.path.clone(), value: None });
     }
-    if intent.kind == IntentKind::Put && intent.boot != shop.boot {
-        retract(shop, site, store, intent, changes)?;
+    if intent.kind == IntentKind::Put {
+        if intent.boot == shop.boot {
+            acknowledge(shop, site, intent, changes)?;
+        } else {
+            retract(shop, site, store, intent, changes)?;
+        }
     }
+    Ok(())
+}
+
+/// A put that had reached its place before the process died: the source held what was announced when it was read, and
+/// the leaf holds it now, so it is agreed. Without this an edit made since would meet our own copy as a conflict.
+fn acknowledge(
+    shop: &Shop,
+    site: &Site,
+    intent: &Intent,
+    changes: &mut Vec<Change>,
+) -> io::Result<()> {
+    let Some(new @ Value::File(file)) = intent.new else { return Ok(()) };
+    let Some(announced) = file.content.digest() else { return Ok(()) };
+    let (dir, name) = match site.root.open_parent(&intent.path) {
+        Ok(opened) => opened,
+        Err(_) => return Ok(()),
+    };
+    let Some(stat) = dir.stat(name.as_bytes())? else { return Ok(()) };
+    if (stat.kind, stat.size, stat.mtime_ns) != (Kind::File, file.size, file.mtime) {
+        return Ok(());
+    }
+    let found = digest_of(&mut dir.open_read(name.as_bytes())?, &Control::default())?;
+    if found != Some(announced) {
+        return Ok(());
+    }
+    crate::sys::sync_fs(&site.root)?;
+    if let Some(source) = shop.site(crate::dataflow::model::replica::Replica::SOURCE) {
+        crate::sys::sync_fs(&source.root)?;
+    }
+    let path = intent.path.clone();
+    changes.push(Change::Agreed { leaf: intent.leaf, path, value: Some(new) });
     Ok(())
 }
 

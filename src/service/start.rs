@@ -86,7 +86,7 @@ pub struct Handle {
     pub post: Sender<Event>,
     /// As last saved.
     pub record: Arc<Mutex<SyncRecord>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Handle {
@@ -120,12 +120,20 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
+impl Handle {
+    /// Ends the sync's thread and waits for it: its roots and its store are free afterwards.
+    pub fn stop(&self) {
         drop(self.post.send(Event::Stop));
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             drop(thread.join());
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -343,7 +351,7 @@ pub fn start(shared: &Arc<Shared>, record: SyncRecord, number: u32) -> Result<Ha
         })
         .map_err(|source| StartError::Io { path: path.clone(), source })?;
     match told.recv() {
-        Ok(Ok((post, record))) => Ok(Handle { post, record, thread: Some(thread) }),
+        Ok(Ok((post, record))) => Ok(Handle { post, record, thread: Mutex::new(Some(thread)) }),
         Ok(Err(error)) => Err(error),
         Err(_) => {
             let source = io::Error::other("the sync's thread ended at once");

@@ -139,6 +139,12 @@ impl Sources {
         })
     }
 
+    /// Whether changes are noticed, as far as the system lets them be.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.watcher.is_some()
+    }
+
     /// Whether nothing is left to look at.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
