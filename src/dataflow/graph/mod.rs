@@ -136,7 +136,7 @@ impl Graph {
             );
             corrections.stream.clone().probe_with(&probe);
 
-            let moves = moves::paired(asserted.clone());
+            let moves = moves::paired(asserted.clone(), ruled.clone(), &plan.paths);
             let reachable = parents::reachable(gated, ruled.clone(), dirs, &plan.paths);
             let all = jobs::ready(asserted, reachable, ruled, moves.clone());
             let sink = Rc::clone(&ready);

@@ -363,7 +363,15 @@ impl Oracle {
             let tally = wanted.get(&(path.to_owned(), leaf));
             tally.copied().unwrap_or_default()
         };
-        let moves = moves(&wishes, &id);
+        let mut stuck: BTreeSet<(String, Replica)> = BTreeSet::new();
+        for (path, decision) in &wishes {
+            let verdict = self.ruled(path, decision, &below);
+            let act = verdict.unwrap_or(decision.verdict).act;
+            if matches!(act, Act::Conflict(_) | Act::Blocked(_)) {
+                stuck.insert((path.clone(), decision.verdict.leaf));
+            }
+        }
+        let moves = moves(&wishes, &stuck, &id);
         let mut corrected = wanted.clone();
         let mut correct = |path: &str, leaf: Replica, from: Tally, to: Tally| {
             let mut dir = path;
@@ -502,6 +510,9 @@ struct Moves {
     come: BTreeMap<(Replica, PathId), PathId>,
 }
 
+/// What goes, and what comes with whether that is below a conflict.
+type Ends = (BTreeSet<PathId>, BTreeMap<PathId, bool>);
+
 /// The replica, and the content that goes or comes there, if it could be part of a move.
 fn movable(decision: &Decision) -> Option<(Replica, Digest)> {
     let (at, value) = match decision.verdict.act {
@@ -520,16 +531,27 @@ fn movable(decision: &Decision) -> Option<(Replica, Digest)> {
     }
 }
 
-fn moves(wishes: &[(String, Decision)], id: &dyn Fn(&str) -> PathId) -> Moves {
-    let mut groups: BTreeMap<(Replica, Digest), (BTreeSet<PathId>, BTreeSet<PathId>)> =
-        BTreeMap::new();
+fn moves(
+    wishes: &[(String, Decision)],
+    stuck: &BTreeSet<(String, Replica)>,
+    id: &dyn Fn(&str) -> PathId,
+) -> Moves {
+    let mut groups: BTreeMap<(Replica, Digest), Ends> = BTreeMap::new();
     for (path, decision) in wishes {
         if let Some(key) = movable(decision) {
             let (go, come) = groups.entry(key).or_default();
             match decision.verdict.act {
-                Act::Delete { .. } => go.insert(id(path)),
-                _ => come.insert(id(path)),
-            };
+                Act::Delete { .. } => {
+                    go.insert(id(path));
+                }
+                _ => {
+                    let leaf = decision.verdict.leaf;
+                    let doomed = stuck
+                        .iter()
+                        .any(|(at, l)| *l == leaf && at != path && within(path, at));
+                    come.insert(id(path), doomed);
+                }
+            }
         }
     }
     let mut moves = Moves {
@@ -537,9 +559,11 @@ fn moves(wishes: &[(String, Decision)], id: &dyn Fn(&str) -> PathId) -> Moves {
         come: BTreeMap::new(),
     };
     for ((at, _), (go, come)) in groups {
-        for (from, to) in go.into_iter().zip(come) {
-            moves.go.insert((at, from));
-            moves.come.insert((at, to), from);
+        for (from, (to, doomed)) in go.into_iter().zip(come) {
+            if !doomed {
+                moves.go.insert((at, from));
+                moves.come.insert((at, to), from);
+            }
         }
     }
     moves
