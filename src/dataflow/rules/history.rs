@@ -9,13 +9,15 @@ use crate::dataflow::model::verdict::{Act, Rule};
 
 /// Whether the leaf, with which nothing is agreed, holds what the source once held; `None`: it has to be read.
 pub(super) fn is_stale(pair: &Pair<'_>) -> Option<bool> {
-    let (Some(_), Some(leaf), None) = (&pair.source, &pair.leaf, &pair.agreed) else {
+    let (Some(source), Some(leaf), None) = (&pair.source, &pair.leaf, &pair.agreed) else {
         return Some(false);
     };
+    // What the source has now is no older version of it.
+    let now = source.digest();
+    let mut past = pair.past.iter().filter(|digest| now != Some(**digest));
     match leaf.digest() {
-        Some(digest) => Some(pair.past.contains(&digest)),
-        None if is_unread(leaf) && !pair.past.is_empty() => None,
-        None => Some(false),
+        Some(digest) => Some(past.any(|old| *old == digest)),
+        None => (!is_unread(leaf) || past.next().is_none()).then_some(false),
     }
 }
 

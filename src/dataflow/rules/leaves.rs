@@ -2,7 +2,8 @@
 //!
 //! Holds: an edit goes before a delete, a delete before mode and mtime; the others wait and are looked at again once the
 //! source has it. Different edits of leaves are a conflict that names all of them, in every mode. What the source
-//! gives to other leaves is not touched. Slot numbers only decide which leaf donates what several hold.
+//! gives to other leaves is not touched. Content that yields by the user's word never goes to a source of several leaves:
+//! alone it would look like an edit once the others have given way. Slot numbers only decide which leaf donates what several hold.
 
 use super::history;
 use super::metadata;
@@ -17,11 +18,12 @@ use crate::dataflow::model::verdict::{Act, ConflictKind, Decision, LeafView, Rul
 ///
 /// `open`: leaves whose reading may yet show a change for the source.
 pub(super) fn combine(views: &Views, open: ReplicaSet, decisions: &mut [Decision]) {
-    let rivals = decisions
+    let mut writing = decisions
         .iter()
-        .filter(|decision| writes_source(decision.verdict.act))
-        .count();
-    if rivals == 0 || (rivals == 1 && open.is_empty()) {
+        .filter(|decision| writes_source(decision.verdict.act));
+    let several = writing.next().is_some() && writing.next().is_some();
+    let words = views.leaves.len() > 1 && views.leaves.iter().any(|leaf| leaf.yields.is_some());
+    if !several && open.is_empty() && !words {
         return;
     }
     let rivals = Rivals::of(views, decisions);
@@ -85,10 +87,6 @@ impl<'a> Rivals<'a> {
             Contents::Known(contents) => contents,
             Contents::Unknown(unread) => return self.read(decisions, unread),
         };
-        if let [edits] = contents.as_slice() {
-            let new = self.merged(decisions, edits);
-            return self.let_flow(decisions, edits[0], new);
-        }
         // A content gives way when every leaf that holds it does.
         let mut unread = ReplicaSet::EMPTY;
         let mut standing = Vec::new();
@@ -108,7 +106,9 @@ impl<'a> Rivals<'a> {
                 let new = self.merged(decisions, edits);
                 let donor = edits[0];
                 self.let_flow(decisions, donor, new);
-                decisions[donor].verdict.rule = Rule::Resolved;
+                if contents.len() > 1 {
+                    decisions[donor].verdict.rule = Rule::Resolved;
+                }
             }
             [] => self.give_way(decisions),
         }
@@ -211,12 +211,12 @@ impl<'a> Rivals<'a> {
         let kinds = self.edits.iter().filter_map(held);
         let mut kinds: Vec<_> = kinds.map(|value| std::mem::discriminant(&value)).collect();
         kinds.dedup();
-        let kind = if kinds.len() > 1 {
-            ConflictKind::EditType
-        } else if self.edits.iter().any(agreed) {
-            ConflictKind::EditEdit
-        } else {
+        let kind = if !self.edits.iter().any(agreed) {
             ConflictKind::CreateCreate
+        } else if kinds.len() > 1 {
+            ConflictKind::EditType
+        } else {
+            ConflictKind::EditEdit
         };
         self.wait(decisions, Rule::LeavesDisagree);
         for &at in &self.edits {

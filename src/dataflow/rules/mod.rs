@@ -33,6 +33,9 @@ pub fn decide(views: &Views, policy: Policy, out: &mut Vec<Decision>) {
     let first = out.len();
     let mut open = ReplicaSet::EMPTY;
     for leaf in &views.leaves {
+        if pair::in_sync(views, leaf) {
+            continue;
+        }
         let pair = Pair::of(views, leaf, policy);
         match one_leaf(&pair) {
             Settled::Sure(None) => {}

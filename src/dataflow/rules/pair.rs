@@ -88,6 +88,12 @@ impl<'a> Pair<'a> {
     }
 }
 
+/// Whether both hold what is agreed: the case of nearly every path, told apart cheaply.
+pub(super) fn in_sync(views: &Views, leaf: &LeafView) -> bool {
+    let agreed = &leaf.agreed;
+    agreed.as_ref().is_none_or(is_carried) && leaf.value == *agreed && views.source == *agreed
+}
+
 /// A decision before it is measured and stamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ruling {

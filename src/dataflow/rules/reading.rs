@@ -44,12 +44,8 @@ pub(super) fn settle(pair: &Pair<'_>, rule: impl Fn(Answers) -> Option<Ruling>) 
     if open == 0 {
         return unless_recorded_unread(pair, rule(questions.answers(0)));
     }
-    let mut ways = (0..1_u8 << 6).filter(|way| way & !open == 0);
-    let rulings = ways
-        .by_ref()
-        .map(|way| questions.answers(way))
-        .filter(Answers::agree)
-        .map(rule);
+    let ways = (0..1_u8 << 6).filter(|way| way & !open == 0);
+    let rulings = ways.map(|way| rule(questions.answers(way)));
     let mut first = None;
     let mut differ = false;
     let mut to_source = false;
@@ -152,14 +148,6 @@ impl Questions {
         let source = source_leaf || source_agreed || source_yields;
         let leaf = source_leaf || leaf_agreed || stale || leaf_yields;
         unread_of(pair, source, leaf)
-    }
-}
-
-impl Answers {
-    /// Whether they can all be true: what is the same as a third is the same.
-    fn agree(&self) -> bool {
-        let same = [self.source_leaf, self.source_agreed, self.leaf_agreed];
-        same.iter().filter(|same| **same).count() != 2
     }
 }
 
