@@ -263,9 +263,10 @@ impl World {
         self.bench
             .engine
             .outstanding(PathId::ROOT, &mut |path, verdict, waits| {
-                match verdict.act {
-                    Act::Conflict(_) => found.push(path),
-                    _ => others.push((path, *verdict, waits)),
+                if matches!(verdict.act, Act::Conflict(_)) {
+                    found.push(path);
+                } else {
+                    others.push((path, *verdict, waits));
                 }
                 true
             });
@@ -292,13 +293,16 @@ fn edit() -> BoxedStrategy<Edit> {
     .boxed()
 }
 
+/// Edits at replicas, and the number of a random order.
+type Round = (Vec<(usize, Edit)>, u64);
+
 /// Rounds of edits at replicas, with the number of a random order.
-fn rounds(leaves: usize) -> BoxedStrategy<Vec<(Vec<(usize, Edit)>, u64)>> {
+fn rounds(leaves: usize) -> BoxedStrategy<Vec<Round>> {
     let edits = prop::collection::vec((0..=leaves, edit()), 1..8);
     prop::collection::vec((edits, any::<u64>()), 1..5).boxed()
 }
 
-fn live(mode: Mode, leaves: usize, rounds: &[(Vec<(usize, Edit)>, u64)]) {
+fn live(mode: Mode, leaves: usize, rounds: &[Round]) {
     let mut world = World::new(mode, leaves);
     for (edits, seed) in rounds {
         for (at, edit) in edits {
