@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
 use super::engine::state::Kind;
-use super::graph::directories::{Below, Fate, fate};
-use super::graph::moves::{End, place};
+use super::graph::Reader;
+use super::graph::directories::{Below, Evidence, Fate, fate};
+use super::graph::moves::place;
 use super::graph::rows::{DirFacts, Outcome, Shape, Wish};
 use super::model::paths::PathId;
 use super::model::replica::{Replica, ReplicaSet};
@@ -120,7 +121,7 @@ impl Engine {
     /// What the rules look at for a path.
     pub fn views(&mut self, path: PathId) -> Views {
         let rows = self.graph.traces.state.at(path);
-        self.judge.decide(&rows).0.clone()
+        self.judge.views(&rows).clone()
     }
 
     /// The replicas at which a directory is completely known. A directory nobody has and nothing was ever seen in
@@ -131,13 +132,10 @@ impl Engine {
 
     /// The verdicts on a path, one a leaf at most, as they are finally ruled, and what each waits for.
     pub fn verdicts(&mut self, path: PathId) -> Vec<(Verdict, Waits)> {
-        let outcomes = self.graph.traces.outcomes.at(path);
-        let wishes = outcomes.iter().filter_map(|(outcome, _)| match outcome {
-            Outcome::Wish(wish) => Some(*wish),
-            Outcome::Dir(_) | Outcome::Own(_) => None,
-        });
-        let wishes: Vec<Wish> = wishes.collect();
-        wishes.iter().filter_map(|wish| self.standing(path, wish)).collect()
+        let facts = self.facts_above(path);
+        let wishes = self.wishes(path);
+        let stand = wishes.iter().filter_map(|wish| self.stands(path, wish, &facts));
+        stand.collect()
     }
 
     /// What is outstanding at and below a path, by leaf; leaves with nothing are left out.
@@ -148,14 +146,18 @@ impl Engine {
                 Some((_, sum)) => *sum = sum.more(&tally),
                 None => sums.push((leaf, tally)),
             };
-        for (leaf, tally) in self.graph.traces.tallies.at(dir) {
-            add(leaf, tally);
+        for (evidence, tally) in self.graph.traces.evidence.at(dir) {
+            if let Evidence::Below(leaf) = evidence {
+                add(leaf, tally);
+            }
         }
-        for (leaf, tally) in self.graph.traces.corrections.at(dir) {
-            add(leaf, tally);
+        let leaves = self.state.replicas.iter();
+        for (leaf, turned) in leaves.filter_map(|r| Some((r, self.turned.get(&(dir, r))?))) {
+            add(leaf, *turned);
         }
-        for (verdict, waits) in self.verdicts(dir) {
-            if !matches!(waits, Waits::Listing(_)) || self.is_asserted(dir, verdict.leaf) {
+        let facts = self.facts_above(dir);
+        for wish in self.wishes(dir).iter().filter(|wish| wish.is_asserted(&facts)) {
+            if let Some((verdict, _)) = self.stands(dir, wish, &facts) {
                 add(verdict.leaf, Tally::of(&verdict));
             }
         }
@@ -172,33 +174,47 @@ impl Engine {
         within: PathId,
         visit: &mut dyn FnMut(PathId, &Verdict, Waits) -> bool,
     ) {
-        let mut dirs = Vec::new();
+        let mut found = Vec::new();
         {
             let paths = self.paths.borrow();
-            let mut outcomes = self.graph.traces.outcomes.reader();
             let above = paths.parent(within);
+            let mut outcomes = self.graph.traces.outcomes.reader();
             self.graph.traces.wishes.reader().each(|dir, wishes| {
                 let inside = dir == within || paths.ancestors(dir).any(|d| d == within);
                 if inside || Some(dir) == above {
-                    let mut facts = DirFacts::default();
-                    outcomes.at(dir, |outcome, _| {
-                        if let Outcome::Dir(known) = outcome {
-                            facts = known;
-                        }
-                    });
+                    let facts = dir_facts(&mut outcomes, dir);
                     let asserted = wishes.iter().filter(|((path, wish), _)| {
                         (inside || *path == within) && wish.is_asserted(&facts)
                     });
-                    dirs.extend(asserted.map(|((path, wish), _)| (*path, *wish)));
+                    found.extend(asserted.map(|((path, wish), _)| (*path, *wish, facts)));
                 }
                 true
             });
         }
-        for (path, wish) in dirs {
-            if let Some((verdict, waits)) = self.standing(path, &wish)
+        for (path, wish, facts) in found {
+            if let Some((verdict, waits)) = self.stands(path, &wish, &facts)
                 && !visit(path, &verdict, waits)
             {
                 return;
+            }
+        }
+    }
+
+    /// Visits the conflicts and obstacles at and below a path, until `visit` says false. The time it takes grows with
+    /// their number in the whole sync alone.
+    pub fn stuck(&mut self, within: PathId, visit: &mut dyn FnMut(PathId, &Verdict) -> bool) {
+        let stuck: Vec<PathId> = {
+            let paths = self.paths.borrow();
+            let inside =
+                |path: &PathId| *path == within || paths.ancestors(*path).any(|dir| dir == within);
+            self.stuck.keys().copied().filter(inside).collect()
+        };
+        for path in stuck {
+            for (verdict, waits) in self.verdicts(path) {
+                let stuck = matches!(waits, Waits::Resolve | Waits::Obstacle);
+                if stuck && !visit(path, &verdict) {
+                    return;
+                }
             }
         }
     }
@@ -257,30 +273,33 @@ impl Engine {
         self.deletes[usize::from(at.slot())]
     }
 
-    /// What is known of a directory.
-    pub(super) fn dir_facts(&mut self, dir: PathId) -> DirFacts {
-        let mut facts = DirFacts::default();
-        self.graph.traces.outcomes.reader().at(dir, |outcome, _| {
-            if let Outcome::Dir(known) = outcome {
-                facts = known;
-            }
-        });
-        facts
+    fn dir_facts(&mut self, dir: PathId) -> DirFacts {
+        dir_facts(&mut self.graph.traces.outcomes.reader(), dir)
     }
 
-    fn is_asserted(&mut self, path: PathId, leaf: Replica) -> bool {
+    /// What is known of the directory a path is in; nothing for the root.
+    fn facts_above(&mut self, path: PathId) -> DirFacts {
         let parent = self.paths.borrow().parent(path);
-        parent.is_some_and(|dir| {
-            let listed = self.dir_facts(dir).listed;
-            listed.contains(Replica::SOURCE) && listed.contains(leaf)
-        })
+        parent.map_or_else(DirFacts::default, |dir| self.dir_facts(dir))
+    }
+
+    fn wishes(&mut self, path: PathId) -> Vec<Wish> {
+        let outcomes = self.graph.traces.outcomes.at(path).into_iter();
+        let wishes = outcomes.filter_map(|(outcome, _)| match outcome {
+            Outcome::Wish(wish) => Some(wish),
+            Outcome::Dir(_) | Outcome::Own(_) => None,
+        });
+        wishes.collect()
     }
 
     /// What has become of a wish, and what it waits for; nothing for one that sleeps.
     pub(super) fn standing(&mut self, path: PathId, wish: &Wish) -> Option<(Verdict, Waits)> {
-        let parent = self.paths.borrow().parent(path)?;
-        let facts = self.dir_facts(parent);
-        if !wish.is_asserted(&facts) {
+        let facts = self.facts_above(path);
+        self.stands(path, wish, &facts)
+    }
+
+    fn stands(&mut self, path: PathId, wish: &Wish, facts: &DirFacts) -> Option<(Verdict, Waits)> {
+        if !wish.is_asserted(facts) {
             let needed = [Replica::SOURCE, wish.verdict.leaf];
             let missing = needed.into_iter().filter(|r| !facts.listed.contains(*r));
             let missing = ReplicaSet::of(&missing.collect::<Vec<_>>());
@@ -297,10 +316,10 @@ impl Engine {
         };
         let waits = match verdict.act {
             Act::Put { to, .. } if !facts.dirs.contains(to) => Waits::Parent(to),
-            Act::Delete { .. } => self.pair(path, wish).map_or(Waits::Nothing, |end| match end {
-                End::Leaves(to) => Waits::Move(to),
-                End::Arrives(_) => Waits::Nothing,
-            }),
+            Act::Delete { .. } => {
+                let pair = place(wish).and_then(|at| self.moves.of(path, at));
+                pair.map_or(Waits::Nothing, |pair| Waits::Move(pair.to))
+            }
             Act::Put { .. } | Act::Agree | Act::Read(_) => Waits::Nothing,
             Act::Await => Waits::OtherLeaf,
             Act::Conflict(_) => Waits::Resolve,
@@ -309,22 +328,25 @@ impl Engine {
         Some((verdict, waits))
     }
 
-    /// The other end of the move that a wish is part of.
-    pub(super) fn pair(&mut self, path: PathId, wish: &Wish) -> Option<End> {
-        let at = place(wish)?;
-        let halves = self.graph.traces.moves.at(path);
-        let half = halves.into_iter().find(|(half, _)| half.at == at);
-        half.map(|(half, _)| half.end)
-    }
-
     fn fate(&mut self, path: PathId, wish: &Wish) -> Fate {
         let mut below = Below::default();
         if wish.shape != Shape::Plain {
-            below.listed = self.dir_facts(path).listed;
-            for (leaf, tally) in self.graph.traces.tallies.at(path) {
-                below.add(leaf, tally, wish.verdict.leaf);
+            for (evidence, tally) in self.graph.traces.evidence.at(path) {
+                if let Evidence::Below(leaf) = evidence {
+                    below.add(leaf, tally, wish.verdict.leaf);
+                }
             }
         }
         fate(wish, &below)
     }
+}
+
+fn dir_facts(outcomes: &mut Reader<Outcome, isize>, dir: PathId) -> DirFacts {
+    let mut facts = DirFacts::default();
+    outcomes.at(dir, |outcome, _| {
+        if let Outcome::Dir(known) = outcome {
+            facts = known;
+        }
+    });
+    facts
 }

@@ -2,8 +2,7 @@
 
 use super::Engine;
 use super::state::{Side, State};
-use crate::dataflow::graph::moves::End;
-use crate::dataflow::graph::rows::{Shape, Wish};
+use crate::dataflow::graph::moves::place;
 use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
@@ -21,24 +20,13 @@ impl Engine {
     ) -> Option<Job> {
         self.read();
         let rows = self.state.rows(path);
-        let (views, decisions) = self.judge.decide(&rows);
+        let (wish, decision, views) = self.judge.wish(path, &rows, verdict.leaf)?;
         let views = views.clone();
-        let decision = decisions.iter().find(|d| d.verdict.leaf == verdict.leaf).copied();
-        let wish = match &decision {
-            Some(decision) => Wish::of(decision),
-            None => Wish::remnant(verdict.leaf),
-        };
-        if wish.shape == Shape::Remnant && !is_remnant(&views, verdict.leaf) {
-            return None;
-        }
         if self.standing(path, &wish) != Some((*verdict, Waits::Nothing)) {
             return None;
         }
-        let paired = match self.pair(path, &wish) {
-            Some(End::Arrives(from)) => Some(from),
-            Some(End::Leaves(_)) | None => None,
-        };
-        if paired != moved_from {
+        let pair = place(&wish).and_then(|at| self.moves.of(path, at));
+        if pair.map(|pair| pair.from) != moved_from {
             return None;
         }
         let op = self.op(path, verdict, &views, decision.as_ref(), moved_from)?;
@@ -118,14 +106,4 @@ fn held(views: &Views, replica: Replica) -> Option<Value> {
         return views.source;
     }
     views.leaves.iter().find(|l| l.leaf == replica)?.value
-}
-
-fn is_remnant(views: &Views, leaf: Replica) -> bool {
-    let mut leaves = views.leaves.iter();
-    leaves.any(|l| {
-        l.leaf == leaf
-            && l.agreed == Some(Value::Remnant)
-            && l.value.is_some_and(|v| v.is_dir())
-            && views.source.is_none()
-    })
 }

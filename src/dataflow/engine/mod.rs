@@ -5,25 +5,28 @@
 
 mod jobs;
 mod listings;
+pub(super) mod moves;
 mod observe;
 pub(super) mod state;
 
 use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
+use self::moves::{Moves, Stuck, effect};
 use self::observe::Notes;
 use self::state::State;
-use super::graph::rows::Ready;
+use super::graph::rows::{Output, Ready};
 use super::graph::views::Judge;
 use super::graph::{Graph, Plan};
 use super::model::job::JobChange;
 use super::model::mode::Policy;
 use super::model::path::RelPath;
-use super::model::paths::Paths;
+use super::model::paths::{PathId, Paths};
 use super::model::replica::{Replica, ReplicaSet};
 use super::model::value::Digest;
 use super::model::verdict::Act;
-use super::query::Deletes;
+use super::query::{Deletes, Tally};
 
 /// What an engine is made for. Another mode or another set of leaves is another engine.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,10 @@ pub struct Engine {
     pub(super) graph: Graph,
     pub(super) judge: Judge,
     pub(super) deletes: [Deletes; 32],
+    pub(super) moves: Moves,
+    pub(super) stuck: Stuck,
+    /// What rulings about directories change in the tallies of the wishes, by directory above and leaf.
+    pub(super) turned: HashMap<(PathId, Replica), Tally>,
     notes: Notes,
 }
 
@@ -54,6 +61,9 @@ impl Engine {
             graph: Graph::new(&plan),
             judge: Judge::new(policy, leaves),
             deletes: [Deletes::default(); 32],
+            moves: Moves::default(),
+            stuck: Stuck::new(),
+            turned: HashMap::new(),
             notes: Notes::default(),
             paths,
         }
@@ -74,12 +84,53 @@ impl Engine {
         if !self.state.has_open() {
             return Vec::new();
         }
-        let mut changes = Vec::new();
+        let mut outputs = Vec::new();
         let mut open = self.state.close();
-        self.graph.settle(open.drain(..), &mut changes);
+        self.graph.settle(open.drain(..), &mut outputs);
         self.state.reuse(open);
-        consolidate(&mut changes);
-        changes.iter().map(|change| self.change(change)).collect()
+        consolidate(&mut outputs);
+        let mut ready = self.take(&outputs);
+        consolidate(&mut ready);
+        ready.sort_by_key(|(_, diff)| *diff);
+        ready.iter().map(|change| self.change(change)).collect()
+    }
+
+    /// Takes in what the graph hands out; what is left are the changes of the ready rows.
+    fn take(&mut self, outputs: &[(Output, isize)]) -> Vec<(Ready, isize)> {
+        let mut ready = Vec::new();
+        let mut effects = Vec::new();
+        let mut stuck_changed = false;
+        for (output, diff) in outputs {
+            match output {
+                Output::Ready(row) => ready.push((*row, *diff)),
+                Output::Stuck(path, leaf) => {
+                    stuck_changed = true;
+                    let leaves = self.stuck.entry(*path).or_default();
+                    *leaves = ReplicaSet::from_bits(leaves.bits() ^ 1 << leaf.slot());
+                    if leaves.is_empty() {
+                        self.stuck.remove(path);
+                    }
+                }
+                Output::Turned { path, wish, verdict } => {
+                    let change = Tally::of(verdict).less(&Tally::of_wish(wish));
+                    let paths = self.paths.borrow();
+                    for dir in paths.ancestors(*path) {
+                        let sum = self.turned.entry((dir, verdict.leaf)).or_default();
+                        *sum = if *diff > 0 { sum.more(&change) } else { sum.less(&change) };
+                        if *sum == Tally::NOTHING {
+                            self.turned.remove(&(dir, verdict.leaf));
+                        }
+                    }
+                }
+                Output::Withheld(..) | Output::Moved(..) => effects.extend(effect(output, *diff)),
+            }
+        }
+        if stuck_changed || !effects.is_empty() {
+            let paths = self.paths.borrow();
+            let (stuck, moves) = (&self.stuck, &mut self.moves);
+            moves.update(effects, stuck, stuck_changed, &paths, &mut ready);
+        }
+        ready
     }
 
     /// A path at which the engine found itself in contradiction since the last call: no verdict is given there, and
@@ -147,8 +198,8 @@ impl Engine {
 /// Empty epochs that let a trace of any size finish its merges.
 const MERGE_EPOCHS: usize = 64;
 
-/// Sums equal rows, drops what cancels; what goes comes first.
-fn consolidate(changes: &mut Vec<(Ready, isize)>) {
+/// Sums equal rows and drops what cancels.
+fn consolidate<T: Ord>(changes: &mut Vec<(T, isize)>) {
     changes.sort_unstable();
     changes.dedup_by(|(row, diff), (kept, sum)| {
         let same = row == kept;
@@ -158,5 +209,4 @@ fn consolidate(changes: &mut Vec<(Ready, isize)>) {
         same
     });
     changes.retain(|(_, diff)| *diff != 0);
-    changes.sort_by_key(|(_, diff)| *diff);
 }

@@ -67,7 +67,7 @@ pub(super) type KnownRows = Vec<(Row, Bits)>;
 pub(in crate::dataflow) struct State {
     pub(super) paths: Rc<RefCell<Paths>>,
     /// The source and the registered leaves.
-    pub(super) replicas: ReplicaSet,
+    pub(in crate::dataflow) replicas: ReplicaSet,
     index: Vec<Entry>,
     pub(super) listings: HashMap<PathId, Listing>,
     /// Replicas whose content gives way, by path: as the rows, which are few.

@@ -3,23 +3,20 @@
 //! Holds: a directory is removed or replaced only when nothing is outstanding below it and what it holds at the place
 //! is completely known; something below that flows to the other side makes the directory flow there too (R8).
 
+use std::rc::Rc;
+
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use serde::{Deserialize, Serialize};
 
-use super::rows::{DirFacts, Shape, Wish};
-use super::{ByPath, Rows, Trace};
+use super::gates::Gated;
+use super::rows::{Outcome, Output, Ready, Shape, Wish};
+use super::{ByPath, Plan, Rows, SharedPaths, Trace};
+use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::verdict::{Act, ConflictKind, Rule, Verdict};
 use crate::dataflow::query::Tally;
-
-/// A wish about a directory and the verdict that became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(in crate::dataflow) struct Ruled {
-    pub(in crate::dataflow) wish: Wish,
-    pub(in crate::dataflow) verdict: Verdict,
-}
 
 /// What becomes of a wish about a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +34,6 @@ pub(in crate::dataflow) enum Fate {
 /// What is known below a directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::dataflow) struct Below {
-    /// Where the directory itself is completely known.
-    pub(in crate::dataflow) listed: ReplicaSet,
     /// What is outstanding with the leaf of the wish.
     pub(in crate::dataflow) leaf: Tally,
     /// Whether anything is outstanding with any leaf.
@@ -96,7 +91,7 @@ pub(in crate::dataflow) fn fate(wish: &Wish, below: &Below) -> Fate {
     let outstanding = if place.is_source() { below.busy } else { below.leaf.is_outstanding() };
     if outstanding {
         Fate::WaitsBelow
-    } else if !below.listed.contains(place) {
+    } else if !wish.known {
         Fate::WaitsListing(place)
     } else if wish.shape == Shape::DeleteDir && !place.is_source() && below.leaf.own > 0 {
         // One-way: what only the leaf has keeps its directory, which is the leaf's own from now on.
@@ -106,49 +101,79 @@ pub(in crate::dataflow) fn fate(wish: &Wish, below: &Below) -> Fate {
     }
 }
 
+/// What the arrangement holds of a directory; the difference is a [`Tally`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Witness {
-    Wish,
-    Listed(ReplicaSet),
+pub(in crate::dataflow) enum Evidence {
+    /// What is outstanding strictly below with this leaf.
     Below(Replica),
+    /// An asserted wish about the directory itself (counted once), and where the directory it is in is there.
+    Wish(Wish, ReplicaSet),
 }
 
 const ONE: Tally = Tally { pending: 1, ..Tally::NOTHING };
 
-/// Rows `(directory, ruled)` for asserted wishes about directories that have become something.
-pub(super) fn ruled<'s>(
-    asserted: Rows<'s, (PathId, Wish)>,
-    dirs: Arranged<'s, Trace<DirFacts>>,
-    tallies: Arranged<'s, Trace<Replica, Tally>>,
-) -> Rows<'s, (PathId, Ruled)> {
-    let wishes =
-        asserted.filter(|(_, wish)| wish.shape != Shape::Plain).by_path("Directory wishes");
-    let here = wishes.clone().as_collection(|path, wish| (*path, (*wish, Witness::Wish)));
-    let listed = wishes
-        .clone()
-        .join_core(dirs, |path, wish, facts| Some((*path, (*wish, Witness::Listed(facts.listed)))));
-    let below =
-        tallies.join_core(wishes, |path, leaf, wish| Some((*path, (*wish, Witness::Below(*leaf)))));
-    here.concat(listed)
-        .explode(|row| Some((row, ONE)))
-        .concat(below)
-        .by_path("Directory evidence")
-        .reduce_abelian::<_, ValBuilder<PathId, Ruled, u64, isize>, ValSpine<PathId, Ruled, u64, isize>, _, _>(
+/// By directory: what is outstanding below, rolled up to every directory above, and the wishes about it.
+pub(super) fn evidence<'s>(
+    gated: Rows<'s, Gated>,
+    outcomes: Arranged<'s, Trace<Outcome>>,
+    plan: &Plan,
+) -> Arranged<'s, Trace<Evidence, Tally>> {
+    let paths = Rc::clone(&plan.paths);
+    let wishes = gated.explode(move |row| {
+        let (above, here) = match row {
+            Gated::Asserted(path, wish) => {
+                let tally = Tally::of_wish(&wish);
+                (Some(rolled_up(&paths, path, wish.verdict.leaf, tally)), None)
+            }
+            Gated::Directory(path, wish, there) => {
+                (None, Some(((path, Evidence::Wish(wish, there)), ONE)))
+            }
+            Gated::Reachable(..) => (None, None),
+        };
+        above.into_iter().flatten().chain(here)
+    });
+    let all = match plan.policy.mode {
+        Mode::OneWay | Mode::OneWaySource => {
+            let paths = Rc::clone(&plan.paths);
+            let own = outcomes.flat_map_ref(|path, outcome| match outcome {
+                Outcome::Own(leaf) => Some((*path, *leaf)),
+                Outcome::Wish(_) | Outcome::Dir(_) => None,
+            });
+            wishes
+                .concat(own.explode(move |(path, leaf)| rolled_up(&paths, path, leaf, Tally::OWN)))
+        }
+        Mode::TwoWay | Mode::TwoWaySource | Mode::Mirror => wishes,
+    };
+    all.by_path("Below directories")
+}
+
+fn rolled_up(
+    paths: &SharedPaths,
+    path: PathId,
+    leaf: Replica,
+    tally: Tally,
+) -> impl Iterator<Item = ((PathId, Evidence), Tally)> + use<> {
+    let above: Vec<PathId> = paths.borrow().ancestors(path).collect();
+    let rows = above.into_iter().filter(move |_| tally != Tally::NOTHING);
+    rows.map(move |dir| ((dir, Evidence::Below(leaf)), tally))
+}
+
+/// Rows for what became of the wishes about directories.
+pub(super) fn ruled(evidence: Arranged<'_, Trace<Evidence, Tally>>) -> Rows<'_, Output> {
+    evidence
+        .reduce_abelian::<_, ValBuilder<PathId, Output, u64, isize>, ValSpine<PathId, Output, u64, isize>, _, _>(
             "Directories ruled",
-            |_, evidence, out| {
-                for chunk in evidence.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
-                    let wish = chunk[0].0.0;
-                    let mut wished = false;
+            |path, evidence, out| {
+                for (row, _) in evidence {
+                    let Evidence::Wish(wish, there) = row else { continue };
                     let mut below = Below::default();
-                    for ((_, witness), tally) in chunk {
-                        match witness {
-                            Witness::Wish => wished = true,
-                            Witness::Listed(replicas) => below.listed = *replicas,
-                            Witness::Below(leaf) => below.add(*leaf, *tally, wish.verdict.leaf),
+                    for (row, tally) in evidence {
+                        if let Evidence::Below(leaf) = row {
+                            below.add(*leaf, *tally, wish.verdict.leaf);
                         }
                     }
-                    if let (true, Fate::Ruled(verdict)) = (wished, fate(&wish, &below)) {
-                        out.push((Ruled { wish, verdict }, 1));
+                    if let Fate::Ruled(verdict) = fate(wish, &below) {
+                        outputs(*path, wish, &verdict, *there, |row| out.push((row, 1)));
                     }
                 }
             },
@@ -157,13 +182,28 @@ pub(super) fn ruled<'s>(
                 rows.extend(changes.drain(..).map(|(row, at, diff)| ((*path, row), at, diff)));
             },
         )
-        .as_collection(|path, ruled| (*path, *ruled))
+        .as_collection(|_, row| *row)
 }
 
-/// Rows `(path, leaf, tally)`: what the rulings change in the tallies of the wishes.
-pub(super) fn corrections(ruled: Rows<'_, (PathId, Ruled)>) -> Rows<'_, (PathId, Replica, Tally)> {
-    ruled.flat_map(|(path, Ruled { wish, verdict })| {
-        let change = Tally::of(&verdict).less(&Tally::of_wish(&wish));
-        (change != Tally::NOTHING).then_some((path, verdict.leaf, change))
-    })
+fn outputs(
+    path: PathId,
+    wish: &Wish,
+    verdict: &Verdict,
+    there: ReplicaSet,
+    mut give: impl FnMut(Output),
+) {
+    let ready = match verdict.act {
+        Act::Put { to, .. } => there.contains(to),
+        Act::Delete { .. } | Act::Agree | Act::Read(_) => true,
+        Act::Await | Act::Conflict(_) | Act::Blocked(_) => false,
+    };
+    if ready {
+        give(Output::Ready(Ready::directory(path, *verdict)));
+    }
+    if let Act::Conflict(_) | Act::Blocked(_) = verdict.act {
+        give(Output::Stuck(path, verdict.leaf));
+    }
+    if *verdict != wish.verdict || wish.shape == Shape::Remnant {
+        give(Output::Turned { path, wish: *wish, verdict: *verdict });
+    }
 }

@@ -4,10 +4,8 @@
 //! trace that is kept for questions is advanced every epoch by [`Graph::settle`], the one place that owns them.
 
 pub(in crate::dataflow) mod directories;
-mod jobs;
-mod listed;
+mod gates;
 pub(in crate::dataflow) mod moves;
-mod parents;
 pub(in crate::dataflow) mod rows;
 mod tally;
 pub(in crate::dataflow) mod views;
@@ -26,15 +24,14 @@ use differential_dataflow::{ExchangeData, VecCollection};
 use timely::WorkerConfig;
 use timely::communication::Allocator;
 use timely::dataflow::ProbeHandle;
-use timely::dataflow::operators::Probe;
 use timely::progress::Antichain;
 use timely::worker::Worker;
 
-use self::moves::Half;
-use self::rows::{Bits, Outcome, Ready, Row, Wish};
+use self::directories::Evidence;
+use self::rows::{Bits, Outcome, Output, Row, Wish};
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::paths::{PathId, Paths};
-use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::replica::ReplicaSet;
 use crate::dataflow::query::Tally;
 
 /// A collection of the graph; times are epochs.
@@ -42,7 +39,7 @@ type Rows<'s, D> = VecCollection<'s, u64, D, isize>;
 /// An arrangement by path, as it is kept for questions.
 type Trace<V, R = isize> = TraceAgent<ValSpine<PathId, V, u64, R>>;
 type SharedPaths = Rc<RefCell<Paths>>;
-type SharedReady = Rc<RefCell<Vec<(Ready, isize)>>>;
+type SharedOutputs = Rc<RefCell<Vec<(Output, isize)>>>;
 
 /// Arranging by path under a name.
 trait ByPath<'s, V, R> {
@@ -76,10 +73,8 @@ pub(in crate::dataflow) struct Traces {
     pub(in crate::dataflow) outcomes: Kept<Outcome>,
     /// Wishes by the directory they are in.
     pub(in crate::dataflow) wishes: Kept<(PathId, Wish)>,
-    pub(in crate::dataflow) tallies: Kept<Replica, Tally>,
-    pub(in crate::dataflow) corrections: Kept<Replica, Tally>,
-    /// Both ends of every paired move.
-    pub(in crate::dataflow) moves: Kept<Half>,
+    /// What is outstanding below a directory, and what is wished about it.
+    pub(in crate::dataflow) evidence: Kept<Evidence, Tally>,
 }
 
 /// A running graph.
@@ -87,7 +82,7 @@ pub(in crate::dataflow) struct Graph {
     input: InputSession<u64, (PathId, Row), Bits>,
     pub(in crate::dataflow) traces: Traces,
     probe: ProbeHandle<u64>,
-    ready: SharedReady,
+    outputs: SharedOutputs,
     /// A path at which one side was found with two values: a fault of ours.
     fault: Rc<Cell<Option<PathId>>>,
     epoch: u64,
@@ -102,7 +97,7 @@ impl Graph {
         #[allow(clippy::disallowed_methods, reason = "timely's own timer, never read by rules")]
         let now = Instant::now();
         let mut worker = Worker::new(config, allocator, Some(now));
-        let ready = SharedReady::default();
+        let outputs = SharedOutputs::default();
         let fault = Rc::new(Cell::new(None));
         let probe = ProbeHandle::new();
         let (input, traces) = worker.dataflow::<u64, _, _>(|scope| {
@@ -110,57 +105,39 @@ impl Graph {
             let state = state.by_path("State");
             let state_trace = state.trace.clone();
             let outcomes = views::outcomes(state, plan, Rc::clone(&fault));
-            let outcomes_trace = outcomes.trace.clone();
-            let (wishes, dirs, own) = views::split(outcomes);
-            let dirs = dirs.by_path("Directories");
+            let wishes = gates::by_parent(outcomes.clone(), &plan.paths);
+            let dirs = gates::directories(outcomes.clone());
+            let gated = gates::gated(wishes.clone(), dirs);
+            let evidence = directories::evidence(gated.clone(), outcomes.clone(), plan);
 
-            let wishes = listed::by_parent(wishes, &plan.paths);
-            let gated = listed::gated(wishes.clone(), dirs.clone());
-            let asserted = listed::asserted(gated.clone());
-            let tallies = tally::rolled_up(
-                asserted
-                    .clone()
-                    .map(|(path, wish)| (path, wish.verdict.leaf, Tally::of_wish(&wish)))
-                    .concat(own.map(|(path, leaf)| (path, leaf, Tally::OWN))),
-                &plan.paths,
-                "Tallies",
-            );
-            let ruled = directories::ruled(asserted.clone(), dirs.clone(), tallies.clone());
-            let corrections = tally::rolled_up(
-                directories::corrections(ruled.clone()),
-                &plan.paths,
-                "Corrections",
-            );
-            corrections.stream.clone().probe_with(&probe);
-
-            let moves = moves::paired(asserted.clone());
-            let reachable = parents::reachable(gated, ruled.clone(), dirs, &plan.paths);
-            let all = jobs::ready(asserted, reachable, ruled, moves.clone());
-            let sink = Rc::clone(&ready);
-            all.inspect_batch(move |_, rows| {
-                let rows = rows.iter().map(|(row, _, diff)| (*row, *diff));
-                sink.borrow_mut().extend(rows);
-            })
-            .probe_with(&probe);
+            let ruled = directories::ruled(evidence.clone());
+            let moves = moves::paired(gated.clone());
+            let plain = gates::plain(gated);
+            let sink = Rc::clone(&outputs);
+            plain
+                .concatenate([ruled, moves])
+                .inspect_batch(move |_, rows| {
+                    let rows = rows.iter().map(|(row, _, diff)| (*row, *diff));
+                    sink.borrow_mut().extend(rows);
+                })
+                .probe_with(&probe);
             let traces = Traces {
                 state: Kept(state_trace),
-                outcomes: Kept(outcomes_trace),
+                outcomes: Kept(outcomes.trace),
                 wishes: Kept(wishes.trace),
-                tallies: Kept(tallies.trace),
-                corrections: Kept(corrections.trace),
-                moves: Kept(moves.trace),
+                evidence: Kept(evidence.trace),
             };
             (input, traces)
         });
-        Self { input, traces, probe, ready, fault, epoch: 0, worker }
+        Self { input, traces, probe, outputs, fault, epoch: 0, worker }
     }
 
-    /// Closes an epoch with these differences and runs until everything follows from them; what became ready or
-    /// stopped being so is appended, not consolidated.
+    /// Closes an epoch with these differences and runs until everything follows from them; the changes of
+    /// what it hands out are appended, not consolidated.
     pub(in crate::dataflow) fn settle(
         &mut self,
         rows: impl Iterator<Item = ((PathId, Row), Bits)>,
-        out: &mut Vec<(Ready, isize)>,
+        out: &mut Vec<(Output, isize)>,
     ) {
         for (row, bits) in rows {
             self.input.update(row, bits);
@@ -172,7 +149,7 @@ impl Graph {
             self.worker.step();
         }
         self.traces.advance(self.epoch);
-        out.append(&mut self.ready.borrow_mut());
+        out.append(&mut self.outputs.borrow_mut());
     }
 
     /// The path of a fault found since the last call.
@@ -183,13 +160,11 @@ impl Graph {
 
 impl Traces {
     fn advance(&mut self, epoch: u64) {
-        let Self { state, outcomes, wishes, tallies, corrections, moves } = self;
+        let Self { state, outcomes, wishes, evidence } = self;
         state.advance(epoch);
         outcomes.advance(epoch);
         wishes.advance(epoch);
-        tallies.advance(epoch);
-        corrections.advance(epoch);
-        moves.advance(epoch);
+        evidence.advance(epoch);
     }
 }
 

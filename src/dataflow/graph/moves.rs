@@ -1,40 +1,40 @@
 //! Moves: what goes under one name and comes under another at the same replica is renamed there.
 //!
 //! Holds: verdicts stay per path; a pair only says that the put takes its bytes from the file that is to go, and that
-//! the delete is no job of its own as long as it is paired. A path is in at most one pair per replica.
+//! the delete is no job of its own as long as it is paired. A path is in at most one pair per replica. The engine lets
+//! a pair count unless its new name is below something stuck: then what goes does not wait for it.
 
-use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use serde::{Deserialize, Serialize};
 
-use super::rows::{Shape, Wish};
-use super::{ByPath, Rows, Trace};
+use super::Rows;
+use super::gates::Gated;
+use super::rows::{Output, Pair, Ready, Shape, Wish};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
-use crate::dataflow::model::verdict::Act;
+use crate::dataflow::model::verdict::{Act, Verdict};
 
-/// One end of a pair, at its path and `at` this replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(in crate::dataflow) struct Half {
-    pub(in crate::dataflow) at: Replica,
-    pub(in crate::dataflow) end: End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(in crate::dataflow) enum End {
-    /// What is to go here is to be renamed there.
-    Leaves(PathId),
-    /// What is to come here is to be renamed from there.
-    Arrives(PathId),
-}
+/// A content at a replica.
+type Content = (u64, Replica);
 
 /// A group with more ends than this is not paired: the pairing is redone whenever one of them changes.
 const ENDS_MAX: usize = 8192;
 
+/// One end of a move; the order makes the slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Way {
-    Goes,
-    Comes,
+enum End {
+    Goes(PathId, Verdict),
+    Comes(PathId, Verdict),
+    /// The directory it comes into is there.
+    Reachable(PathId, Verdict),
+}
+
+impl End {
+    fn path(&self) -> PathId {
+        match self {
+            Self::Goes(path, _) | Self::Comes(path, _) | Self::Reachable(path, _) => *path,
+        }
+    }
 }
 
 /// The replica at which a wish that could be part of a move changes its path.
@@ -49,43 +49,64 @@ pub(in crate::dataflow) fn place(wish: &Wish) -> Option<Replica> {
     }
 }
 
-/// Rows `(path, half)`: of paths with the same content going and coming at a replica, the k-th with the k-th.
-pub(super) fn paired(asserted: Rows<'_, (PathId, Wish)>) -> Arranged<'_, Trace<Half>> {
-    asserted
-        .flat_map(|(path, wish)| {
-            let way = match wish.verdict.act {
-                Act::Delete { .. } => Way::Goes,
-                Act::Put { .. }
-                | Act::Agree
-                | Act::Read(_)
-                | Act::Await
-                | Act::Conflict(_)
-                | Act::Blocked(_) => Way::Comes,
+/// Rows of the moves: of paths with the same content going and coming at a replica, the k-th with the k-th.
+pub(super) fn paired(gated: Rows<'_, Gated>) -> Rows<'_, Output> {
+    gated
+        .flat_map(|row| {
+            let (path, wish, there) = match row {
+                Gated::Asserted(path, wish) => (path, wish, false),
+                Gated::Reachable(path, wish) => (path, wish, true),
+                Gated::Directory(..) => return None,
             };
-            place(&wish).map(|at| ((wish.tag, at), (way, path)))
+            let at = place(&wish)?;
+            let end = match (wish.verdict.act, there) {
+                (Act::Delete { .. }, _) => End::Goes(path, wish.verdict),
+                (_, false) => End::Comes(path, wish.verdict),
+                (_, true) => End::Reachable(path, wish.verdict),
+            };
+            Some(((wish.tag, at), end))
         })
         .arrange_by_key_named("Moving content")
-        .reduce_abelian::<_, ValBuilder<(u64, Replica), (PathId, Half), u64, isize>, ValSpine<(u64, Replica), (PathId, Half), u64, isize>, _, _>(
+        .reduce_abelian::<_, ValBuilder<Content, Output, u64, isize>, ValSpine<Content, Output, u64, isize>, _, _>(
             "Pair moves",
             |(_, at), ends, out| {
-                // Sorted: what goes comes first, by path; several leaves may wish the same end.
-                let split = ends.partition_point(|((way, _), _)| *way == Way::Goes);
-                let (go, come) = ends.split_at(split);
-                if go.is_empty() || come.is_empty() || ends.len() > ENDS_MAX {
-                    return;
+                if ends.len() <= ENDS_MAX {
+                    pair(*at, ends, |row| out.push((row, 1)));
                 }
-                for (((_, from), _), ((_, to), _)) in go.iter().zip(come) {
-                    let half = |end| Half { at: *at, end };
-                    out.push(((*from, half(End::Leaves(*to))), 1));
-                    out.push(((*to, half(End::Arrives(*from))), 1));
-                }
-                out.sort_unstable();
             },
-            |rows, key, changes| {
+            |rows, content, changes| {
                 rows.clear();
-                rows.extend(changes.drain(..).map(|(row, at, diff)| ((*key, row), at, diff)));
+                rows.extend(changes.drain(..).map(|(row, time, diff)| ((*content, row), time, diff)));
             },
         )
         .as_collection(|_, row| *row)
-        .by_path("Moves")
+}
+
+/// `ends` are sorted: what goes, what comes, what is reachable of it, each by path.
+fn pair(at: Replica, ends: &[(&End, isize)], mut give: impl FnMut(Output)) {
+    let goes = ends.partition_point(|(end, _)| matches!(end, End::Goes(..)));
+    let (goes, rest) = ends.split_at(goes);
+    let comes = rest.partition_point(|(end, _)| matches!(end, End::Comes(..)));
+    let (comes, reachable) = rest.split_at(comes);
+    // Several leaves may wish that the same path goes.
+    let goes = goes.chunk_by(|(a, _), (b, _)| a.path() == b.path());
+    let mut reachable = reachable.iter().map(|(end, _)| end.path()).peekable();
+    for (goes, (end, _)) in goes.zip(comes) {
+        let End::Comes(to, verdict) = **end else {
+            continue;
+        };
+        let from = goes[0].0.path();
+        let pair = Pair { at, from, to, leaf: verdict.leaf };
+        for (end, _) in goes {
+            if let End::Goes(path, verdict) = end {
+                give(Output::Withheld(pair, Ready::plain(*path, *verdict)));
+            }
+        }
+        while reachable.next_if(|path| *path < to).is_some() {}
+        if reachable.peek() == Some(&to) {
+            let copies = Ready::plain(to, verdict);
+            give(Output::Withheld(pair, copies));
+            give(Output::Moved(pair, Ready { moved_from: Some(from), ..copies }));
+        }
+    }
 }

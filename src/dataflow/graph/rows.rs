@@ -97,6 +97,8 @@ pub(in crate::dataflow) struct Wish {
     /// 64 bits of the digest of a file that could be renamed instead of copied; 0: it could not.
     pub(in crate::dataflow) tag: u64,
     pub(in crate::dataflow) shape: Shape,
+    /// What the directory holds at the place that loses it is completely known.
+    pub(in crate::dataflow) known: bool,
 }
 
 /// What a wish means for directories.
@@ -112,7 +114,8 @@ pub(in crate::dataflow) enum Shape {
 }
 
 impl Wish {
-    pub(in crate::dataflow) fn of(decision: &Decision) -> Self {
+    /// The wish of a decision about a path of which `facts` are known.
+    pub(in crate::dataflow) fn of(decision: &Decision, facts: &DirFacts) -> Self {
         let was_dir = decision.expect.is_some_and(|v| v.is_dir());
         let (shape, moved) = match decision.verdict.act {
             Act::Put { .. } if was_dir && !decision.new.is_some_and(|v| v.is_dir()) => {
@@ -128,7 +131,13 @@ impl Wish {
             | Act::Conflict(_)
             | Act::Blocked(_) => (Shape::Plain, None),
         };
-        Self { verdict: decision.verdict, tag: moved.map_or(0, |v| tag(&v)), shape }
+        let known = match (shape, decision.verdict.act) {
+            (Shape::DeleteDir, Act::Delete { at }) | (Shape::OverDir, Act::Put { to: at, .. }) => {
+                facts.listed.contains(at)
+            }
+            _ => false,
+        };
+        Self { verdict: decision.verdict, tag: moved.map_or(0, |v| tag(&v)), shape, known }
     }
 
     /// The sleeping wish of a remnant at `leaf`.
@@ -138,7 +147,14 @@ impl Wish {
             verdict: Verdict { leaf, act, rule: Rule::ChildLives, bytes: 0, print: 0 },
             tag: 0,
             shape: Shape::Remnant,
+            known: false,
         }
+    }
+
+    /// Of these replicas, the source and the leaf.
+    pub(in crate::dataflow) fn ends(&self, replicas: ReplicaSet) -> ReplicaSet {
+        let ends = ReplicaSet::of(&[Replica::SOURCE, self.verdict.leaf]);
+        ReplicaSet::from_bits(replicas.bits() & ends.bits())
     }
 
     /// Whether both sides of the wish are completely known in `facts`, a directory.
@@ -155,6 +171,46 @@ pub(in crate::dataflow) struct Ready {
     pub(in crate::dataflow) moved_from: Option<PathId>,
     /// Something else than a directory goes, not to appear under another name: what the brake counts.
     pub(in crate::dataflow) loses_file: bool,
+}
+
+impl Ready {
+    /// The row of a verdict about anything but a directory that goes or gives way.
+    pub(in crate::dataflow) fn plain(path: PathId, verdict: Verdict) -> Self {
+        Self {
+            path,
+            verdict,
+            moved_from: None,
+            loses_file: matches!(verdict.act, Act::Delete { .. }),
+        }
+    }
+
+    pub(in crate::dataflow) fn directory(path: PathId, verdict: Verdict) -> Self {
+        Self { loses_file: false, ..Self::plain(path, verdict) }
+    }
+}
+
+/// A move: what goes at `from` comes at `to`, by the wish of `leaf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(in crate::dataflow) struct Pair {
+    pub(in crate::dataflow) at: Replica,
+    pub(in crate::dataflow) from: PathId,
+    pub(in crate::dataflow) to: PathId,
+    pub(in crate::dataflow) leaf: Replica,
+}
+
+/// What the graph hands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(in crate::dataflow) enum Output {
+    /// Waits for nothing, moves aside.
+    Ready(Ready),
+    /// In conflict with this leaf, or something is in the way.
+    Stuck(PathId, Replica),
+    /// A directory's wish that became another verdict, which says something else below the same directories.
+    Turned { path: PathId, wish: Wish, verdict: Verdict },
+    /// As long as the pair counts, this row is not ready (a delete, or a put that copies) ...
+    Withheld(Pair, Ready),
+    /// ... and this one is (a put that renames).
+    Moved(Pair, Ready),
 }
 
 /// The tag of a file worth renaming.

@@ -1,17 +1,8 @@
-//! Roll-ups: what is outstanding below every directory, with every leaf, as a difference.
-//!
-//! Holds: a directory's tally is the sum of the asserted wishes strictly below it; nothing outstanding is no row.
-//! The gates read the tally of the wishes; questions add the corrections the directory stage makes to them.
-
-use std::rc::Rc;
+//! Tallies as differences: what is outstanding below a directory is the sum of what every wish below it adds.
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Multiply, Semigroup};
-use differential_dataflow::operators::arrange::Arranged;
 
-use super::{ByPath, Rows, SharedPaths, Trace};
-use crate::dataflow::graph::rows::{Shape, Wish};
-use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::replica::Replica;
+use super::rows::{Shape, Wish};
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Tally;
 
@@ -99,20 +90,4 @@ impl Tally {
             Shape::Plain | Shape::DeleteDir | Shape::OverDir => Self::of(&wish.verdict),
         }
     }
-}
-
-/// Rows `(directory, leaf)` with a [`Tally`] as difference, for every directory above a counted path.
-pub(super) fn rolled_up<'s>(
-    counted: Rows<'s, (PathId, Replica, Tally)>,
-    paths: &SharedPaths,
-    name: &str,
-) -> Arranged<'s, Trace<Replica, Tally>> {
-    let paths = Rc::clone(paths);
-    counted
-        .explode(move |(path, leaf, tally)| {
-            let paths = paths.borrow();
-            let above: Vec<PathId> = paths.ancestors(path).collect();
-            above.into_iter().map(move |dir| ((dir, leaf), tally))
-        })
-        .by_path(name)
 }

@@ -10,7 +10,7 @@ use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 
 use super::rows::{Bits, DirFacts, Outcome, Row, Wish};
-use super::{Plan, Rows, Trace};
+use super::{Plan, Trace};
 use crate::dataflow::model::mode::{Mode, Policy};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
@@ -38,27 +38,6 @@ pub(super) fn outcomes<'s>(
             rows.extend(changes.drain(..).map(|(row, at, diff)| ((*path, row), at, diff)));
         },
     )
-}
-
-/// The three kinds of outcomes apart: wishes, directory facts, leaf-only paths.
-#[allow(clippy::type_complexity, reason = "three collections, named in the line above")]
-pub(super) fn split<'s>(
-    outcomes: Arranged<'s, Trace<Outcome>>,
-) -> (Rows<'s, (PathId, Wish)>, Rows<'s, (PathId, DirFacts)>, Rows<'s, (PathId, Replica)>) {
-    let rows = outcomes.as_collection(|path, outcome| (*path, *outcome));
-    let wishes = rows.clone().flat_map(|(path, outcome)| match outcome {
-        Outcome::Wish(wish) => Some((path, wish)),
-        Outcome::Dir(_) | Outcome::Own(_) => None,
-    });
-    let dirs = rows.clone().flat_map(|(path, outcome)| match outcome {
-        Outcome::Dir(facts) => Some((path, facts)),
-        Outcome::Wish(_) | Outcome::Own(_) => None,
-    });
-    let own = rows.flat_map(|(path, outcome)| match outcome {
-        Outcome::Own(leaf) => Some((path, leaf)),
-        Outcome::Wish(_) | Outcome::Dir(_) => None,
-    });
-    (wishes, dirs, own)
 }
 
 /// Turns the rows of a path into views and asks the rules; keeps its buffers.
@@ -112,19 +91,33 @@ impl Judge {
         self.decisions.clear();
         decide(&self.views, self.policy, &mut self.decisions);
         for decision in &self.decisions {
-            give(Outcome::Wish(Wish::of(decision)));
+            give(Outcome::Wish(Wish::of(decision, &facts)));
         }
         self.without_verdict(give);
         true
     }
 
-    /// The decisions for a path, and the views they rest on.
-    pub(in crate::dataflow) fn decide(&mut self, rows: &[(Row, Bits)]) -> (&Views, &[Decision]) {
+    /// The wish for one leaf, and the decision behind it unless it is a sleeping one; and the views they rest on.
+    pub(in crate::dataflow) fn wish(
+        &mut self,
+        path: PathId,
+        rows: &[(Row, Bits)],
+        leaf: Replica,
+    ) -> Option<(Wish, Option<Decision>, &Views)> {
+        let mut wish = None;
         self.decisions.clear();
-        if self.look(rows.iter().copied()) {
-            decide(&self.views, self.policy, &mut self.decisions);
-        }
-        (&self.views, &self.decisions)
+        self.outcomes(path, rows.iter().copied(), |outcome| match outcome {
+            Outcome::Wish(found) if found.verdict.leaf == leaf => wish = Some(found),
+            Outcome::Wish(_) | Outcome::Dir(_) | Outcome::Own(_) => {}
+        });
+        let decision = self.decisions.iter().find(|d| d.verdict.leaf == leaf);
+        Some((wish?, decision.copied(), &self.views))
+    }
+
+    /// The views of a path.
+    pub(in crate::dataflow) fn views(&mut self, rows: &[(Row, Bits)]) -> &Views {
+        self.look(rows.iter().copied());
+        &self.views
     }
 
     /// Whether this one row, alone at its path, needs no verdict.

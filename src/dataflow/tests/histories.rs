@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use super::oracle::{Derived, Oracle};
+use super::derived::{Derived, derive};
+use super::oracle::Oracle;
 use super::script::{Bench, leaf, leaves_of, path, policy, value};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::mode::Mode;
@@ -18,9 +19,9 @@ use crate::dataflow::model::verdict::{Act, Rule, Verdict};
 use crate::dataflow::query::{Tally, Waits};
 
 /// Directories and the names that occur in them.
-const DIRS: [(&str, &[&str]); 3] =
+pub(super) const DIRS: [(&str, &[&str]); 3] =
     [("", &["a", "b", "d"]), ("d", &["x", "y", "e"]), ("d/e", &["z"])];
-const PATHS: [&str; 7] = ["a", "b", "d", "d/x", "d/y", "d/e", "d/e/z"];
+pub(super) const PATHS: [&str; 7] = ["a", "b", "d", "d/x", "d/y", "d/e", "d/e/z"];
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -60,7 +61,7 @@ fn agreed(path: &'static str) -> BoxedStrategy<Option<Value>> {
     }
 }
 
-fn listing(
+pub(super) fn listing(
     replica: Replica,
     (dir, names): (&'static str, &'static [&'static str]),
 ) -> BoxedStrategy<Fact> {
@@ -127,7 +128,7 @@ fn steps(leaves: u8) -> BoxedStrategy<Vec<Step>> {
 }
 
 /// Often all is listed and something agreed before anything happens: else hardly anything is ever ready.
-fn opening(leaves: u8) -> BoxedStrategy<Vec<Step>> {
+pub(super) fn opening(leaves: u8) -> BoxedStrategy<Vec<Step>> {
     let agree = (1..=leaves, any_path()).prop_flat_map(|(slot, at)| {
         agreed(at).prop_map(move |value| Fact::Agreed { leaf: leaf(slot), path: path(at), value })
     });
@@ -156,7 +157,7 @@ fn compare(mode: Mode, leaves: u8, steps: &[Step]) -> Result<Derived, TestCaseEr
             }
             Step::Settle => {
                 bench.settle();
-                last = oracle.derive(&bench.engine);
+                last = derive(&oracle, &bench.engine);
                 same(&mut bench, &last, leaves)?;
             }
         }
@@ -206,7 +207,7 @@ fn same(bench: &mut Bench, expected: &Derived, leaves: u8) -> Result<(), TestCas
     Ok(())
 }
 
-fn config(cases: u32) -> Config {
+pub(super) fn config(cases: u32) -> Config {
     let mut config = Config::with_cases(cases);
     // The same histories every time; PROPTEST_RNG_SEED asks for others.
     if config.rng_seed == RngSeed::Random {

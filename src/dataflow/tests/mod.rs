@@ -1,6 +1,7 @@
 //! Tests of the engine: scenarios as scripts, random histories against plain maps, and loops that close.
 
 mod convergence;
+mod derived;
 mod histories;
 mod loading;
 mod oracle;

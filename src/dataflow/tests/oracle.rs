@@ -1,22 +1,15 @@
-//! The plain version: maps of strings, everything computed again from the definitions whenever it is asked.
+//! The plain version of what was told: maps of strings. What follows from it is in `derived.rs`.
 //!
-//! Holds: shares nothing with the engine but the model, the rules, and the numbers of paths (for the order of moves).
+//! Holds: shares nothing with the engine but the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::script::Row;
-use crate::dataflow::engine::Engine;
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::mode::{Mode, Policy};
+use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Digest, Value};
-use crate::dataflow::model::verdict::{
-    Act, ConflictKind, Decision, LeafView, Rule, Verdict, Views,
-};
-use crate::dataflow::query::Tally;
-use crate::dataflow::rules::decide;
+use crate::dataflow::model::verdict::{LeafView, Views};
 
 #[derive(Clone, Default)]
 struct Side {
@@ -28,20 +21,10 @@ struct Side {
 
 /// All that was ever told, as plain maps.
 pub(super) struct Oracle {
-    policy: Policy,
-    leaves: Vec<Replica>,
+    pub(super) policy: Policy,
+    pub(super) leaves: Vec<Replica>,
     sides: BTreeMap<Replica, Side>,
     past: BTreeMap<String, Vec<Digest>>,
-}
-
-/// What follows from it.
-#[derive(Default)]
-pub(super) struct Derived {
-    pub(super) ready: BTreeSet<Row>,
-    pub(super) stuck: BTreeSet<(PathId, Verdict)>,
-    pub(super) tallies: BTreeMap<(PathId, Replica), Tally>,
-    pub(super) file_deletes: BTreeMap<Replica, u64>,
-    pub(super) rules: BTreeSet<Rule>,
 }
 
 impl Oracle {
@@ -99,11 +82,11 @@ impl Oracle {
         self.sides.get_mut(&replica).expect("registered")
     }
 
-    fn value(&self, replica: Replica, path: &str) -> Option<Value> {
+    pub(super) fn value(&self, replica: Replica, path: &str) -> Option<Value> {
         self.sides[&replica].holds.get(path).copied()
     }
 
-    fn is_listed(&self, replica: Replica, dir: &str) -> bool {
+    pub(super) fn is_listed(&self, replica: Replica, dir: &str) -> bool {
         self.sides[&replica].told.contains(dir)
             || (!dir.is_empty()
                 && self.is_listed(replica, above(dir))
@@ -261,7 +244,7 @@ impl Oracle {
         }
     }
 
-    fn paths(&self) -> BTreeSet<String> {
+    pub(super) fn paths(&self) -> BTreeSet<String> {
         let sides = self.sides.values();
         let named = sides.flat_map(|s| s.holds.keys().chain(&s.told).chain(s.agreed.keys()));
         let mut paths: BTreeSet<String> = named.cloned().collect();
@@ -269,7 +252,7 @@ impl Oracle {
         paths
     }
 
-    fn views(&self, path: &str) -> Views {
+    pub(super) fn views(&self, path: &str) -> Views {
         Views {
             source: self.value(Replica::SOURCE, path),
             source_yields: self.sides[&Replica::SOURCE].yields.get(path).copied(),
@@ -287,269 +270,8 @@ impl Oracle {
         }
     }
 
-    fn is_dir(&self, replica: Replica, path: &str) -> bool {
+    pub(super) fn is_dir(&self, replica: Replica, path: &str) -> bool {
         path.is_empty() || self.value(replica, path).is_some_and(|v| v.is_dir())
-    }
-
-    /// Everything that follows.
-    pub(super) fn derive(&self, engine: &Engine) -> Derived {
-        let id = |path: &str| {
-            let path = RelPath::parse(path.as_bytes()).expect("a path");
-            engine.paths().lookup(&path).expect("the engine saw it too")
-        };
-        let mut out = Derived::default();
-        let mut wishes: Vec<(String, Decision)> = Vec::new();
-        let mut remnants: Vec<(String, Replica)> = Vec::new();
-        let mut wanted: BTreeMap<(String, Replica), Tally> = BTreeMap::new();
-        let mut add = |path: &str, leaf: Replica, tally: Tally| {
-            let mut dir = path;
-            while !dir.is_empty() {
-                dir = above(dir);
-                let sum = wanted.entry((dir.to_owned(), leaf)).or_default();
-                *sum = plus(*sum, tally, 1);
-            }
-        };
-        for path in self.paths() {
-            let views = self.views(&path);
-            let mut decisions = Vec::new();
-            decide(&views, self.policy, &mut decisions);
-            for view in &views.leaves {
-                let asserted = self.is_listed(Replica::SOURCE, above(&path))
-                    && self.is_listed(view.leaf, above(&path));
-                let decision = decisions.iter().find(|d| d.verdict.leaf == view.leaf);
-                match (decision, view.value) {
-                    (Some(decision), _) if asserted => {
-                        add(&path, view.leaf, counted(&decision.verdict));
-                        wishes.push((path.clone(), *decision));
-                    }
-                    (None, Some(value)) if views.source.is_none() => match self.policy.mode {
-                        Mode::OneWay | Mode::OneWaySource => {
-                            if matches!(
-                                value,
-                                Value::File(_) | Value::Symlink { .. } | Value::Dir { .. }
-                            ) {
-                                let own = Tally { own: 1, ..Tally::default() };
-                                add(&path, view.leaf, own);
-                            }
-                        }
-                        Mode::TwoWay | Mode::TwoWaySource => {
-                            let remnant = view.agreed == Some(Value::Remnant) && value.is_dir();
-                            if remnant && asserted {
-                                remnants.push((path.clone(), view.leaf));
-                            }
-                        }
-                        Mode::Mirror => {}
-                    },
-                    _ => {}
-                }
-            }
-        }
-        let below = |path: &str, leaf: Replica| {
-            let tally = wanted.get(&(path.to_owned(), leaf));
-            tally.copied().unwrap_or_default()
-        };
-        let moves = moves(&wishes, &id);
-        let mut corrected = wanted.clone();
-        let mut correct = |path: &str, leaf: Replica, from: Tally, to: Tally| {
-            let mut dir = path;
-            while !dir.is_empty() {
-                dir = above(dir);
-                let sum = corrected.entry((dir.to_owned(), leaf)).or_default();
-                *sum = plus(plus(*sum, to, 1), from, -1);
-            }
-        };
-        for (path, decision) in &wishes {
-            let wish = decision.verdict;
-            let verdict = self.ruled(path, decision, &below);
-            let known = verdict.unwrap_or(wish);
-            out.rules.insert(known.rule);
-            correct(path, wish.leaf, counted(&wish), counted(&known));
-            if matches!(known.act, Act::Conflict(_) | Act::Blocked(_)) {
-                out.stuck.insert((id(path), known));
-            }
-            let Some(verdict) = verdict else { continue };
-            let was_dir = decision.expect.is_some_and(|v| v.is_dir());
-            match verdict.act {
-                Act::Put { to, .. } => {
-                    if self.is_dir(to, above(path)) {
-                        let moved = moves.come.get(&(to, id(path))).copied();
-                        let moved = moved.filter(|_| movable(decision).is_some());
-                        out.ready.insert((id(path), verdict, moved));
-                    }
-                }
-                Act::Delete { at } => {
-                    if !was_dir {
-                        if moves.go.contains(&(at, id(path))) {
-                            continue;
-                        }
-                        *out.file_deletes.entry(at).or_default() += 1;
-                    }
-                    out.ready.insert((id(path), verdict, None));
-                }
-                Act::Agree | Act::Read(_) => {
-                    out.ready.insert((id(path), verdict, None));
-                }
-                Act::Await | Act::Conflict(_) | Act::Blocked(_) => {}
-            }
-        }
-        for (path, leaf) in remnants {
-            if below(&path, leaf).up > 0 {
-                let verdict = lives(leaf, leaf, Replica::SOURCE, 0);
-                out.rules.insert(verdict.rule);
-                correct(&path, leaf, Tally::default(), counted(&verdict));
-                if self.is_dir(Replica::SOURCE, above(&path)) {
-                    out.ready.insert((id(&path), verdict, None));
-                }
-            }
-        }
-        corrected.retain(|_, tally| *tally != Tally::default());
-        let tallies = corrected.into_iter();
-        out.tallies = tallies.map(|((dir, leaf), t)| ((id(&dir), leaf), t)).collect();
-        out
-    }
-
-    /// The verdict that a wish has become; `None`: it waits for what is below, or for a listing of the directory.
-    fn ruled(
-        &self,
-        path: &str,
-        decision: &Decision,
-        below: &dyn Fn(&str, Replica) -> Tally,
-    ) -> Option<Verdict> {
-        let wish = decision.verdict;
-        let leaf = wish.leaf;
-        let tally = below(path, leaf);
-        if !decision.expect.is_some_and(|v| v.is_dir()) {
-            return Some(wish);
-        }
-        let busy = |leaf| {
-            let tally = below(path, leaf);
-            tally.pending + tally.conflicts + tally.blocked > 0
-        };
-        match wish.act {
-            Act::Delete { at } if at == leaf && tally.up > 0 => {
-                Some(lives(leaf, leaf, Replica::SOURCE, wish.print))
-            }
-            Act::Delete { at } if at != leaf && tally.down > 0 => {
-                Some(lives(leaf, Replica::SOURCE, leaf, wish.print))
-            }
-            Act::Delete { at } if at == leaf => {
-                if busy(leaf) || !self.is_listed(leaf, path) {
-                    None
-                } else if tally.own > 0 {
-                    Some(Verdict { act: Act::Agree, rule: Rule::BecomesLeafOnly, ..wish })
-                } else {
-                    Some(wish)
-                }
-            }
-            Act::Delete { .. } => {
-                let quiet = !self.leaves.iter().any(|leaf| busy(*leaf));
-                (quiet && self.is_listed(Replica::SOURCE, path)).then_some(wish)
-            }
-            Act::Put { to, .. } if !decision.new.is_some_and(|v| v.is_dir()) => {
-                let lost = if to == leaf { tally.up > 0 || tally.own > 0 } else { tally.down > 0 };
-                if lost {
-                    return Some(Verdict {
-                        act: Act::Conflict(ConflictKind::TypeBelow),
-                        rule: Rule::DirectoryInTheWay,
-                        bytes: 0,
-                        ..wish
-                    });
-                }
-                let quiet = if to == leaf {
-                    !busy(leaf)
-                } else {
-                    !self.leaves.iter().any(|leaf| busy(*leaf))
-                };
-                (quiet && self.is_listed(to, path)).then_some(wish)
-            }
-            Act::Put { .. }
-            | Act::Agree
-            | Act::Read(_)
-            | Act::Await
-            | Act::Conflict(_)
-            | Act::Blocked(_) => Some(wish),
-        }
-    }
-}
-
-struct Moves {
-    go: BTreeSet<(Replica, PathId)>,
-    come: BTreeMap<(Replica, PathId), PathId>,
-}
-
-/// The replica, and the content that goes or comes there, if it could be part of a move.
-fn movable(decision: &Decision) -> Option<(Replica, Digest)> {
-    let (at, value) = match decision.verdict.act {
-        Act::Delete { at } => (at, decision.expect?),
-        Act::Put { to, .. } if decision.expect.is_none() => (to, decision.new?),
-        Act::Put { .. }
-        | Act::Agree
-        | Act::Read(_)
-        | Act::Await
-        | Act::Conflict(_)
-        | Act::Blocked(_) => return None,
-    };
-    match value {
-        Value::File(file) if file.size > 0 => Some((at, file.content.digest()?)),
-        _ => None,
-    }
-}
-
-fn moves(wishes: &[(String, Decision)], id: &dyn Fn(&str) -> PathId) -> Moves {
-    let mut groups: BTreeMap<(Replica, Digest), (BTreeSet<PathId>, BTreeSet<PathId>)> =
-        BTreeMap::new();
-    for (path, decision) in wishes {
-        if let Some(key) = movable(decision) {
-            let (go, come) = groups.entry(key).or_default();
-            match decision.verdict.act {
-                Act::Delete { .. } => go.insert(id(path)),
-                _ => come.insert(id(path)),
-            };
-        }
-    }
-    let mut moves = Moves { go: BTreeSet::new(), come: BTreeMap::new() };
-    for ((at, _), (go, come)) in groups {
-        for (from, to) in go.into_iter().zip(come) {
-            moves.go.insert((at, from));
-            moves.come.insert((at, to), from);
-        }
-    }
-    moves
-}
-
-fn lives(leaf: Replica, from: Replica, to: Replica, print: u64) -> Verdict {
-    Verdict { leaf, act: Act::Put { from, to }, rule: Rule::ChildLives, bytes: 0, print }
-}
-
-fn counted(verdict: &Verdict) -> Tally {
-    let mut tally = Tally::default();
-    match verdict.act {
-        Act::Conflict(_) => tally.conflicts += 1,
-        Act::Blocked(_) => tally.blocked += 1,
-        _ => tally.pending += 1,
-    }
-    match verdict.act {
-        Act::Put { to, .. } => {
-            tally.bytes += i64::try_from(verdict.bytes).expect("small");
-            tally.up += i32::from(to == Replica::SOURCE);
-            tally.down += i32::from(to != Replica::SOURCE);
-        }
-        Act::Delete { .. } => tally.deletes += 1,
-        _ => {}
-    }
-    tally
-}
-
-fn plus(a: Tally, b: Tally, sign: i32) -> Tally {
-    Tally {
-        bytes: a.bytes + b.bytes * i64::from(sign),
-        pending: a.pending + b.pending * sign,
-        conflicts: a.conflicts + b.conflicts * sign,
-        blocked: a.blocked + b.blocked * sign,
-        deletes: a.deletes + b.deletes * sign,
-        up: a.up + b.up * sign,
-        down: a.down + b.down * sign,
-        own: a.own + b.own * sign,
     }
 }
 
@@ -557,7 +279,7 @@ fn text(path: &RelPath) -> String {
     String::from_utf8(path.as_bytes().to_vec()).expect("ascii")
 }
 
-fn above(path: &str) -> &str {
+pub(super) fn above(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
@@ -565,6 +287,6 @@ fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
-fn within(path: &str, dir: &str) -> bool {
+pub(super) fn within(path: &str, dir: &str) -> bool {
     dir.is_empty() || path == dir || path.strip_prefix(dir).is_some_and(|r| r.starts_with('/'))
 }

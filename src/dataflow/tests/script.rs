@@ -15,7 +15,7 @@ use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Special, Value};
-use crate::dataflow::model::verdict::Verdict;
+use crate::dataflow::model::verdict::{Act, Verdict};
 
 /// A ready row.
 pub(super) type Row = (PathId, Verdict, Option<PathId>);
@@ -51,9 +51,7 @@ impl Bench {
             if *count == 0 {
                 self.ready.remove(&row);
             }
-            if change.diff > 0
-                && matches!(change.verdict.act, crate::dataflow::model::verdict::Act::Delete { .. })
-            {
+            if change.diff > 0 && matches!(change.verdict.act, Act::Delete { .. }) {
                 self.deletes_seen += 1;
             }
         }
@@ -77,11 +75,10 @@ impl Bench {
         jobs.sort();
         let mut stuck = Vec::new();
         self.engine.outstanding(PathId::ROOT, &mut |path, verdict, _| {
-            use crate::dataflow::model::verdict::Act;
-            match verdict.act {
-                Act::Conflict(kind) => stuck.push((path, format!("{kind} {:?}", verdict.leaf))),
-                Act::Blocked(_) => stuck.push((path, format!("blocked {:?}", verdict.leaf))),
-                _ => {}
+            if let Act::Conflict(kind) = verdict.act {
+                stuck.push((path, format!("{kind} {:?}", verdict.leaf)));
+            } else if let Act::Blocked(_) = verdict.act {
+                stuck.push((path, format!("blocked {:?}", verdict.leaf)));
             }
             true
         });
