@@ -11,6 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use crate::dataflow::engine::Engine;
+use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::JobChange;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
@@ -26,9 +27,9 @@ use crate::sources::Sources;
 use crate::sources::scan::pool::Seen;
 use crate::sources::stat_cache::StatCache;
 
-/// The first epoch takes few events so that the first job comes out at once; later ones amortize.
-const EPOCH_EVENTS_FIRST: usize = 4;
-const EPOCH_EVENTS_MAX: usize = 512;
+/// The first epoch takes few facts so that the first job comes out at once; later ones amortize.
+const EPOCH_FACTS_FIRST: usize = 256;
+const EPOCH_FACTS_MAX: usize = 4096;
 
 /// A question or a wish: runs on the sync's thread after the facts before it are settled.
 pub type Question = Box<dyn FnOnce(&mut Actor) + Send>;
@@ -38,6 +39,31 @@ pub enum Event {
     Done { done: Vec<Done<JobKey>>, large: bool },
     Ask(Question),
     Stop,
+}
+
+impl Event {
+    fn facts(&self) -> usize {
+        match self {
+            Self::Done { done, .. } => done.len(),
+            Self::Ask(_) | Self::Stop => 1,
+        }
+    }
+}
+
+fn facts_in(seen: &Seen) -> usize {
+    match seen {
+        Seen::Facts(facts) => facts.iter().map(facts_of).sum(),
+        Seen::Trouble { .. }
+        | Seen::Watched { .. }
+        | Seen::RootGone { .. }
+        | Seen::Done { .. }
+        | Seen::Quiet { .. }
+        | Seen::Flushed { .. } => 1,
+    }
+}
+
+fn facts_of(fact: &Fact) -> usize {
+    if let Fact::Listed { children, .. } = fact { children.len() + 1 } else { 1 }
 }
 
 /// A sync's state; all of it belongs to its thread.
@@ -88,25 +114,26 @@ impl Actor {
         seen: &Receiver<Seen>,
         until: impl Fn(&Self) -> bool,
     ) {
-        let mut budget = EPOCH_EVENTS_FIRST;
+        let mut budget = EPOCH_FACTS_FIRST;
         while !self.stopping {
             self.take_next(events, seen);
             let mut taken = 1;
             while taken < budget {
                 if let Ok(event) = events.try_recv() {
+                    taken += event.facts();
                     self.take(event);
                 } else if let Ok(seen) = seen.try_recv() {
+                    taken += facts_in(&seen);
                     self.take_seen(seen);
                 } else {
                     break;
                 }
-                taken += 1;
             }
-            budget = (budget * 2).min(EPOCH_EVENTS_MAX);
+            budget = (budget * 2).min(EPOCH_FACTS_MAX);
             self.turn();
             self.answer_flushed();
             if events.is_empty() && seen.is_empty() {
-                budget = EPOCH_EVENTS_FIRST.max(budget / 2);
+                budget = EPOCH_FACTS_FIRST.max(budget / 2);
                 self.calm();
                 if until(self) {
                     return;

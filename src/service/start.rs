@@ -142,6 +142,8 @@ struct Cached {
     cache: Arc<StatCache>,
     /// Device and ctime grain of each root.
     grains: Vec<(u64, i64)>,
+    /// A one-shot copy has no use for what it reads.
+    remembers: bool,
 }
 
 impl KnownDigests for Cached {
@@ -150,6 +152,9 @@ impl KnownDigests for Cached {
     }
 
     fn record(&self, stat: &Stat, digest: Digest) {
+        if !self.remembers {
+            return;
+        }
         let grain = self.grains.iter().filter(|(dev, _)| *dev == stat.dev).map(|(_, g)| *g).max();
         self.cache.record(stat, digest, now_ns(), grain.unwrap_or(2_000_000_000));
     }
@@ -275,7 +280,11 @@ pub fn prepare(
             .map_err(|source| StartError::Io { path: root.path().to_owned(), source })?;
     }
     let grains = grounds.roots.iter().map(|(_, root)| (root.identity().dev, root.grain_ns()));
-    let digests = Cached { cache: shared.cache.clone(), grains: grains.collect() };
+    let digests = Cached {
+        cache: shared.cache.clone(),
+        grains: grains.collect(),
+        remembers: options.lasting,
+    };
     let shop = Arc::new(Shop {
         sites: grounds.sites,
         journal,

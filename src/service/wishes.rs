@@ -461,7 +461,7 @@ impl Actor {
 
 fn fill(out: &File, bytes: &mut File, mode: u16, mtime_ns: Option<i64>) -> io::Result<()> {
     let mut out = out;
-    crate::sys::copy_bytes(bytes, &mut out, &mut vec![0; 256 << 10], |_| {}, |_| true)?;
+    crate::sys::copy_bytes(bytes, &mut out, &mut vec![0; 256 << 10], u64::MAX, |_| {}, |_| true)?;
     crate::sys::set_mode(out, mode)?;
     if let Some(mtime_ns) = mtime_ns {
         crate::sys::set_mtime(out, mtime_ns)?;

@@ -13,7 +13,7 @@ use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
-use crate::sinks::apply::{self, Applied, ApplyError, Control, KnownDigests, Target};
+use crate::sinks::apply::{self, Applied, ApplyError, Control, Handles, KnownDigests, Target};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
 use crate::sinks::stage::{OpId, OpIds, Store};
@@ -72,8 +72,10 @@ pub fn carry_out<K>(shop: &Shop, batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
         };
         return batch.into_iter().map(refused).collect();
     }
-    let mut results: Vec<Result<Applied, ApplyError>> =
-        batch.iter().zip(&ops).map(|(a, op)| shop.act(&a.job, *op, &a.control)).collect();
+    let handles = Handles::default();
+    let acts = batch.iter().zip(&ops);
+    let acts = acts.map(|(a, op)| shop.act(&a.job, *op, &handles, &a.control));
+    let mut results: Vec<Result<Applied, ApplyError>> = acts.collect();
     let durable = shop.make_durable(&batch, &results);
     let mut changes = Vec::new();
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
@@ -178,7 +180,13 @@ impl Shop {
         journal.commit(intents.collect()).map_err(|error| error.to_string())
     }
 
-    fn act(&self, job: &Job, op: OpId, control: &Control) -> Result<Applied, ApplyError> {
+    fn act(
+        &self,
+        job: &Job,
+        op: OpId,
+        handles: &Handles,
+        control: &Control,
+    ) -> Result<Applied, ApplyError> {
         if control.is_cancelled() {
             return Err(ApplyError::Cancelled);
         }
@@ -191,9 +199,15 @@ impl Shop {
                     return apply::set_metadata(target, &job.path, new, expect, control);
                 }
                 match new {
-                    Value::File(new) => {
-                        apply::put_file(from, target, &job.path, new, expect, true, control)
-                    }
+                    Value::File(new) => apply::put_file(
+                        (from, handles),
+                        target,
+                        &job.path,
+                        new,
+                        expect,
+                        true,
+                        control,
+                    ),
                     Value::Dir { mode } => {
                         apply::make_dir(target, &job.path, *mode, expect, control)
                     }

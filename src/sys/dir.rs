@@ -85,14 +85,23 @@ impl Dir {
     /// # Errors
     /// The kernel's, or `InvalidInput` if it is no regular file.
     pub fn open_read(&self, name: &[u8]) -> io::Result<File> {
+        Ok(self.open_with_stat(name)?.0)
+    }
+
+    /// As [`Self::open_read`], with the stat that shows that it is a regular file.
+    ///
+    /// # Errors
+    /// As [`Self::open_read`].
+    pub fn open_with_stat(&self, name: &[u8]) -> io::Result<(File, Stat)> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = with_name(name, |name| {
             Ok(File::from(fs::openat(&self.fd, name, flags, Mode::empty())?))
         })?;
-        if fstat(&file)?.kind != Kind::File {
+        let stat = fstat(&file)?;
+        if stat.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(file)
+        Ok((file, stat))
     }
 
     /// Opens a directory in it.

@@ -45,7 +45,7 @@ pub fn sync_fs(at: impl AsFd) -> io::Result<()> {
 
 /// Copies bytes and gives them to `see` on the way, leaving holes where whole blocks are zero.
 ///
-/// `go_on` is asked once a buffer; false ends the copy with `Interrupted`. Returns the bytes copied.
+/// At most `limit` bytes are read. `go_on` is asked once a buffer; false ends the copy with `Interrupted`. Returns the bytes copied.
 ///
 /// # Errors
 /// Reading or writing failed.
@@ -53,11 +53,12 @@ pub fn copy_bytes(
     from: &mut File,
     to: &mut &File,
     buffer: &mut [u8],
+    limit: u64,
     mut see: impl FnMut(&[u8]),
     mut go_on: impl FnMut(u64) -> bool,
 ) -> io::Result<u64> {
     let (mut copied, mut hole) = (0u64, false);
-    loop {
+    while copied < limit {
         let read = match from.read(buffer) {
             Ok(0) => break,
             Ok(read) => read,
@@ -93,6 +94,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn is_open_for_writing(file: &File) -> bool {
     use std::os::fd::AsRawFd;
+    ignore_lease_breaks();
     // A read lease is granted only if nobody writes; it is given back at once.
     #[allow(unsafe_code, reason = "rustix has no leases")]
     // SAFETY: fcntl with F_SETLEASE takes an open descriptor, which `file` is, and an integer.
@@ -105,6 +107,19 @@ pub fn is_open_for_writing(file: &File) -> bool {
         }
     };
     refused
+}
+
+/// Somebody who opens a leased file has the kernel send SIGIO to us, which by default would end the process. The
+/// lease is given back at once anyway.
+fn ignore_lease_breaks() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        #[allow(unsafe_code, reason = "rustix has no signal dispositions")]
+        // SAFETY: SIG_IGN runs no code of ours; nothing else in the process uses SIGIO.
+        unsafe {
+            libc::signal(libc::SIGIO, libc::SIG_IGN);
+        }
+    });
 }
 
 /// The id of this boot of the machine; zeros where the kernel does not tell.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::check::{digest_of, expected, reading};
 use super::error::{ApplyError, End};
 use super::place::swap_in;
-use super::{Applied, Control, Target};
+use super::{Applied, Control, Handles, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Digest, Value};
 use crate::sys::{self, Root, Stat};
@@ -20,11 +20,13 @@ const BUFFER_BYTES: usize = 256 << 10;
 ///
 /// `flush`: the bytes are on disk before a replacement takes the name (a new name may come first).
 ///
+/// Both roots must be those that `handles` was used with before.
+///
 /// # Errors
 /// Nothing was changed: either end is not what the job was made from, the file changed while it was read, a program
 /// writes to what would be replaced, or the system refused.
 pub fn put_file(
-    from: &Root,
+    (from, handles): (&Root, &Handles),
     target: Target<'_>,
     path: &RelPath,
     new: &value::File,
@@ -32,9 +34,9 @@ pub fn put_file(
     flush: bool,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
-    let (origin, name) = from.open_parent(path).map_err(gone_or("open the directory it is in"))?;
-    let mut file = origin.open_read(name.as_bytes()).map_err(gone_or("open it"))?;
-    let before = sys::fstat(&file).map_err(ApplyError::io("look at it"))?;
+    let opened = handles.origin(from, path);
+    let (origin, name) = opened.map_err(gone_or("open the directory it is in"))?;
+    let (mut file, before) = origin.open_with_stat(name.as_bytes()).map_err(gone_or("open it"))?;
     if before.size != new.size {
         return Err(ApplyError::Stale(End::From));
     }
@@ -53,11 +55,13 @@ pub fn put_file(
     }
     target.digests.record(&before, digest);
     staged.finish(new, flush && expect.is_some())?;
-    let (parent, name) = target
-        .root
-        .open_parent(path)
-        .map_err(gone_or_at(End::To, "open the directory it goes to"))?;
-    let there = expected(&parent, name.as_bytes(), expect, target.digests, control)?;
+    let opened = handles.target(target.root, path);
+    let (parent, name) = opened.map_err(gone_or_at(End::To, "open the directory it goes to"))?;
+    // A name that is to be new is given with a call that refuses one that is taken.
+    let there = match expect {
+        None => None,
+        Some(_) => expected(&parent, name.as_bytes(), expect, target.digests, control)?,
+    };
     if control.is_cancelled() {
         return Err(ApplyError::Cancelled);
     }
@@ -106,8 +110,7 @@ impl<'a> Staged<'a> {
         }
         let mut hasher = blake3::Hasher::new();
         let size = usize::try_from(stat.size).unwrap_or(usize::MAX);
-        // One byte more than a small file has, so that its end is seen by the first read.
-        let mut buffer = vec![0; size.saturating_add(1).min(BUFFER_BYTES)];
+        let mut buffer = vec![0; size.clamp(1, BUFFER_BYTES)];
         let go_on = |moved| {
             control.set_moved(moved);
             !control.is_cancelled()
@@ -115,7 +118,7 @@ impl<'a> Staged<'a> {
         let see = |bytes: &[u8]| {
             hasher.update(bytes);
         };
-        sys::copy_bytes(from, &mut to, &mut buffer, see, go_on).map_err(|source| {
+        sys::copy_bytes(from, &mut to, &mut buffer, stat.size, see, go_on).map_err(|source| {
             match source.kind() == io::ErrorKind::Interrupted {
                 true => ApplyError::Cancelled,
                 false => ApplyError::Io { what: "copy its bytes", source },

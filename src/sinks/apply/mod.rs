@@ -10,11 +10,15 @@ mod file;
 mod place;
 mod remove;
 
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::{Digest, Value};
 use crate::sinks::stage::{OpId, Store};
-use crate::sys::{Root, Stat};
+use crate::sys::{Dir, Root, Stat};
 
 pub use check::{digest_of, present, target_digest, value_of};
 pub use error::{ApplyError, End};
@@ -56,6 +60,41 @@ impl Control {
 
     fn set_moved(&self, bytes: u64) {
         self.moved.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The directories that were used last: the jobs of a batch are mostly in one.
+#[derive(Default)]
+pub struct Handles {
+    from: RefCell<Option<(RelPath, Rc<Dir>)>>,
+    to: RefCell<Option<(RelPath, Rc<Dir>)>>,
+}
+
+impl Handles {
+    fn open(
+        last: &RefCell<Option<(RelPath, Rc<Dir>)>>,
+        root: &Root,
+        path: &RelPath,
+    ) -> io::Result<(Rc<Dir>, Name)> {
+        let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
+        if let Some((known, handle)) = &*last.borrow()
+            && *known == dir
+        {
+            return Ok((handle.clone(), name));
+        }
+        let handle = Rc::new(root.open_dir(&dir)?);
+        *last.borrow_mut() = Some((dir, handle.clone()));
+        Ok((handle, name))
+    }
+
+    /// The directory a path is in at the origin, and its name there.
+    fn origin(&self, root: &Root, path: &RelPath) -> io::Result<(Rc<Dir>, Name)> {
+        Self::open(&self.from, root, path)
+    }
+
+    /// The directory a path is in at the target, and its name there.
+    fn target(&self, root: &Root, path: &RelPath) -> io::Result<(Rc<Dir>, Name)> {
+        Self::open(&self.to, root, path)
     }
 }
 

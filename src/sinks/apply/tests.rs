@@ -100,7 +100,7 @@ impl Bench {
     fn put(&self, rel: &str, expect: Option<&Value>) -> Result<Applied, ApplyError> {
         let Value::File(new) = self.value(&format!("a/{rel}")) else { panic!("a file") };
         put_file(
-            &self.from,
+            (&self.from, &Handles::default()),
             self.target(),
             &path(rel.as_bytes()),
             &new,
@@ -197,7 +197,15 @@ fn a_cancelled_or_outdated_put_leaves_nothing() {
     let control = Control::default();
     control.cancel();
     let put = |new: &value::File, control: &Control| {
-        put_file(&bench.from, bench.target(), &path(b"f"), new, None, false, control)
+        put_file(
+            (&bench.from, &Handles::default()),
+            bench.target(),
+            &path(b"f"),
+            new,
+            None,
+            false,
+            control,
+        )
     };
     assert!(matches!(put(&new, &control), Err(ApplyError::Cancelled)));
     let other = value::File { content: Content::known(Digest([1; 32])), ..new };
@@ -232,8 +240,16 @@ fn odd_names_are_names() {
         fs::write(&at, name).unwrap();
         let meta = fs::metadata(&at).unwrap();
         let new = bench.file(&at, &meta, 0o644);
-        put_file(&bench.from, bench.target(), &path(name), &new, None, false, &bench.control)
-            .unwrap();
+        put_file(
+            (&bench.from, &Handles::default()),
+            bench.target(),
+            &path(name),
+            &new,
+            None,
+            false,
+            &bench.control,
+        )
+        .unwrap();
     }
     assert_eq!(bench.names("b").len(), 5);
 }
