@@ -231,6 +231,11 @@ impl Actor {
 
     fn give_memory_back(&mut self) {
         self.engine.compact();
+        self.schedule.shrink();
+        self.rows.shrink_to_fit();
+        self.running.shrink_to_fit();
+        self.next.shrink_to_fit();
+        self.touched.shrink_to_fit();
         // A cache that cannot be written costs the next start time, nothing else.
         drop(self.cache.flush());
         crate::sys::trim_memory();

@@ -121,6 +121,7 @@ impl Daemon {
 /// # Errors
 /// Another daemon runs, or a place it needs cannot be used.
 pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
+    crate::sys::tune_memory();
     let stores = places.state.join("syncs");
     for path in [&stores, &places.cache, &places.runtime] {
         std::fs::create_dir_all(path)

@@ -270,6 +270,13 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         self.best(open, 0..LANES).is_some()
     }
 
+    /// Gives back what a long queue needed.
+    pub fn shrink(&mut self) {
+        self.queued.shrink_to_fit();
+        self.delayed.shrink_to_fit();
+        self.attempts.shrink_to_fit();
+    }
+
     /// How many jobs wait, the delayed ones included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -135,6 +135,18 @@ pub fn boot_id() -> [u8; 16] {
     id
 }
 
+/// Has the allocator give large blocks back as soon as they are freed, and keep few arenas: a first scan needs much
+/// more than what comes after it.
+pub fn tune_memory() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code, reason = "the C library has no safe interface")]
+    // SAFETY: mallopt may be called at any time; these are its documented parameters.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 /// Gives memory that was freed back to the system.
 pub fn trim_memory() {
     #[cfg(target_env = "gnu")]

@@ -15,6 +15,7 @@ pub use caps::Caps;
 pub use dir::Dir;
 pub use file::{
     boot_id, copy_bytes, is_open_for_writing, reflink, set_mode, set_mtime, sync_fs, trim_memory,
+    tune_memory,
 };
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
 pub use stat::{Kind, Stat, fstat};

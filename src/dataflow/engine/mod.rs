@@ -163,12 +163,14 @@ impl Engine {
 
     /// Gives back what a bulk load needed: lets merges finish and buffers go. Worth it once, after the first scan.
     pub fn compact(&mut self) {
+        if self.state.has_open() {
+            return;
+        }
+        let open = self.state.close();
+        debug_assert!(open.is_empty(), "nothing is open");
         self.state.shrink();
         let mut changes = Vec::new();
-        for _ in 0..MERGE_EPOCHS {
-            let open = self.state.close();
-            self.graph.settle(open.into_iter(), &mut changes);
-        }
+        self.graph.compact(&mut changes);
         debug_assert!(changes.is_empty(), "no fact, no change");
     }
 
@@ -194,9 +196,6 @@ impl Engine {
         }
     }
 }
-
-/// Empty epochs that let a trace of any size finish its merges.
-const MERGE_EPOCHS: usize = 64;
 
 /// Sums equal rows and drops what cancels.
 fn consolidate<T: Ord>(changes: &mut Vec<(T, isize)>) {

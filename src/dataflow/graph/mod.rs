@@ -12,6 +12,8 @@ pub(in crate::dataflow) mod views;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use differential_dataflow::difference::Semigroup;
@@ -19,7 +21,7 @@ use differential_dataflow::input::{Input, InputSession};
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::cursor::{BatchCursor, CursorList, cursor_list};
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::trace::{Cursor, TraceReader};
+use differential_dataflow::trace::{Cursor, ExertionLogic, TraceReader};
 use differential_dataflow::{ExchangeData, VecCollection};
 use timely::WorkerConfig;
 use timely::communication::Allocator;
@@ -86,13 +88,16 @@ pub(in crate::dataflow) struct Graph {
     /// A path at which one side was found with two values: a fault of ours.
     fault: Rc<Cell<Option<PathId>>>,
     epoch: u64,
+    merging: Merging,
     worker: Worker,
 }
 
 impl Graph {
     pub(in crate::dataflow) fn new(plan: &Plan) -> Self {
         let allocator = Allocator::Thread(timely::communication::allocator::Thread::default());
-        let config = WorkerConfig::default().idle_spin(Duration::ZERO);
+        let mut config = WorkerConfig::default().idle_spin(Duration::ZERO);
+        let merging = Merging::default();
+        merging.install(&mut config);
         // timely wants a clock for its own timers; none is ever set, and without one it would not park.
         #[allow(clippy::disallowed_methods, reason = "timely's own timer, never read by rules")]
         let now = Instant::now();
@@ -129,7 +134,7 @@ impl Graph {
             };
             (input, traces)
         });
-        Self { input, traces, probe, outputs, fault, epoch: 0, worker }
+        Self { input, traces, probe, outputs, fault, epoch: 0, merging, worker }
     }
 
     /// Closes an epoch with these differences and runs until everything follows from them; the changes of
@@ -152,9 +157,50 @@ impl Graph {
         out.append(&mut self.outputs.borrow_mut());
     }
 
+    /// Merges every trace into one batch, so that what cancelled is not kept any more. Takes about as long as loading.
+    pub(in crate::dataflow) fn compact(&mut self, out: &mut Vec<(Output, isize)>) {
+        // Everybody's frontier has to be here first; else merges keep what only differs in time.
+        self.settle(std::iter::empty(), out);
+        self.merging.wanted.store(true, Ordering::Relaxed);
+        self.settle(std::iter::empty(), out);
+        while self.merging.asked.swap(false, Ordering::Relaxed) {
+            self.worker.step();
+        }
+        self.merging.wanted.store(false, Ordering::Relaxed);
+    }
+
     /// The path of a fault found since the last call.
     pub(in crate::dataflow) fn take_fault(&self) -> Option<PathId> {
         self.fault.take()
+    }
+}
+
+/// Merging without new rows, which traces only do on demand: it would show in the latency of everything else.
+#[derive(Clone, Default)]
+struct Merging {
+    wanted: Arc<AtomicBool>,
+    /// A trace had more to merge.
+    asked: Arc<AtomicBool>,
+}
+
+/// How many rows a trace merges in one go when asked to.
+const MERGED_ROWS: usize = 1 << 16;
+
+impl Merging {
+    fn install(&self, config: &mut WorkerConfig) {
+        let Self { wanted, asked } = self.clone();
+        let logic: ExertionLogic = Arc::new(move |layers| {
+            if !wanted.load(Ordering::Relaxed) {
+                return None;
+            }
+            let merges = layers.iter().any(|(_, batches, _)| *batches > 1);
+            let filled = layers.iter().filter(|(_, _, rows)| *rows > 0).count();
+            (merges || filled > 1).then(|| {
+                asked.store(true, Ordering::Relaxed);
+                MERGED_ROWS
+            })
+        });
+        config.set("differential/default_exert_logic".to_owned(), logic);
     }
 }
 
