@@ -144,9 +144,8 @@ impl Actor {
 
     /// Waits for the next event, or for a deadline.
     fn take_next(&mut self, events: &Receiver<Event>, seen: &Receiver<Seen>) {
-        let deadline = self
-            .next_deadline()
-            .map_or_else(crossbeam_channel::never, |at| crossbeam_channel::at(at));
+        let deadline =
+            self.next_deadline().map_or_else(crossbeam_channel::never, crossbeam_channel::at);
         select! {
             recv(events) -> event => self.take(event.unwrap_or(Event::Stop)),
             recv(seen) -> seen => match seen {

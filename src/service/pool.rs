@@ -128,10 +128,10 @@ mod tests {
         let pool = Pool::start("test", 1).expect("a thread");
         let (gate_in, gate_out) = mpsc::channel::<()>();
         let (out, done) = mpsc::channel();
-        pool.submit(b"", Box::new(move || drop(gate_out.recv())));
+        pool.submit(b"", Box::new(move || gate_out.recv().unwrap_or_default()));
         for order in ["c", "a", "b"] {
             let out = out.clone();
-            pool.submit(order.as_bytes(), Box::new(move || drop(out.send(order))));
+            pool.submit(order.as_bytes(), Box::new(move || out.send(order).unwrap()));
         }
         gate_in.send(()).expect("the first work waits");
         let order: Vec<&str> = done.iter().take(3).collect();

@@ -85,10 +85,7 @@ fn acknowledge(
 ) -> io::Result<()> {
     let Some(new @ Value::File(file)) = intent.new else { return Ok(()) };
     let Some(announced) = file.content.digest() else { return Ok(()) };
-    let (dir, name) = match site.root.open_parent(&intent.path) {
-        Ok(opened) => opened,
-        Err(_) => return Ok(()),
-    };
+    let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(()) };
     let Some(stat) = dir.stat(name.as_bytes())? else { return Ok(()) };
     if (stat.kind, stat.size, stat.mtime_ns) != (Kind::File, file.size, file.mtime) {
         return Ok(());

@@ -241,30 +241,28 @@ fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, Sta
     Ok(grounds)
 }
 
-/// Makes everything a sync needs; nothing is looked at before its thread runs.
-///
-/// # Errors
-/// A root cannot be used or belongs to another daemon, or the store cannot be opened.
-pub fn prepare(
+fn open_journal(
     shared: &Shared,
-    mut record: SyncRecord,
+    name: &str,
+    problems: &mut Problems,
+) -> Result<Arc<Journal>, StartError> {
+    let store = shared.stores.join(format!("{name}.redb"));
+    let (journal, notice) = Journal::open_or_set_aside(&store)?;
+    if let Some(notice) = notice {
+        problems.note(&RelPath::root(), Replica::SOURCE, Problem::new(notice));
+    }
+    Ok(Arc::new(journal))
+}
+
+fn open_sources(
+    shared: &Shared,
+    record: &SyncRecord,
     options: &Options,
     number: u32,
-) -> Result<Ready, StartError> {
-    let grounds = open_grounds(shared, &mut record)?;
-    let mut problems = Problems::default();
-    let mut journal = None;
-    if options.lasting {
-        let store = shared.stores.join(format!("{}.redb", record.name));
-        let (opened, notice) = Journal::open_or_set_aside(&store)?;
-        if let Some(notice) = notice {
-            problems.note(&RelPath::root(), Replica::SOURCE, Problem::new(notice));
-        }
-        journal = Some(Arc::new(opened));
-    }
+    grounds: &Grounds,
+) -> Result<(Sources, Receiver<Seen>), StartError> {
     let ignores = Ignores::new(&record.ignore, record.ignore_vcs)
         .map_err(|error| StartError::Ignore(error.to_string()))?;
-    let (post, events) = crossbeam_channel::unbounded();
     let (tell, seen) = crossbeam_channel::bounded(SEEN_QUEUE);
     let sink = Arc::new(move |seen| drop(tell.send(seen)));
     let (scanner, cache) = (shared.scanner.clone(), shared.cache.clone());
@@ -279,6 +277,28 @@ pub fn prepare(
             .attach(*replica, root.clone())
             .map_err(|source| StartError::Io { path: root.path().to_owned(), source })?;
     }
+    Ok((sources, seen))
+}
+
+/// Makes everything a sync needs; nothing is looked at before its thread runs.
+///
+/// # Errors
+/// A root cannot be used or belongs to another daemon, or the store cannot be opened.
+pub fn prepare(
+    shared: &Shared,
+    mut record: SyncRecord,
+    options: &Options,
+    number: u32,
+) -> Result<Ready, StartError> {
+    let grounds = open_grounds(shared, &mut record)?;
+    let mut problems = Problems::default();
+    let journal = if options.lasting {
+        Some(open_journal(shared, &record.name, &mut problems)?)
+    } else {
+        None
+    };
+    let (post, events) = crossbeam_channel::unbounded();
+    let (sources, seen) = open_sources(shared, &record, options, number, &grounds)?;
     let grains = grounds.roots.iter().map(|(_, root)| (root.identity().dev, root.grain_ns()));
     let digests = Cached {
         cache: shared.cache.clone(),

@@ -268,7 +268,7 @@ impl Actor {
         let mode = match views.source {
             Some(Value::File(file)) => file.mode,
             Some(Value::Dir { .. }) => return Err("the source has a directory there".to_owned()),
-            _ => 0o644,
+            Some(_) | None => 0o644,
         };
         self.place(Replica::SOURCE, path, &mut open, mode, None, views.source).map_err(failed)
     }
@@ -289,10 +289,7 @@ impl Actor {
             return self.restore_symlink(&name, kept, to);
         }
         let mut bytes = store.dir().open_read(&name).map_err(failed)?;
-        let mode = match kept.value {
-            Value::File(file) => file.mode,
-            _ => 0o644,
-        };
+        let mode = if let Value::File(file) = kept.value { file.mode } else { 0o644 };
         if let Some(to) = to {
             let out = File::options().write(true).create_new(true).open(to).map_err(failed)?;
             fill(&out, &mut bytes, mode, None).map_err(failed)?;
@@ -393,10 +390,8 @@ impl Actor {
         for (path, verdict) in &doomed {
             let path = self.engine.paths().path(*path);
             // A delete at the source takes a leaf's word: all leaves' agreements about it are void.
-            let of: Vec<Replica> = match verdict.act {
-                Act::Delete { at } if at.is_source() => leaves.clone(),
-                _ => vec![verdict.leaf],
-            };
+            let at_source = matches!(verdict.act, Act::Delete { at } if at.is_source());
+            let of = if at_source { leaves.clone() } else { vec![verdict.leaf] };
             for leaf in of {
                 facts.push(Fact::Agreed { leaf, path: path.clone(), value: None });
             }
@@ -406,7 +401,11 @@ impl Actor {
                 Fact::Agreed { leaf, path, .. } => {
                     Some(Change::Agreed { leaf: *leaf, path: path.clone(), value: None })
                 }
-                _ => None,
+                Fact::Listed { .. }
+                | Fact::Holds { .. }
+                | Fact::Unlisted { .. }
+                | Fact::Past { .. }
+                | Fact::Yields { .. } => None,
             });
             journal.commit(changes.collect()).map_err(|error| error.to_string())?;
         }

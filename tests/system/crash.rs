@@ -61,12 +61,12 @@ fn a_corrupt_store_or_cache_is_said_and_costs_nothing_but_time() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     dirs.push(path);
-                } else if path.extension().is_some_and(|e| e == "redb" || e == "cache") {
-                    if !path.to_string_lossy().contains("registry") {
-                        let mut bytes = fs::read(&path).unwrap();
-                        bytes.iter_mut().step_by(7).for_each(|b| *b = !*b);
-                        fs::write(&path, bytes).unwrap();
-                    }
+                } else if path.extension().is_some_and(|e| e == "redb" || e == "cache")
+                    && !path.to_string_lossy().contains("registry")
+                {
+                    let mut bytes = fs::read(&path).unwrap();
+                    bytes.iter_mut().step_by(7).for_each(|b| *b = !*b);
+                    fs::write(&path, bytes).unwrap();
                 }
             }
         }

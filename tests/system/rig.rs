@@ -9,20 +9,20 @@ use tempfile::TempDir;
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
-pub struct Out {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Out {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Two empty directories, `a` and `b`, and places for a daemon.
-pub struct Rig {
+pub(crate) struct Rig {
     dir: TempDir,
     daemon: Option<Child>,
 }
 
 impl Rig {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let base = if Path::new("/dev/shm").is_dir() {
             PathBuf::from("/dev/shm")
         } else {
@@ -39,7 +39,7 @@ impl Rig {
     }
 
     /// A rig with its daemon running and `a` and `b` in a sync called `s`.
-    pub fn synced(mode: &str) -> Self {
+    pub(crate) fn synced(mode: &str) -> Self {
         let mut rig = Self::new();
         rig.start();
         rig.ok(&["add", "--name", "s", "--mode", mode, &rig.s("a"), &rig.s("b")]);
@@ -47,7 +47,7 @@ impl Rig {
         rig
     }
 
-    pub fn path(&self, rel: &str) -> PathBuf {
+    pub(crate) fn path(&self, rel: &str) -> PathBuf {
         self.dir.path().join(rel)
     }
 
@@ -71,7 +71,7 @@ impl Rig {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, args: &[&str]) -> Out {
+    pub(crate) fn run(&self, args: &[&str]) -> Out {
         let out = self.command(args).output().expect("the binary runs");
         Out {
             code: out.status.code().unwrap_or(-1),
@@ -81,20 +81,20 @@ impl Rig {
     }
 
     /// Runs a command that must succeed; its standard output.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         self.exits(0, args)
     }
 
     /// Runs a command that must exit with `code`; its standard output.
     #[track_caller]
-    pub fn exits(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn exits(&self, code: i32, args: &[&str]) -> String {
         let out = self.run(args);
         assert_eq!(out.code, code, "yeet {args:?} printed {out:?}\n{}", self.log());
         out.stdout
     }
 
     /// Starts the daemon in the foreground of a child and waits until it answers.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         assert!(self.daemon.is_none(), "one daemon a rig");
         let log = fs::File::options()
             .append(true)
@@ -114,26 +114,26 @@ impl Rig {
     }
 
     /// What the daemon printed.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
     }
 
     /// Kills the daemon as a crash would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut daemon = self.daemon.take().expect("a daemon runs");
         daemon.kill().expect("it is our child");
         daemon.wait().expect("it is our child");
     }
 
     /// Asks the daemon to stop.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.ok(&["daemon", "stop"]);
         self.daemon.take().expect("a daemon runs").wait().expect("it is our child");
     }
 
     /// Waits until every change is carried out; it must end in sync.
     #[track_caller]
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let out = self.run(&["wait", "--timeout", "60"]);
         assert_eq!(
             out.code,
@@ -145,7 +145,7 @@ impl Rig {
         );
     }
 
-    pub fn write(&self, rel: &str, text: &str) {
+    pub(crate) fn write(&self, rel: &str, text: &str) {
         let path = self.path(rel);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).expect("a directory");
@@ -154,13 +154,13 @@ impl Rig {
     }
 
     #[track_caller]
-    pub fn read(&self, rel: &str) -> String {
+    pub(crate) fn read(&self, rel: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(rel)).unwrap_or_else(|e| panic!("{rel}: {e}")))
             .into_owned()
     }
 
     /// Everything below `rel` but `.yeet`, one line an object: type, mode, path, content.
-    pub fn tree(&self, rel: &str) -> Vec<String> {
+    pub(crate) fn tree(&self, rel: &str) -> Vec<String> {
         let mut lines = Vec::new();
         let root = self.path(rel);
         let mut dirs = vec![root.clone()];
@@ -190,7 +190,7 @@ impl Rig {
 
     /// Both replicas hold the same.
     #[track_caller]
-    pub fn equal(&self) {
+    pub(crate) fn equal(&self) {
         assert_eq!(self.tree("a"), self.tree("b"));
     }
 }

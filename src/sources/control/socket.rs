@@ -213,8 +213,8 @@ impl Client {
     /// None runs, or the socket is another user's.
     pub fn connect(dir: &Path) -> Result<Self, ConnectError> {
         let path = dir.join(SOCKET);
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ConnectError::NoDaemon,
+        let failed = |source: io::Error| match source.raw_os_error() {
+            Some(libc::ENOENT | libc::ECONNREFUSED) => ConnectError::NoDaemon,
             _ => ConnectError::Io { path: path.clone(), source },
         };
         let meta = path.symlink_metadata().map_err(failed)?;
