@@ -33,8 +33,9 @@ use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
 use crate::sys::{self, Lock, LockError, Root, RootError, Stat};
 
-/// Listings that may wait for a sync's thread; a full queue makes scanners wait.
-const SEEN_QUEUE: usize = 1024;
+/// Listings that may wait for the thread of a sync; a full queue makes scanners wait. Short, because what a leaf or an
+/// edit has to say waits behind what the first scan of the source found.
+const SEEN_QUEUE: usize = 16;
 
 /// Why a sync cannot be started.
 #[derive(Debug, thiserror::Error)]
