@@ -93,8 +93,9 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
             "--to" => args.to = Some(value()?),
             "--ignore-vcs" => args.ignore_vcs = true,
             "--" => {}
-            unknown if unknown.starts_with("--") => {
-                return Err(CommandError::usage(format!("there is no option {unknown}")));
+            unknown if unknown.starts_with('-') => {
+                return Err(CommandError::usage(format!("there is no option {unknown}"))
+                    .hinted("a path that begins with a dash is written ./-name"));
             }
             _ => endpoints.push((word, None)),
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::error::CommandError;
 use super::request::collect;
-use super::ui::{Field, Format, Ui};
+use super::ui::{Field, Ui};
 use super::{RowArgs, target};
 use crate::sources::control::wire::{Conflict, Reply, Request};
 
@@ -24,11 +24,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
     /// One line for each side
-    #[arg(short = 'l', long, conflicts_with = "paths")]
+    #[arg(short = 'l', long)]
     long: bool,
-    /// Print paths alone
-    #[arg(short = 'p', long)]
-    paths: bool,
     /// Print nothing, only exit
     #[arg(short = 'q', long)]
     quiet: bool,
@@ -45,7 +42,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     if args.quiet {
         return Ok(code);
     }
-    let format = Format { paths_only: args.paths, ..args.rows.format() };
+    let format = args.rows.format();
     if args.long {
         let rows: Vec<Vec<Field>> = found.iter().flat_map(sides).collect();
         let names = ["NAME", "KIND", "REPLICA", "MTIME", "SIZE", "DIGEST", "PATH"];
@@ -69,10 +66,10 @@ fn sides(conflict: &Conflict) -> Vec<Vec<Field>> {
         let digest = side.digest.map(|d| Field::Text(d.to_string()));
         vec![
             Field::Text(conflict.name.clone()),
-            Field::Text(side.kind.clone()),
+            Field::Text(conflict.kind.clone()),
             Field::Text(side.replica.clone()),
             side.mtime.map_or(Field::None, Field::Number),
-            Field::count(side.size),
+            if side.kind == "nothing" { Field::None } else { Field::count(side.size) },
             digest.unwrap_or(Field::None),
             Field::Path(conflict.path.as_bytes().to_vec()),
         ]

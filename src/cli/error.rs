@@ -13,15 +13,17 @@ pub(crate) struct CommandError {
     message: String,
     hint: Option<String>,
     quiet: bool,
+    unreachable: bool,
 }
 
 impl CommandError {
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), hint: None, quiet: false }
+        let message = message.into();
+        Self { code: 2, message, hint: None, quiet: false, unreachable: false }
     }
 
     pub(crate) fn cannot(message: impl Into<String>) -> Self {
-        Self { code: 3, message: message.into(), hint: None, quiet: false }
+        Self { code: 3, ..Self::usage(message) }
     }
 
     pub(crate) fn with_code(self, code: u8) -> Self {
@@ -30,6 +32,11 @@ impl CommandError {
 
     pub(crate) fn hinted(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Whether the daemon could not be asked at all.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.unreachable
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -55,7 +62,8 @@ impl From<ConnectError> for CommandError {
             ConnectError::Foreign { .. } => Some("set XDG_RUNTIME_DIR to a directory of your own"),
             ConnectError::Io { .. } => None,
         };
-        Self { hint: hint.map(str::to_owned), ..Self::cannot(error.to_string()) }
+        let hint = hint.map(str::to_owned);
+        Self { hint, unreachable: true, ..Self::cannot(error.to_string()) }
     }
 }
 
@@ -66,7 +74,7 @@ impl From<Failure> for CommandError {
             FailureKind::Usage => 2,
             FailureKind::Cannot => 3,
         };
-        Self { code, message: failure.message, hint: failure.hint, quiet: false }
+        Self { code, hint: failure.hint, ..Self::usage(failure.message) }
     }
 }
 

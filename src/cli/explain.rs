@@ -72,7 +72,7 @@ fn print(ui: &mut Ui, e: &Explanation) -> Result<(), CommandError> {
     }
     for act in &e.acts {
         let digest = |d: Option<crate::dataflow::model::value::Digest>| {
-            d.map_or_else(|| "-".to_owned(), |d| d.to_string()[..16].to_owned())
+            d.map_or_else(|| "-".to_owned(), |d| d.to_string())
         };
         let (when, old, new) = (print_ms(act.when_ms), digest(act.old), digest(act.new));
         ui.text(&format!("act\t{when}\t{}\t{}\t{old}\t{new}", act.act, act.replica))?;

@@ -29,7 +29,9 @@ pub(crate) struct DiffArgs {
 }
 
 pub(crate) fn diff(args: DiffArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let trouble = |error: CommandError| error.with_code(2);
+    let trouble = |error: CommandError| {
+        if error.is_unreachable() { error } else { error.with_code(2) }
+    };
     let target = target::path(&args.path, args.sync.as_ref())?;
     let (sides, _) = collect(ui, &Request::Sides { target }, |reply| match reply {
         Reply::Side { file, .. } => Some(file),

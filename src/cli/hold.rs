@@ -11,8 +11,8 @@ use crate::sources::control::wire::{Reply, Request};
 /// Let a held mass delete through, or accept a replaced directory as a new replica
 #[derive(clap::Args)]
 pub(crate) struct AllowArgs {
-    /// The sync
-    name: OsString,
+    /// The sync; without it the one around here
+    name: Option<OsString>,
     /// Only say what would be let through
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -21,8 +21,8 @@ pub(crate) struct AllowArgs {
 /// Take a held mass delete back: put the files back from the other side
 #[derive(clap::Args)]
 pub(crate) struct DenyArgs {
-    /// The sync
-    name: OsString,
+    /// The sync; without it the one around here
+    name: Option<OsString>,
 }
 
 fn print(ui: &mut Ui, reply: Reply) -> Result<(), CommandError> {
@@ -33,7 +33,7 @@ fn print(ui: &mut Ui, reply: Reply) -> Result<(), CommandError> {
 }
 
 pub(crate) fn allow(args: AllowArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "allow")?;
+    let sync = target::name_or_here(args.name.as_ref(), "allow", ui)?;
     let code = ask(ui, &Request::Allow { sync, dry_run: args.dry_run }, print)?;
     if code != 0 {
         ui.say("nothing is held");
@@ -42,7 +42,7 @@ pub(crate) fn allow(args: AllowArgs, ui: &mut Ui) -> Result<u8, CommandError> {
 }
 
 pub(crate) fn deny(args: DenyArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "deny")?;
+    let sync = target::name_or_here(args.name.as_ref(), "deny", ui)?;
     let code = ask(ui, &Request::Deny { sync }, print)?;
     if code != 0 {
         ui.say("nothing is held");

@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
             ui.rows(&format, &NAMES, &rows)?;
             ui.flush()?;
             rows.clear();
-            format.header = false;
+            format.continued = true;
         }
         Ok(())
     })?;

@@ -127,7 +127,7 @@ pub(crate) fn list(args: ListArgs, ui: &mut Ui) -> Result<u8, CommandError> {
             Field::Text(l.name.clone()),
             Field::Text(l.mode.to_string()),
             Field::Text(l.state.word().to_owned()),
-            Field::Path(replicas.join(&b' ')),
+            Field::Many(replicas),
         ]
     };
     let rows: Vec<_> = listed.iter().map(row).collect();
@@ -138,24 +138,24 @@ pub(crate) fn list(args: ListArgs, ui: &mut Ui) -> Result<u8, CommandError> {
 /// Let nothing flow in a sync until it is resumed
 #[derive(clap::Args)]
 pub(crate) struct PauseArgs {
-    /// The sync
-    name: OsString,
+    /// The sync; without it the one around here
+    name: Option<OsString>,
 }
 
 pub(crate) fn pause(args: PauseArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "pause")?;
+    let sync = target::name_or_here(args.name.as_ref(), "pause", ui)?;
     ask(ui, &Request::Pause { sync }, |_, _| Ok(()))
 }
 
 /// Let a paused sync flow again, and try again what failed
 #[derive(clap::Args)]
 pub(crate) struct ResumeArgs {
-    /// The sync
-    name: OsString,
+    /// The sync; without it the one around here
+    name: Option<OsString>,
 }
 
 pub(crate) fn resume(args: ResumeArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "resume")?;
     let client = daemon::connect_or_start()?;
+    let sync = target::name_or_here(args.name.as_ref(), "resume", ui)?;
     ask_with(client, ui, &Request::Resume { sync }, |_, _| Ok(()))
 }

@@ -176,6 +176,9 @@ pub(crate) struct RowArgs {
     /// Print these columns, by their names in the header, in this order
     #[arg(short = 'o', long, value_name = "A,B,C", value_delimiter = ',')]
     columns: Vec<String>,
+    /// Print paths alone
+    #[arg(short = 'p', long)]
+    paths: bool,
     /// End records with NUL and print paths raw
     #[arg(short = 'z', long)]
     null: bool,
@@ -191,7 +194,8 @@ impl RowArgs {
             columns: self.columns.clone(),
             null: self.null,
             json: self.json,
-            paths_only: false,
+            paths_only: self.paths,
+            continued: false,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::endpoint::absolute;
 use super::error::CommandError;
-use super::request::ask;
+use super::request::{ask, collect};
 use super::target;
 use super::ui::{Ui, escape, unescape};
 use crate::sources::control::wire::{Reply, Request, Target, Which, Winner};
@@ -68,28 +68,46 @@ fn winner(args: &Args) -> Result<Winner, CommandError> {
     }
 }
 
-/// A path from stdin is as it was printed: relative to the root of a sync.
-fn printed(path: &[u8], sync: Option<&String>) -> Result<Target, CommandError> {
-    let path = OsString::from_vec(path.to_vec());
-    if path.as_bytes().starts_with(b"/") || sync.is_some() {
-        return target::path(&path, sync);
+/// Paths from stdin are as they were printed: relative to the root of a sync. Without `--sync` they are those of the
+/// sync around here, or of every sync that has a conflict of that path.
+fn printed(
+    paths: Vec<Vec<u8>>,
+    sync: Option<&String>,
+    ui: &mut Ui,
+) -> Result<Vec<Target>, CommandError> {
+    if sync.is_some() {
+        let target = |path| target::path(&OsString::from_vec(path), sync);
+        return paths.into_iter().map(target).collect();
     }
-    // Without --sync it is tried from here, which works inside a replica's root.
-    target::path(&path, None)
+    let target = target::here()?;
+    let (known, _) = collect(ui, &Request::Conflicts { target }, |reply| match reply {
+        Reply::Conflict(conflict) => Some((conflict.name, conflict.path)),
+        _ => None,
+    })?;
+    let mut targets = Vec::new();
+    for path in paths {
+        let named = known.iter().filter(|(_, of)| of.as_bytes() == path);
+        let found: Vec<Target> = named
+            .map(|(sync, path)| Target::In { sync: sync.clone(), path: path.clone() })
+            .collect();
+        if found.is_empty() {
+            targets.push(target::path(&OsString::from_vec(path), None)?);
+        }
+        targets.extend(found);
+    }
+    Ok(targets)
 }
 
-fn from_stdin(null: bool, sync: Option<&String>) -> Result<Vec<Target>, CommandError> {
+fn from_stdin(null: bool, sync: Option<&String>, ui: &mut Ui) -> Result<Vec<Target>, CommandError> {
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text)?;
     let end = if null { 0 } else { b'\n' };
     let lines = text.split(|b| *b == end).filter(|line| !line.is_empty());
-    lines
-        .map(|line| if null { line.to_vec() } else { unescape(line) })
-        .map(|path| printed(&path, sync))
-        .collect()
+    let paths = lines.map(|line| if null { line.to_vec() } else { unescape(line) });
+    printed(paths.collect(), sync, ui)
 }
 
-fn which(args: &Args) -> Result<Which, CommandError> {
+fn which(args: &Args, ui: &mut Ui) -> Result<Which, CommandError> {
     let around = || match &args.sync {
         Some(sync) => Ok(Target::Sync(sync.clone())),
         None => target::here(),
@@ -104,7 +122,7 @@ fn which(args: &Args) -> Result<Which, CommandError> {
     let mut targets = Vec::new();
     for path in &args.paths {
         if path == OsStr::new("-") {
-            targets.extend(from_stdin(args.null, sync)?);
+            targets.extend(from_stdin(args.null, sync, ui)?);
         } else {
             targets.push(target::path(path, sync)?);
         }
@@ -117,7 +135,7 @@ fn which(args: &Args) -> Result<Which, CommandError> {
 
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let winner = winner(&args)?;
-    let which = which(&args)?;
+    let which = which(&args, ui)?;
     let dry_run = args.dry_run;
     ask(ui, &Request::Resolve { which, winner, dry_run }, |ui, reply| {
         if let (Reply::Resolved { name, path, outcome }, true) = (&reply, dry_run) {

@@ -5,8 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::endpoint::absolute;
 use super::error::CommandError;
+use super::request::collect;
+use super::ui::Ui;
 use crate::dataflow::model::path::RelPath;
-use crate::sources::control::wire::Target;
+use crate::sources::control::wire::{Reply, Request, Target};
 
 /// Whether an argument is a PATH.
 pub(crate) fn is_path(argument: &OsStr) -> bool {
@@ -50,6 +52,35 @@ pub(crate) fn path(argument: &OsStr, sync: Option<&String>) -> Result<Target, Co
     }
     let path = absolute(argument.as_ref())?;
     Ok(Target::Path { sync: sync.cloned(), path: path.as_os_str().as_bytes().to_vec() })
+}
+
+/// A NAME, or the sync around the current directory; a PATH in its place is refused.
+pub(crate) fn name_or_here(
+    argument: Option<&OsString>,
+    what: &str,
+    ui: &mut Ui,
+) -> Result<String, CommandError> {
+    if let Some(argument) = argument {
+        return name(argument, what);
+    }
+    let target = here()?;
+    let Target::Here { dir } = target else { return Err(CommandError::usage("name a sync")) };
+    let target = Target::Path { sync: None, path: dir };
+    let asked = collect(ui, &Request::Status { target, leaf: None }, |reply| match reply {
+        Reply::Status(status) => Some(status.name),
+        _ => None,
+    });
+    let (names, _) = asked.map_err(|error| {
+        if error.is_unreachable() {
+            return error;
+        }
+        CommandError::usage(format!("{what} takes the NAME of a sync; there is none around here"))
+            .hinted("`yeet list` names the syncs")
+    })?;
+    match &names[..] {
+        [name] => Ok(name.clone()),
+        _ => Err(CommandError::usage(format!("say which sync: {}", names.join(", ")))),
+    }
 }
 
 /// A NAME; a PATH in its place is refused.

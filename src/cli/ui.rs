@@ -21,6 +21,8 @@ pub(crate) struct Format {
     pub(crate) null: bool,
     pub(crate) json: bool,
     pub(crate) paths_only: bool,
+    /// The header was printed before.
+    pub(crate) continued: bool,
 }
 
 /// One field of a row.
@@ -30,6 +32,8 @@ pub(crate) enum Field {
     Number(i64),
     /// Raw bytes of a path.
     Path(Vec<u8>),
+    /// Several fields in the place of the last one.
+    Many(Vec<Vec<u8>>),
     /// Nothing to say: `-`.
     None,
 }
@@ -46,6 +50,11 @@ impl Field {
             Self::Number(number) => number.to_string().into_bytes(),
             Self::Path(path) if raw => path.clone(),
             Self::Path(path) => escape(path).into_bytes(),
+            Self::Many(fields) if raw => fields.join(&b'\t'),
+            Self::Many(fields) => {
+                let fields: Vec<String> = fields.iter().map(|field| escape(field)).collect();
+                fields.join("\t").into_bytes()
+            }
             Self::None => b"-".to_vec(),
         }
     }
@@ -55,6 +64,7 @@ impl Field {
             Self::Text(text) => Value::from(text.as_str()),
             Self::Number(number) => Value::from(*number),
             Self::Path(path) => Value::from(escape(path)),
+            Self::Many(fields) => fields.iter().map(|field| escape(field)).collect(),
             Self::None => Value::Null,
         }
     }
@@ -139,7 +149,8 @@ impl Ui {
         let raw = format.null;
         let mut lines: Vec<Vec<Vec<u8>>> = Vec::with_capacity(rows.len() + 1);
         let align = self.is_terminal && !format.null && !format.paths_only;
-        let header = (format.header || align && !rows.is_empty()) && !format.paths_only;
+        let wanted = format.header || align && !rows.is_empty();
+        let header = wanted && !format.paths_only && !format.continued;
         if header {
             lines.push(picked.iter().map(|i| names[*i].as_bytes().to_vec()).collect());
         }
@@ -228,10 +239,10 @@ impl Ui {
     }
 
     /// Says something to the person, on stderr.
-    #[allow(clippy::print_stderr, reason = "this is where talk is printed")]
     pub(crate) fn say(&mut self, text: &str) {
         drop(self.out.flush());
-        eprintln!("{text}");
+        // Nobody to tell where stderr is closed.
+        drop(writeln!(io::stderr(), "{text}"));
     }
 
     pub(crate) fn error(&mut self, error: &CommandError) {

@@ -92,6 +92,8 @@ pub struct Actor {
     pub(crate) moved_files: u64,
     pub(crate) moved_bytes: u64,
     pub(crate) displaced: u64,
+    /// Delete verdicts that came since the brakes looked, by the slot of the replica they would delete at.
+    pub(crate) deletes_came: [u64; 32],
     pub(crate) purged: bool,
     /// What the sinks reported since the last epoch.
     pub(crate) done: Vec<Done<JobKey>>,
@@ -177,12 +179,12 @@ impl Actor {
     /// One epoch: settle, hand the changes on, answer what was asked.
     fn turn(&mut self) {
         let now = Instant::now();
-        let changes = self.engine.settle();
+        let changes = self.settle();
         self.take_changes(changes, now);
         if !self.done.is_empty() {
             let done = std::mem::take(&mut self.done);
             let ended = self.take_done(done, now);
-            let changes = self.engine.settle();
+            let changes = self.settle();
             self.take_changes(changes, now);
             self.try_again(ended, now);
         }
@@ -194,12 +196,22 @@ impl Actor {
             question(self);
         }
         // An answer may have been a wish: it is acted on at once.
-        let changes = self.engine.settle();
+        let changes = self.settle();
         if !changes.is_empty() {
             self.take_changes(changes, now);
             self.watch_deletes(now);
         }
         self.dispatch(now);
+    }
+
+    /// Settles the engine, and counts the deletes that came of it.
+    fn settle(&mut self) -> Vec<JobChange> {
+        let changes = self.engine.settle();
+        for replica in &self.record.replicas {
+            let slot = replica.replica;
+            self.deletes_came[usize::from(slot.slot())] += self.engine.deletes(slot).came;
+        }
+        changes
     }
 
     /// Nothing is waiting in the channels.

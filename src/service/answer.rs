@@ -51,12 +51,16 @@ fn leaf_of(handle: &Handle, leaf: Option<&String>) -> Result<Option<Replica>, Fa
 impl Daemon {
     /// Answers one request to its end.
     pub(crate) fn answer(&self, request: Request, replies: &Replies) {
+        let stops = request == Request::DaemonStop;
         let last = match self.carry_out(request, replies) {
             Ok(outcome) => Reply::Done(outcome),
             Err(failure) => Reply::Failed(failure),
         };
         // A client that is gone needs no answer.
         drop(replies.send(&last));
+        if stops {
+            self.stop.stop();
+        }
     }
 
     fn carry_out(&self, request: Request, replies: &Replies) -> Answer {
@@ -124,10 +128,8 @@ impl Daemon {
                 replies.send(&reply).map_err(gone)?;
                 Ok(Outcome::Well)
             }
-            Request::DaemonStop => {
-                self.stop.stop();
-                Ok(Outcome::Well)
-            }
+            // It is carried out once it is answered.
+            Request::DaemonStop => Ok(Outcome::Well),
             Request::Names { conflicts } => self.names(conflicts, replies),
         }
     }

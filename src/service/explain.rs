@@ -15,10 +15,10 @@ use crate::sources::control::wire::{Conflict, ConflictSide, Explanation, Holding
 const ACTS_SHOWN: usize = 10;
 
 fn short(digest: Option<Digest>) -> String {
-    digest.map_or_else(|| "unread".to_owned(), |d| d.to_string()[..16].to_owned())
+    digest.map_or_else(|| "unread".to_owned(), |d| d.to_string())
 }
 
-/// A value in words: `file 644 12 bytes, mtime 1732450000.000000000, digest 0123456789abcdef`.
+/// A value in words: `file 644, 12 bytes, mtime 1732450000.000000000, digest 0123…`.
 pub(crate) fn words(value: Option<&Value>) -> String {
     match value {
         None => "nothing".to_owned(),

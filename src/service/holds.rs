@@ -123,9 +123,10 @@ impl Actor {
         let replicas: Vec<Replica> = self.record.replicas.iter().map(|r| r.replica).collect();
         for replica in replicas {
             let outstanding = self.engine.deletes(replica).outstanding;
+            let came = std::mem::take(&mut self.deletes_came[usize::from(replica.slot())]);
             let files = self.engine.files(replica);
             if let Some(brake) = self.holds.brake_mut(replica) {
-                brake.observe(now, outstanding, files, listed);
+                brake.observe(now, (outstanding, came), files, listed);
             }
         }
         let held = self.holds.held();

@@ -340,6 +340,7 @@ pub fn prepare(
         moved_files: 0,
         moved_bytes: 0,
         displaced: 0,
+        deletes_came: [0; 32],
         purged: false,
         done: Vec::new(),
         post,

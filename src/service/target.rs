@@ -42,7 +42,7 @@ impl Daemon {
             )),
             _ => {
                 let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
-                Err(cannot(format!("{prefix} may be any of {}", names.join(", ")), None))
+                Err(usage(format!("{prefix} may be any of {}", names.join(", ")), None))
             }
         }
     }

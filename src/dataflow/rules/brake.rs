@@ -54,11 +54,18 @@ impl Brake {
         Self { held, ..Self::default() }
     }
 
-    /// After an epoch: how many delete verdicts are outstanding and how many files the replica holds.
+    /// After an epoch: how many delete verdicts are outstanding, how many of them came since the last call, and how many
+    /// files the replica holds.
     ///
     /// `listed`: every replica is listed whole. Before that, no outstanding delete does not end a hold.
-    pub fn observe(&mut self, now: Instant, outstanding: u64, files: u64, listed: bool) {
-        if outstanding > self.outstanding {
+    pub fn observe(
+        &mut self,
+        now: Instant,
+        (outstanding, came): (u64, u64),
+        files: u64,
+        listed: bool,
+    ) {
+        if came > 0 || outstanding > self.outstanding {
             let burst = self.burst.get_or_insert(Burst {
                 files_at_start: files,
                 carried_out: 0,
@@ -75,7 +82,7 @@ impl Brake {
         self.allowed = self.allowed.min(outstanding);
         if outstanding == 0 {
             self.held &= !listed;
-            if self.burst.as_ref().is_some_and(|b| now >= b.last_seen + QUIET_END) {
+            if listed && self.burst.as_ref().is_some_and(|b| now >= b.last_seen + QUIET_END) {
                 self.burst = None;
             }
         } else if self.is_quiet(now) {
@@ -169,7 +176,8 @@ impl Brake {
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let burst = self.burst.as_ref()?;
         if self.outstanding == 0 {
-            return Some(burst.last_seen + QUIET_END);
+            let at = burst.last_seen + QUIET_END;
+            return (at > now).then_some(at);
         }
         let undecided = !self.held && !burst.released && self.allowed == 0;
         let large = self.outstanding + burst.carried_out > FLOW;
@@ -189,11 +197,11 @@ mod tests {
     #[test]
     fn a_small_delete_flows() {
         let (mut brake, now) = (Brake::default(), Instant::now());
-        brake.observe(now, 900, 1000, true);
+        brake.observe(now, (900, 0), 1000, true);
         assert_eq!(brake.flow(now), Flow::Budget(1000));
         brake.carried_out(900);
-        brake.observe(now, 0, 100, true);
-        brake.observe(now + QUIET_END, 0, 100, true);
+        brake.observe(now, (0, 0), 100, true);
+        brake.observe(now + QUIET_END, (0, 0), 100, true);
         assert_eq!(brake.flow(now + QUIET_END), Flow::Free);
         assert_eq!(brake.next_deadline(now + QUIET_END), None, "at rest there is no timer");
     }
@@ -204,19 +212,19 @@ mod tests {
         let mut done = 0;
         for step in 0..200u64 {
             let now = start + ms(step * 10);
-            brake.observe(now, (step + 1) * 100 - done, 20_000 - done, true);
+            brake.observe(now, ((step + 1) * 100 - done, 0), 20_000 - done, true);
             if let Flow::Budget(budget) = brake.flow(now) {
                 let go = budget.min((step + 1) * 100 - done);
                 brake.carried_out(go);
                 done += go;
-                brake.observe(now, (step + 1) * 100 - done, 20_000 - done, true);
+                brake.observe(now, ((step + 1) * 100 - done, 0), 20_000 - done, true);
             }
         }
         assert_eq!(done, 1000);
         let end = start + ms(1990);
         assert_eq!(brake.flow(end), Flow::Wait);
         assert_eq!(brake.next_deadline(end), Some(end + QUIET));
-        brake.observe(end + QUIET, 19_000, 19_000, true);
+        brake.observe(end + QUIET, (19_000, 0), 19_000, true);
         assert_eq!(brake.flow(end + QUIET), Flow::Held);
         assert_eq!(brake.next_deadline(end + QUIET), None);
         assert_eq!(brake.allow(), 19_000);
@@ -227,11 +235,11 @@ mod tests {
     #[test]
     fn a_large_delete_that_is_less_than_half_flows_once_it_is_quiet() {
         let (mut brake, now) = (Brake::default(), Instant::now());
-        brake.observe(now, 5000, 20_000, true);
+        brake.observe(now, (5000, 0), 20_000, true);
         brake.carried_out(1000);
-        brake.observe(now, 4000, 19_000, true);
+        brake.observe(now, (4000, 0), 19_000, true);
         assert_eq!(brake.flow(now), Flow::Wait);
-        brake.observe(now + QUIET, 4000, 19_000, true);
+        brake.observe(now + QUIET, (4000, 0), 19_000, true);
         assert_eq!(brake.flow(now + QUIET), Flow::Free);
     }
 
@@ -241,9 +249,9 @@ mod tests {
         brake.emptied(now, 9);
         assert!(!brake.is_held());
         brake.emptied(now, 10);
-        brake.observe(now, 10, 0, true);
+        brake.observe(now, (10, 0), 0, true);
         assert!(brake.is_held());
-        brake.observe(now, 0, 10, true);
+        brake.observe(now, (0, 0), 10, true);
         assert!(!brake.is_held());
     }
 
@@ -251,23 +259,44 @@ mod tests {
     fn exactly_what_was_outstanding_is_allowed() {
         let (mut brake, now) = (Brake::default(), Instant::now());
         brake.emptied(now, 5000);
-        brake.observe(now, 3000, 0, true);
+        brake.observe(now, (3000, 0), 0, true);
         assert_eq!(brake.allow(), 3000);
         brake.carried_out(3000);
-        brake.observe(now, 1500, 0, true);
+        brake.observe(now, (1500, 0), 0, true);
         assert_eq!(brake.flow(now), Flow::Wait, "what came later is judged by itself");
-        brake.observe(now + QUIET, 1500, 0, true);
+        brake.observe(now + QUIET, (1500, 0), 0, true);
         assert_eq!(brake.flow(now + QUIET), Flow::Held);
+    }
+
+    #[test]
+    fn deletes_that_come_while_as_many_go_keep_the_burst_alive() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        brake.observe(now, (3000, 3000), 4000, true);
+        brake.carried_out(1000);
+        let later = now + QUIET - ms(1);
+        brake.observe(later, (3000, 1000), 3000, true);
+        assert_eq!(brake.flow(now + QUIET), Flow::Wait, "it was not quiet");
+        assert_eq!(brake.next_deadline(later), Some(later + QUIET));
+    }
+
+    #[test]
+    fn a_burst_does_not_end_while_a_side_is_not_listed() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        brake.observe(now, (1000, 1000), 2000, true);
+        brake.carried_out(1000);
+        brake.observe(now + QUIET_END, (0, 0), 1000, false);
+        brake.observe(now + QUIET_END, (500, 500), 1000, true);
+        assert_eq!(brake.flow(now + QUIET_END), Flow::Wait);
     }
 
     #[test]
     fn a_latched_hold_survives_a_restart_while_its_deletes_do() {
         let (mut brake, now) = (Brake::latched(true), Instant::now());
-        brake.observe(now, 0, 0, false);
+        brake.observe(now, (0, 0), 0, false);
         assert_eq!(brake.flow(now), Flow::Held, "nothing is listed yet");
-        brake.observe(now, 2000, 10, true);
+        brake.observe(now, (2000, 0), 10, true);
         assert_eq!(brake.flow(now), Flow::Held);
-        brake.observe(now, 0, 10, true);
+        brake.observe(now, (0, 0), 10, true);
         assert!(!brake.is_held());
     }
 }

@@ -12,7 +12,7 @@ pub mod registry;
 mod tables;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -105,7 +105,7 @@ struct Batch {
 
 /// An open journal. Dropping it writes what is queued and ends its thread.
 pub struct Journal {
-    database: Arc<Database>,
+    database: Arc<Shelf>,
     queue: Option<Sender<Batch>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -123,10 +123,10 @@ impl Journal {
             path: path.to_owned(),
             source: Box::new(source),
         };
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| wrap(error.into()))?;
+        let mut database = create(path).map_err(wrap)?;
+        // A file that was closed cleanly is believed by redb: damage since then shows here or never. What it can mend,
+        // as after a kill, it mends by going back to the last whole commit.
+        let _mended: bool = database.check_integrity().map_err(|error| wrap(error.into()))?;
         let txn = database.begin_write().map_err(|error| wrap(error.into()))?;
         tables::create(&txn)?;
         {
@@ -141,7 +141,8 @@ impl Journal {
             }
         }
         txn.commit()?;
-        let database = Arc::new(database);
+        let shelf = Shelf { path: path.to_owned(), open: RwLock::new(Some(Arc::new(database))) };
+        let database = Arc::new(shelf);
         let (queue, batches) = crossbeam_channel::bounded(QUEUE_BATCHES);
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -160,7 +161,10 @@ impl Journal {
     /// # Errors
     /// The store is locked or newer, or no fresh one can be made.
     pub fn open_or_set_aside(path: &Path) -> Result<(Self, Option<String>), JournalError> {
-        let opened = std::panic::catch_unwind(|| Self::open(path).and_then(Self::checked));
+        let empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
+        let opened = std::panic::catch_unwind(|| {
+            if empty { Err(BadRecord.into()) } else { Self::open(path).and_then(Self::checked) }
+        });
         let error = match opened {
             Ok(Ok(journal)) => return Ok((journal, None)),
             Ok(Err(error)) => error,
@@ -384,15 +388,54 @@ impl LogFilter {
     }
 }
 
+/// The open store. After an error of the disk `redb` refuses to go on until it is opened anew.
+struct Shelf {
+    path: PathBuf,
+    open: RwLock<Option<Arc<Database>>>,
+}
+
+impl Shelf {
+    fn get(&self) -> Result<Arc<Database>, JournalError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.clone().ok_or(JournalError::Closed)
+    }
+
+    fn begin_read(&self) -> Result<redb::ReadTransaction, JournalError> {
+        Ok(self.get()?.begin_read()?)
+    }
+
+    /// Closes the store and opens it again, if nobody reads in it right now.
+    fn reopen(&self) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = open.take() else { return };
+        match Arc::try_unwrap(database) {
+            Ok(database) => {
+                drop(database);
+                *open = create(&self.path).ok().map(Arc::new);
+            }
+            Err(busy) => *open = Some(busy),
+        }
+    }
+}
+
+fn create(path: &Path) -> Result<Database, redb::Error> {
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+}
+
 fn name(bytes: &[u8]) -> Result<Name, JournalError> {
     Name::parse(bytes).map_err(|_| BadRecord.into())
 }
 
 /// The journal's thread: whatever is queued goes into one transaction.
-fn commit_all(database: &Database, batches: &Receiver<Batch>) {
+fn commit_all(database: &Shelf, batches: &Receiver<Batch>) {
     while let Ok(first) = batches.recv() {
         let group: Vec<Batch> = std::iter::once(first).chain(batches.try_iter()).collect();
-        let result = commit_group(database, &group).map_err(Arc::new);
+        let mut result = database.get().and_then(|open| commit_group(&open, &group));
+        if result.is_err() {
+            database.reopen();
+            result = database.get().and_then(|open| commit_group(&open, &group));
+        }
+        let result = result.map_err(Arc::new);
         for ack in group.into_iter().filter_map(|batch| batch.ack) {
             ack(result.clone());
         }
