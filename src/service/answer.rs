@@ -52,6 +52,9 @@ impl Daemon {
     /// Answers one request to its end.
     pub(crate) fn answer(&self, request: Request, replies: &Replies) {
         let stops = request == Request::DaemonStop;
+        if !stops && request != Request::DaemonStatus {
+            self.wait_up();
+        }
         let last = match self.carry_out(request, replies) {
             Ok(outcome) => Reply::Done(outcome),
             Err(failure) => Reply::Failed(failure),

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::places::Places;
@@ -82,9 +82,23 @@ pub struct Daemon {
     numbers: AtomicU32,
     started_ms: u64,
     stop: socket::Stop,
+    /// Whether the remembered syncs have been started, as far as they could be.
+    up: (Mutex<bool>, Condvar),
 }
 
 impl Daemon {
+    /// Waits until the remembered syncs have been started.
+    fn wait_up(&self) {
+        let (up, changed) = &self.up;
+        let up = up.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(up, |up| !*up));
+    }
+
+    fn set_up(&self) {
+        *self.up.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.up.1.notify_all();
+    }
+
     fn syncs(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.syncs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,6 +162,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
         numbers: AtomicU32::new(0),
         started_ms: now_ms(),
         stop: stop.clone(),
+        up: (Mutex::new(false), Condvar::new()),
     });
     // The socket answers at once; what a sync needs to come up does not keep it waiting.
     for record in records {
@@ -166,6 +181,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
                 // Why it failed is kept with the sync and shown by `status`.
                 drop(starting.bring_up(record));
             }
+            starting.set_up();
         })
         .map_err(ServiceError::Thread)?;
     let answering = daemon.clone();

@@ -3,10 +3,10 @@
 //! Holds: of what lies in a store only what yeet itself announced, or bytes that its source still has, is removed; all
 //! else becomes a kept version. A removal of our own is never taken for a user's (guarantees, D30).
 
-use std::fs::File;
+use std::fs;
 use std::io::{self, Read};
 
-use crate::dataflow::model::value::{Digest, Value};
+use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::sinks::apply::{Control, digest_of, present, target_digest};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
@@ -77,29 +77,34 @@ fn settle(
 
 /// A put that had reached its place before the process died: the source held what was announced when it was read, and
 /// the leaf holds it now, so it is agreed. Without this an edit made since would meet our own copy as a conflict.
+///
+/// A file that was announced unread is told by size, mode and mtime, to the nanosecond: nobody but us gave it these.
 fn acknowledge(
     shop: &Shop,
     site: &Site,
     intent: &Intent,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
-    let Some(new @ Value::File(file)) = intent.new else { return Ok(()) };
-    let Some(announced) = file.content.digest() else { return Ok(()) };
+    let Some(Value::File(file)) = intent.new else { return Ok(()) };
     let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(()) };
     let Some(stat) = dir.stat(name.as_bytes())? else { return Ok(()) };
-    if (stat.kind, stat.size, stat.mtime_ns) != (Kind::File, file.size, file.mtime) {
+    let is_ours = (stat.kind, stat.size, stat.mtime_ns, stat.mode)
+        == (Kind::File, file.size, file.mtime, file.mode);
+    if !is_ours {
         return Ok(());
     }
     let found = digest_of(&mut dir.open_read(name.as_bytes())?, &Control::default())?;
-    if found != Some(announced) {
+    let Some(found) = found.filter(|f| file.content.digest().is_none_or(|known| known == *f))
+    else {
         return Ok(());
-    }
+    };
     crate::sys::sync_fs(&site.root)?;
     if let Some(source) = shop.site(crate::dataflow::model::replica::Replica::SOURCE) {
         crate::sys::sync_fs(&source.root)?;
     }
     let path = intent.path.clone();
-    changes.push(Change::Agreed { leaf: intent.leaf, path, value: Some(new) });
+    let value = Some(Value::File(File { content: Content::known(found), ..file }));
+    changes.push(Change::Agreed { leaf: intent.leaf, path, value });
     Ok(())
 }
 
@@ -129,7 +134,6 @@ fn content(store: &Store, op: OpId) -> io::Result<Option<Digest>> {
 }
 
 fn as_found(store: &Store, op: OpId, digest: Digest) -> io::Result<Value> {
-    use crate::dataflow::model::value::Content;
     let stat = store.dir().stat(&op.name())?.ok_or(io::ErrorKind::NotFound)?;
     Ok(crate::sinks::apply::value_of(&stat, Content::known(digest)))
 }
@@ -151,7 +155,7 @@ fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Resu
     is_prefix(&mut store.dir().open_read(&op.name())?, &mut source)
 }
 
-fn is_prefix(part: &mut File, whole: &mut File) -> io::Result<bool> {
+fn is_prefix(part: &mut fs::File, whole: &mut fs::File) -> io::Result<bool> {
     let mut left = part.metadata()?.len();
     if left > whole.metadata()?.len() {
         return Ok(false);
