@@ -8,6 +8,7 @@ use super::file::{gone_or, gone_or_at};
 use super::{Applied, Control, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{Content, Digest, Value};
+use crate::sinks::stage::ASIDE;
 use crate::sys::{self, Dir, Kind, Leased, Root, Stat};
 
 /// Gives `name` what is staged. `there`: what it replaces, as it was just looked at, and the value that it is.
@@ -133,7 +134,7 @@ fn replace_by_link(
 ) -> Result<(), ApplyError> {
     let store = target.store.dir();
     let staged = target.op.name();
-    let aside = [&staged[..], b".old"].concat();
+    let aside = [&staged[..], ASIDE].concat();
     let failed = |source| ApplyError::Io { what: "keep what it replaces", source };
     writable(parent, || parent.link(name, store, &aside)).map_err(failed)?;
     let kept = store.stat(&aside).map_err(failed)?;
@@ -148,7 +149,10 @@ fn replace_by_link(
         // What waits to write to the old file shall write to the one that has the name.
         return match writable(parent, || store.rename_over(&aside, parent, name)) {
             Ok(()) => Err(ApplyError::Stale(End::To)),
-            Err(_) => Err(ApplyError::Surprise),
+            Err(_) => store
+                .rename_over(&aside, store, &staged)
+                .map_err(failed)
+                .and(Err(ApplyError::Surprise)),
         };
     }
     store.rename_over(&aside, store, &staged).map_err(failed)
