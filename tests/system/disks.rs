@@ -33,6 +33,7 @@ impl Mount {
         Self::mounted(true, &["--bind".as_ref(), of.as_ref(), at.as_ref()], &at)
     }
 
+    #[allow(clippy::print_stdout, reason = "a test that was skipped says so")]
     fn mounted(ready: bool, args: &[&OsStr], at: &Path) -> Option<Self> {
         if ready && did("mount", args) {
             return Some(Self(at.to_owned()));
