@@ -90,38 +90,6 @@ fn is_zero(bytes: &[u8]) -> bool {
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && tail.iter().all(|b| *b == 0)
 }
 
-/// Whether somebody has the file open for writing; false where the kernel does not tell.
-#[must_use]
-pub fn is_open_for_writing(file: &File) -> bool {
-    use std::os::fd::AsRawFd;
-    ignore_lease_breaks();
-    // A read lease is granted only if nobody writes; it is given back at once.
-    #[allow(unsafe_code, reason = "rustix has no leases")]
-    // SAFETY: fcntl with F_SETLEASE takes an open descriptor, which `file` is, and an integer.
-    let refused = unsafe {
-        if libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 {
-            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK);
-            false
-        } else {
-            io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
-        }
-    };
-    refused
-}
-
-/// Somebody who opens a leased file has the kernel send SIGIO to us, which by default would end the process. The
-/// lease is given back at once anyway.
-fn ignore_lease_breaks() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        #[allow(unsafe_code, reason = "rustix has no signal dispositions")]
-        // SAFETY: SIG_IGN runs no code of ours; nothing else in the process uses SIGIO.
-        unsafe {
-            libc::signal(libc::SIGIO, libc::SIG_IGN);
-        }
-    });
-}
-
 /// The id of this boot of the machine; zeros where the kernel does not tell.
 #[must_use]
 pub fn boot_id() -> [u8; 16] {

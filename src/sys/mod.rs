@@ -8,14 +8,15 @@
 mod caps;
 mod dir;
 mod file;
+mod lease;
 mod root;
 mod stat;
 
 pub use caps::Caps;
 pub use dir::Dir;
 pub use file::{
-    boot_id, copy_bytes, is_open_for_writing, reflink, set_mode, set_mtime, sync_fs, trim_memory,
-    tune_memory,
+    boot_id, copy_bytes, reflink, set_mode, set_mtime, sync_fs, trim_memory, tune_memory,
 };
+pub use lease::{Lease, Leased, lease};
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
 pub use stat::{Kind, Stat, fstat};

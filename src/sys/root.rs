@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
@@ -291,18 +292,29 @@ impl Root {
             Err(error) if is_unwritable(&error) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut file = File::from(
-            fs::openat(&own, "lock", flags, Mode::from_raw_mode(0o600))
-                .map_err(|e| failed(e.into()))?,
-        );
+        let open = |flags| {
+            let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            fs::openat(&own, "lock", flags, Mode::from_raw_mode(0o600)).map(File::from)
+        };
+        let (mut file, writable) = match open(OFlags::RDWR | OFlags::CREATE) {
+            Ok(file) => (file, true),
+            // It was writable once: what is there can be locked all the same.
+            Err(Errno::ROFS) => match open(OFlags::RDONLY) {
+                Ok(file) => (file, false),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(failed(errno.into())),
+            },
+            Err(errno) => return Err(failed(errno.into())),
+        };
         if fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut text = String::new();
             drop((&mut file).take(256).read_to_string(&mut text));
             let owner = text.trim().to_owned();
             return Err(LockError::Owned { path: self.path.clone(), owner });
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{owner}")).map_err(failed)?;
+        if writable {
+            file.set_len(0).and_then(|()| writeln!(file, "{owner}")).map_err(failed)?;
+        }
         Ok(Some(Lock(file)))
     }
 }

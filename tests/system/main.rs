@@ -5,6 +5,7 @@
 
 mod conflicts;
 mod crash;
+mod disks;
 mod everyday;
 mod holds;
 mod refusals;

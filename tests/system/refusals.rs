@@ -62,3 +62,21 @@ fn a_leaf_that_does_not_exist_is_made() {
     rig.settle();
     assert_eq!(rig.read("new/leaf/f"), "x");
 }
+
+#[test]
+fn an_unknown_option_is_named() {
+    let rig = Rig::new();
+    refused(&rig, 2, &["status", "--frobnicate"], "--frobnicate");
+    refused(&rig, 2, &["add", "--frobnicate", "a", "b"], "--frobnicate");
+}
+
+#[test]
+fn a_registry_that_cannot_be_read_is_named_and_left_as_it_is() {
+    let mut rig = Rig::synced("two-way");
+    rig.stop();
+    let registry = rig.path("state/yeet/registry.redb");
+    assert!(registry.exists());
+    fs::write(&registry, "no registry").unwrap();
+    refused(&rig, 3, &["daemon", "run"], "registry.redb");
+    assert_eq!(fs::read(&registry).unwrap(), b"no registry");
+}

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::error::{ApplyError, End};
 use super::{Control, KnownDigests};
 use crate::dataflow::model::value::{self, Content, Digest, Special, Value};
-use crate::sys::{self, Dir, Kind, Stat};
+use crate::sys::{self, Dir, Kind, Leased, Stat};
 
 /// The digest by which a symlink's target text goes.
 #[must_use]
@@ -134,6 +134,26 @@ pub(super) fn file_digest(
             Ok(Some(digest))
         }
         _ => Ok(None),
+    }
+}
+
+/// Holds what will be displaced, which has just been looked at: a write that begins from here on is noticed.
+pub(super) fn held(dir: &Dir, name: &[u8], seen: &Stat) -> Result<Leased, ApplyError> {
+    if seen.kind != Kind::File {
+        return Ok(Leased::Unknown);
+    }
+    let Ok(file) = dir.open_read(name) else { return Ok(Leased::Unknown) };
+    let leased = sys::lease(file);
+    if let Leased::Held(lease) = &leased {
+        // One that began and ended since the look shows in the stat.
+        let now = sys::fstat(lease).map_err(ApplyError::io("look at what is there"))?;
+        if !now.is_unchanged(seen) {
+            return Err(ApplyError::Stale(End::To));
+        }
+    }
+    match leased {
+        Leased::Writing => Err(ApplyError::Busy),
+        Leased::Held(_) | Leased::Unknown => Ok(leased),
     }
 }
 

@@ -119,4 +119,6 @@ pub struct Applied {
 }
 
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 
 use std::io;
 
-use super::check::{expected, is_value, target_digest, value_of};
+use super::check::{expected, held, is_value, target_digest, value_of};
 use super::error::{ApplyError, End};
 use super::file::{gone_or, gone_or_at};
 use super::{Applied, Control, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{Content, Digest, Value};
-use crate::sys::{self, Dir, Kind, Root, Stat};
+use crate::sinks::stage::ASIDE;
+use crate::sys::{self, Dir, Kind, Leased, Root, Stat};
 
 /// Gives `name` what is staged. `there`: what it replaces, as it was just looked at, and the value that it is.
 ///
@@ -62,23 +63,20 @@ fn exchange(
     value: &Value,
     control: &Control,
 ) -> Result<(), ApplyError> {
-    if stat.kind == Kind::File
-        && let Ok(file) = parent.open_read(name)
-        && sys::is_open_for_writing(&file)
-    {
-        return Err(ApplyError::Busy);
-    }
+    // Until it is back or known to be still what was looked at, a writer has to wait.
+    let leased = held(parent, name, stat)?;
     let store = target.store.dir();
     let staged = target.op.name();
     let failed = ApplyError::io("swap it with what it replaces");
     if !writable(parent, || store.exchange(&staged, parent, name))
         .map_err(gone_or_at(End::To, "swap it with what it replaces"))?
     {
-        return replace_by_link(target, parent, name, stat);
+        return replace_by_link(target, parent, name, stat, &leased);
     }
     let out = store.stat(&staged).map_err(&failed)?;
     if let Some(out) = out
         && is_what_was_seen(target, &out, stat, value, control)?
+        && !leased.is_broken()
     {
         return Ok(());
     }
@@ -132,20 +130,31 @@ fn replace_by_link(
     parent: &Dir,
     name: &[u8],
     seen: &Stat,
+    leased: &Leased,
 ) -> Result<(), ApplyError> {
     let store = target.store.dir();
     let staged = target.op.name();
-    let aside = [&staged[..], b".old"].concat();
+    let aside = [&staged[..], ASIDE].concat();
     let failed = |source| ApplyError::Io { what: "keep what it replaces", source };
     writable(parent, || parent.link(name, store, &aside)).map_err(failed)?;
     let kept = store.stat(&aside).map_err(failed)?;
     let still = parent.stat(name).map_err(failed)?;
     let same = |stat: Option<Stat>| stat.is_some_and(|s| s.is_same_object(seen));
-    if !same(kept) || !same(still) {
+    if !same(kept) || !same(still) || leased.is_broken() {
         drop(store.unlink(&aside));
         return Err(ApplyError::Stale(End::To));
     }
     writable(parent, || store.rename_over(&staged, parent, name)).map_err(failed)?;
+    if leased.is_broken() {
+        // What waits to write to the old file shall write to the one that has the name.
+        return match writable(parent, || store.rename_over(&aside, parent, name)) {
+            Ok(()) => Err(ApplyError::Stale(End::To)),
+            Err(_) => store
+                .rename_over(&aside, store, &staged)
+                .map_err(failed)
+                .and(Err(ApplyError::Surprise)),
+        };
+    }
     store.rename_over(&aside, store, &staged).map_err(failed)
 }
 
@@ -189,17 +198,37 @@ pub fn make_dir(
             Some(*value)
         }
     };
-    writable(&parent, || parent.make_dir(name, 0o700)).map_err(|source| {
+    let stat = match new_dir(&parent, name, mode) {
+        Ok(stat) => stat,
+        Err(error) => {
+            let back = || target.store.dir().rename_new(&target.op.name(), &parent, name);
+            return match kept.is_some() && writable(&parent, back).is_err() {
+                true => Err(ApplyError::Surprise),
+                false => Err(error),
+            };
+        }
+    };
+    let to_now = Some(Value::Dir { mode: stat.mode });
+    Ok(Applied { from_now: None, to_now, kept })
+}
+
+/// Makes a directory with this mode, or nothing.
+fn new_dir(parent: &Dir, name: &[u8], mode: u16) -> Result<Stat, ApplyError> {
+    writable(parent, || parent.make_dir(name, 0o700)).map_err(|source| {
         match source.kind() == io::ErrorKind::AlreadyExists {
             true => ApplyError::Stale(End::To),
             false => ApplyError::Io { what: "make the directory", source },
         }
     })?;
-    let made = parent.open_child(name).map_err(ApplyError::io("open the new directory"))?;
-    sys::set_mode(&made, mode).map_err(ApplyError::io("set the directory's mode"))?;
-    let stat = made.fstat().map_err(ApplyError::io("look at the new directory"))?;
-    let to_now = Some(Value::Dir { mode: stat.mode });
-    Ok(Applied { from_now: None, to_now, kept })
+    let finish = || {
+        let made = parent.open_child(name).map_err(ApplyError::io("open the new directory"))?;
+        sys::set_mode(&made, mode).map_err(ApplyError::io("set the directory's mode"))?;
+        made.fstat().map_err(ApplyError::io("look at the new directory"))
+    };
+    finish().inspect_err(|_| {
+        // One that somebody has put something in by now stays.
+        drop(writable(parent, || parent.remove_dir(name)));
+    })
 }
 
 /// Gives `path` the symlink it has at `from`.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::check::{expected, present, value_of};
+use super::check::{expected, held, present, value_of};
 use super::error::{ApplyError, End};
 use super::file::gone_or_at;
 use super::place::writable;
@@ -62,12 +62,7 @@ pub(super) fn displace(
     if control.is_cancelled() {
         return Err(ApplyError::Cancelled);
     }
-    if stat.kind == Kind::File
-        && let Ok(file) = parent.open_read(name)
-        && sys::is_open_for_writing(&file)
-    {
-        return Err(ApplyError::Busy);
-    }
+    let leased = held(parent, name, stat)?;
     let store = target.store.dir();
     let kept = target.op.name();
     writable(parent, || parent.rename_new(name, store, &kept))
@@ -76,6 +71,7 @@ pub(super) fn displace(
     if out.is_some_and(|out| out.is_same_object(stat))
         && (target.root.caps().ctime_grain_ns == 0
             || still(target, value, control).unwrap_or(false))
+        && !leased.is_broken()
     {
         return Ok(());
     }

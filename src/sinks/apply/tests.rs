@@ -373,3 +373,30 @@ fn a_directory_that_may_not_be_written_is_written_and_left_as_it_was() {
     bench.put("d/f", None).unwrap();
     assert_eq!(bench.value("b/d"), Value::Dir { mode: 0o555 });
 }
+
+/// Runs an act on a thread to which one system call is refused with this error.
+fn refused<T: Send>(call: i64, errno: i32, act: impl FnOnce() -> T + Send) -> T {
+    let filter = refused::refusing(errno, [(call, Vec::new())].into());
+    std::thread::scope(|scope| {
+        let act = move || {
+            seccompiler::apply_filter(&filter).unwrap();
+            act()
+        };
+        scope.spawn(act).join().unwrap()
+    })
+}
+
+#[test]
+fn a_file_is_back_when_the_directory_in_its_place_cannot_be_made() {
+    let bench = Bench::new();
+    bench.write("b/x", "a file");
+    let file = bench.value("b/x");
+    for call in [libc::SYS_mkdirat, libc::SYS_fchmod] {
+        let made = refused(call, libc::ENOSPC, || {
+            make_dir(bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control)
+        });
+        assert_eq!(made.unwrap_err().errno(), Some(libc::ENOSPC));
+        assert_eq!(bench.value("b/x"), file);
+        assert!(bench.kept().is_empty());
+    }
+}
