@@ -82,6 +82,8 @@ pub struct Actor {
     pub(crate) problems: Problems,
     pub(crate) holds: Holds,
     pub(crate) waiters: Waiters,
+    /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.
+    pub(crate) passing: HashSet<JobKey>,
     /// Directories whose agreements have been given to the engine.
     pub(crate) loaded: HashSet<RelPath>,
     /// Paths looked at since the last epoch: their rows are live.
@@ -236,6 +238,7 @@ impl Actor {
             && self.scans_open.is_empty()
             && self.running.is_empty()
             && self.done.is_empty()
+            && (self.passing.is_empty() || self.holds.is_stopped())
             && !self.schedule.has_runnable(|gate| self.holds.open(gate, Instant::now()))
             && !self.holds.is_deciding(Instant::now())
     }

@@ -78,6 +78,7 @@ impl Actor {
             self.next.remove(&key);
             return;
         }
+        self.passing.remove(&key);
         if self.rows.get(&key).is_some_and(|row| row.verdict == change.verdict) {
             self.rows.remove(&key);
             self.schedule.cancel(key);
@@ -172,6 +173,7 @@ impl Actor {
 
     fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied) {
         self.schedule.forget(done.key);
+        self.passing.remove(&done.key);
         let path = &done.job.path;
         self.problems.clear_path(path);
         self.displaced += u64::from(applied.kept.is_some());
@@ -255,6 +257,7 @@ impl Actor {
             return;
         }
         if running.unwanted {
+            self.passing.remove(&key);
             self.schedule.forget(key);
             return;
         }
@@ -273,8 +276,10 @@ impl Actor {
         }
         let passing = error.is_passing() || matches!(error, ApplyError::NotEmpty);
         if passing && attempts <= PASSING_MAX {
+            self.passing.insert(key);
             return;
         }
+        self.passing.remove(&key);
         let replica = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
         let problem = Problem {
             what: error.to_string(),

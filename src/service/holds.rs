@@ -42,10 +42,16 @@ impl Holds {
         Self { paused, roots: BTreeMap::new(), replicas }
     }
 
+    /// Whether nothing at all flows.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.paused || !self.roots.is_empty()
+    }
+
     /// How many jobs of a gate may go now.
     #[must_use]
     pub fn open(&self, gate: Gate, now: Instant) -> usize {
-        if self.paused || !self.roots.is_empty() {
+        if self.is_stopped() {
             return 0;
         }
         if gate.kind != Kind::Delete {

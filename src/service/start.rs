@@ -330,6 +330,7 @@ pub fn prepare(
         rows: HashMap::new(),
         running: HashMap::new(),
         next: HashMap::new(),
+        passing: HashSet::new(),
         problems,
         holds,
         waiters: Waiters::default(),
