@@ -188,6 +188,24 @@ fn a_directory_with_ignored_content_stays_when_it_is_deleted_elsewhere() {
 }
 
 #[test]
+fn a_directory_with_ignored_content_at_the_source_stays_there_when_a_leaf_deletes_it() {
+    let rig = Rig::synced("two-way");
+    rig.write("a/.yeetignore", "*.secret\n");
+    rig.write("a/dir/file", "synced");
+    rig.settle();
+    rig.write("a/dir/.env.secret", "only here");
+    rig.settle();
+    fs::remove_dir_all(rig.path("b/dir")).unwrap();
+    rig.settle();
+    assert_eq!(rig.read("a/dir/.env.secret"), "only here");
+    assert!(!rig.path("a/dir/file").exists() && !rig.path("b/dir").exists());
+    rig.write("a/dir/new", "again");
+    rig.settle();
+    assert_eq!(rig.read("b/dir/new"), "again");
+    assert!(!rig.path("b/dir/.env.secret").exists());
+}
+
+#[test]
 fn special_files_are_skipped_and_listed_and_nothing_else_notices() {
     let rig = Rig::synced("two-way");
     assert!(Command::new("mkfifo").arg(rig.path("a/pipe")).status().unwrap().success());

@@ -62,7 +62,10 @@ pub(in crate::dataflow) fn fate(wish: &Wish, below: &Below) -> Fate {
         })
     };
     let place = match (wish.shape, verdict.act) {
-        (Shape::Remnant, _) if below.leaf.up > 0 => return lives(leaf, Replica::SOURCE),
+        (Shape::Remnant, Act::Put { from, to }) => {
+            let awake = if to.is_source() { below.leaf.up } else { below.leaf.down };
+            return if awake > 0 { lives(from, to) } else { Fate::Sleeps };
+        }
         (Shape::Remnant, _) => return Fate::Sleeps,
         (Shape::DeleteDir, Act::Delete { at }) => {
             if !at.is_source() && below.leaf.up > 0 {

@@ -109,7 +109,7 @@ pub(in crate::dataflow) enum Shape {
     DeleteDir,
     /// A directory gives way to something else.
     OverDir,
-    /// Nothing is wished, but a directory the source lacks comes back once something below it does.
+    /// Nothing is wished, but a directory that one side lacks comes back once something below it goes there.
     Remnant,
 }
 
@@ -140,9 +140,10 @@ impl Wish {
         Self { verdict: decision.verdict, tag: moved.map_or(0, |v| tag(&v)), shape, known }
     }
 
-    /// The sleeping wish of a remnant at `leaf`.
-    pub(in crate::dataflow) fn remnant(leaf: Replica) -> Self {
-        let act = Act::Put { from: leaf, to: Replica::SOURCE };
+    /// The sleeping wish of a remnant that is left at `at`, which is the source or `leaf`.
+    pub(in crate::dataflow) fn remnant(leaf: Replica, at: Replica) -> Self {
+        let to = if at.is_source() { leaf } else { Replica::SOURCE };
+        let act = Act::Put { from: at, to };
         Self {
             verdict: Verdict { leaf, act, rule: Rule::ChildLives, bytes: 0, print: 0 },
             tag: 0,

@@ -16,7 +16,7 @@ use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::{Decision, LeafView, Views};
-use crate::dataflow::rules::decide;
+use crate::dataflow::rules::{decide, is_carried, remnant};
 
 /// Rows `(path, outcome)`: wishes, directory facts, leaf-only content.
 pub(super) fn outcomes<'s>(
@@ -198,30 +198,21 @@ impl Judge {
 
     /// What the graph must know of leaves the rules said nothing about.
     fn without_verdict(&self, mut give: impl FnMut(Outcome)) {
-        if self.views.source.is_some() {
-            return;
-        }
         let spoken = self.decisions.iter().map(|d| d.verdict.leaf);
         let spoken = ReplicaSet::of(&spoken.collect::<Vec<_>>());
-        for view in &self.views.leaves {
-            let Some(value) = view.value.filter(|_| !spoken.contains(view.leaf)) else {
-                continue;
-            };
-            match self.policy.mode {
+        let (source, mode) = (self.views.source, self.policy.mode);
+        for view in self.views.leaves.iter().filter(|view| !spoken.contains(view.leaf)) {
+            match mode {
                 Mode::TwoWay | Mode::TwoWaySource => {
-                    if view.agreed == Some(Value::Remnant) && value.is_dir() {
-                        give(Outcome::Wish(Wish::remnant(view.leaf)));
+                    if let Some(at) = remnant(source, view, mode) {
+                        give(Outcome::Wish(Wish::remnant(view.leaf, at)));
                     }
                 }
-                Mode::OneWay | Mode::OneWaySource => match value {
-                    Value::File(_) | Value::Dir { .. } | Value::Symlink { .. } => {
+                Mode::OneWay | Mode::OneWaySource => {
+                    if source.is_none() && view.value.as_ref().is_some_and(is_carried) {
                         give(Outcome::Own(view.leaf));
                     }
-                    Value::Ignored
-                    | Value::Skipped(_)
-                    | Value::Unreadable { .. }
-                    | Value::Remnant => {}
-                },
+                }
                 Mode::Mirror => {}
             }
         }

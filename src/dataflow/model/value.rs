@@ -95,7 +95,7 @@ pub enum Value {
     Unreadable {
         errno: i32,
     },
-    /// Only ever *agreed*: a directory that stays at a leaf for its unsynced content alone (R10).
+    /// Only ever *agreed*: a directory that stays at one of both sides for its unsynced content alone (R10).
     Remnant,
 }
 

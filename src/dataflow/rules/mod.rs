@@ -19,6 +19,8 @@ mod three_way;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::dataflow) use obstacles::remnant;
+pub(in crate::dataflow) use pair::is_carried;
 use pair::{Pair, Ruling};
 use reading::{Answers, Settled};
 
@@ -34,7 +36,7 @@ pub fn decide(views: &Views, policy: Policy, out: &mut Vec<Decision>) {
     let first = out.len();
     let mut open = ReplicaSet::EMPTY;
     for leaf in &views.leaves {
-        if pair::in_sync(views, leaf) {
+        if pair::in_sync(views, leaf) || remnant(views.source, leaf, policy.mode).is_some() {
             continue;
         }
         let pair = Pair::of(views, leaf, policy);
@@ -59,9 +61,6 @@ pub fn decide(views: &Views, policy: Policy, out: &mut Vec<Decision>) {
 fn one_leaf(pair: &Pair<'_>) -> Settled {
     if let Some(obstacle) = obstacles::of(pair) {
         return Settled::Sure(obstacles::ruling(pair, obstacle));
-    }
-    if obstacles::remnant_stays(pair) {
-        return Settled::Sure(None);
     }
     reading::settle(pair, |same| history::resolved(pair, same, ruling(pair, same)))
 }

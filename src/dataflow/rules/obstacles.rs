@@ -3,9 +3,10 @@
 //! Holds: none of it is ever read as an absence (INV-3), and none of it is ever written or recorded.
 
 use super::pair::{Pair, Ruling, is_carried};
+use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
-use crate::dataflow::model::verdict::{Act, Obstacle, Rule, Views};
+use crate::dataflow::model::verdict::{Act, LeafView, Obstacle, Rule, Views};
 
 /// Whether some replica's rules leave the path out: then nobody touches it.
 pub(super) fn is_ignored(views: &Views) -> bool {
@@ -38,7 +39,20 @@ pub(super) fn ruling(pair: &Pair<'_>, obstacle: Obstacle) -> Option<Ruling> {
     }
 }
 
-/// Whether the leaf's directory is agreed to stay for its unsynced content alone.
-pub(super) fn remnant_stays(pair: &Pair<'_>) -> bool {
-    pair.remnant && pair.source.is_none() && pair.leaf.is_some_and(|leaf| leaf.is_dir())
+/// The side, source or leaf, where alone a directory stays that is agreed to do so for its unsynced content.
+///
+/// One pair's matter: other leaves that still hold the directory keep it, empty, as long as the source does. Where
+/// leaves may not change the source nothing is deleted there for a leaf's sake, so a source's directory is none.
+pub(in crate::dataflow) fn remnant(
+    source: Option<Value>,
+    leaf: &LeafView,
+    mode: Mode,
+) -> Option<Replica> {
+    match (leaf.agreed, source, leaf.value) {
+        (Some(Value::Remnant), None, Some(Value::Dir { .. })) => Some(leaf.leaf),
+        (Some(Value::Remnant), Some(Value::Dir { .. }), None) if mode.is_two_way() => {
+            Some(Replica::SOURCE)
+        }
+        _ => None,
+    }
 }

@@ -19,7 +19,6 @@ pub(super) struct Pair<'a> {
     pub(super) agreed: Option<Value>,
     /// Something is recorded as agreed, a remnant too.
     pub(super) recorded: bool,
-    pub(super) remnant: bool,
     pub(super) source_yields: Option<Value>,
     pub(super) leaf_yields: Option<Value>,
     pub(super) past: &'a [Digest],
@@ -34,7 +33,6 @@ impl<'a> Pair<'a> {
             leaf: leaf.value,
             agreed: leaf.agreed.filter(is_carried),
             recorded: leaf.agreed.is_some(),
-            remnant: leaf.agreed == Some(Value::Remnant),
             source_yields: views.source_yields,
             leaf_yields: leaf.yields,
             past: &views.past,
@@ -126,7 +124,7 @@ pub(super) fn writes_source(act: Act) -> bool {
 }
 
 /// Whether it is of a kind that is synced.
-pub(super) fn is_carried(value: &Value) -> bool {
+pub(in crate::dataflow) fn is_carried(value: &Value) -> bool {
     match value {
         Value::File(_) | Value::Dir { .. } | Value::Symlink { .. } => true,
         Value::Ignored | Value::Skipped(_) | Value::Unreadable { .. } | Value::Remnant => false,

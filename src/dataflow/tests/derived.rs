@@ -36,8 +36,8 @@ struct Wishes<'a> {
     told: &'a Oracle,
     /// Asserted ones.
     wishes: Vec<(String, Decision)>,
-    /// Asserted remnants of leaves.
-    remnants: Vec<(String, Replica)>,
+    /// Asserted remnants: the leaf, and the side that has the directory.
+    remnants: Vec<(String, Replica, Replica)>,
     below: Tallies,
 }
 
@@ -85,12 +85,14 @@ pub(super) fn derive(told: &Oracle, engine: &Engine) -> Derived {
             | Act::Blocked(_) => {}
         }
     }
-    for (path, leaf) in &wishes.remnants {
-        if wishes.below(path, *leaf).up > 0 {
-            let verdict = lives(*leaf, *leaf, Replica::SOURCE, 0);
+    for (path, leaf, at) in &wishes.remnants {
+        let to = if at == leaf { Replica::SOURCE } else { *leaf };
+        let tally = wishes.below(path, *leaf);
+        if (if at == leaf { tally.up } else { tally.down }) > 0 {
+            let verdict = lives(*leaf, *at, to, 0);
             out.rules.insert(verdict.rule);
             roll_up(&mut tallies, path, *leaf, counted(&verdict), 1);
-            if told.is_dir(Replica::SOURCE, above(path)) {
+            if told.is_dir(to, above(path)) {
                 out.ready.insert((id(path), verdict, None));
             }
         }
@@ -139,21 +141,24 @@ impl<'a> Wishes<'a> {
         listed(Replica::SOURCE) && listed(leaf)
     }
 
-    /// What a leaf holds that no rule speaks of.
+    /// What a side holds that no rule speaks of.
     fn unspoken(&mut self, path: &str, views: &Views, view: &LeafView) {
-        let Some(value) = view.value.filter(|_| views.source.is_none()) else {
-            return;
-        };
-        let carried = matches!(value, Value::File(_) | Value::Symlink { .. } | Value::Dir { .. });
+        let carried = |v: Value| matches!(v, Value::File(_) | Value::Symlink { .. }) || v.is_dir();
+        let own = views.source.is_none() && view.value.is_some_and(carried);
         match self.told.policy.mode {
-            Mode::OneWay | Mode::OneWaySource if carried => {
+            Mode::OneWay | Mode::OneWaySource if own => {
                 let own = Tally { own: 1, ..Tally::default() };
                 roll_up(&mut self.below, path, view.leaf, own, 1);
             }
             Mode::TwoWay | Mode::TwoWaySource => {
-                let remnant = view.agreed == Some(Value::Remnant) && value.is_dir();
+                let (at, there) = match (views.source, view.value) {
+                    (None, Some(there)) => (view.leaf, there),
+                    (Some(there), None) => (Replica::SOURCE, there),
+                    (None, None) | (Some(_), Some(_)) => return,
+                };
+                let remnant = view.agreed == Some(Value::Remnant) && there.is_dir();
                 if remnant && self.is_asserted(path, view.leaf) {
-                    self.remnants.push((path.to_owned(), view.leaf));
+                    self.remnants.push((path.to_owned(), view.leaf, at));
                 }
             }
             Mode::OneWay | Mode::OneWaySource | Mode::Mirror => {}

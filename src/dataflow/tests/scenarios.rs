@@ -295,6 +295,60 @@ fn a_remnant_becomes_a_directory_again_when_something_is_made_in_it() {
 }
 
 #[test]
+fn a_remnant_at_the_source_sleeps_until_something_is_made_in_it() {
+    two_way(
+        "leaf1 agreed d=dir
+         leaf1 agreed d/x=1
+         source lists /: d=dir
+         source lists d: i=ignored
+         leaf1 lists /:
+         leaf1 agreed d/x
+         => delete source d
+         leaf1 agreed d=remnant
+         =>
+         source holds d=dir!
+         =>
+         source holds d/y=2
+         => put source>leaf1 d
+         leaf1 holds d=dir!
+         leaf1 lists d:
+         => agree leaf1 d, put source>leaf1 d/y",
+    );
+}
+
+#[test]
+fn a_remnant_at_the_source_leaves_the_other_leaf_its_directory() {
+    check(
+        Mode::TwoWay,
+        2,
+        "leaf1 agreed d=dir
+         leaf1 agreed d/x=1
+         leaf2 agreed d=dir
+         leaf2 agreed d/x=1
+         source lists /: d=dir
+         source lists d: i=ignored x=1
+         leaf1 lists /:
+         leaf2 lists /: d=dir
+         leaf2 lists d: x=1
+         => delete source d/x
+         source lacks d/x
+         leaf1 agreed d/x
+         => delete leaf2 d/x
+         leaf2 lacks d/x
+         leaf2 agreed d/x
+         => delete source d
+         leaf1 agreed d=remnant
+         =>
+         leaf2 lacks d
+         => delete source d
+         leaf2 agreed d=remnant
+         =>
+         source holds d/y=2
+         => put source>leaf1 d, put source>leaf2 d",
+    );
+}
+
+#[test]
 fn one_way_a_deleted_directory_stays_for_what_only_the_leaf_has() {
     check(
         Mode::OneWay,

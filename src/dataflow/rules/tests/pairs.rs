@@ -103,6 +103,8 @@ fn what_is_in_sync_says_nothing() {
             assert_eq!(decisions(&views(word, &[(word, word)]), policy(mode)), []);
         }
         assert_eq!(decisions(&views("-", &[("remnant", "dir")]), policy(mode)), []);
+        let at_source = decisions(&views("dir", &[("remnant", "-")]), policy(mode));
+        assert_eq!(at_source.is_empty(), mode.is_two_way());
     }
 }
 
@@ -149,7 +151,8 @@ fn one_leaf_comes_to_rest_equal_or_in_conflict_and_loses_nothing() {
                     assert!(same(leaf.value, v.leaves[0].value), "{}", told());
                     continue;
                 }
-                let remnant = leaf.agreed == Some(Value::Remnant) && world.views.source.is_none();
+                let one_side = leaf.value.is_none() != world.views.source.is_none();
+                let remnant = leaf.agreed == Some(Value::Remnant) && one_side;
                 let own = world.views.source.is_none() && agreed(leaf).is_none();
                 let leaf_only = own && matches!(mode, Mode::OneWay | Mode::OneWaySource);
                 if remnant || leaf_only {
@@ -212,9 +215,6 @@ fn two_way_does_the_mirror_image_for_the_mirror_image() {
     };
     for v in every_clean_pair().iter().filter(|v| v.past.is_empty()) {
         let v = both_read(v);
-        if v.leaves[0].agreed == Some(Value::Remnant) {
-            continue; // A remnant is the leaf's.
-        }
         let mut mirrored = v.clone();
         (mirrored.source, mirrored.leaves[0].value) = (v.leaves[0].value, v.source);
         let one = decisions(&v, policy(Mode::TwoWay));

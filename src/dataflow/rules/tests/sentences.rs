@@ -169,6 +169,10 @@ fn what_the_source_deletes_a_changed_leaf_keeps_for_itself() {
 #[test]
 fn a_remnant_counts_as_gone() {
     check_all("remnant | - | dir", &Mode::ALL, "nothing");
+    check_all("remnant | dir | -", &[TwoWay, TwoWaySource], "nothing");
+    check_all("remnant | dirx | -", &[TwoWay, TwoWaySource], "nothing");
+    check_all("remnant | dir | -", &[OneWay, OneWaySource, Mirror], "leaf := dir (NewAtSource)");
+    check("remnant | f1 | -", TwoWay, "leaf := f1 (NewAtSource)");
     check("remnant | - | f1", TwoWay, "source := f1 (NewAtLeaf)");
     check_all("remnant | dir | dir", &Mode::ALL, "agree dir (SameOnBoth)");
     check("remnant | f1 | dir", TwoWay, "conflict create/create (BothCreated)");

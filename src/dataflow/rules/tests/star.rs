@@ -58,6 +58,10 @@ fn comes_to_rest(start: &Views, mode: Mode, order: Order) -> World {
         if left.iter().any(|d| d.verdict.leaf == leaf.leaf) {
             continue;
         }
+        let one_side = leaf.value.is_none() != world.views.source.is_none();
+        if leaf.agreed == Some(Value::Remnant) && one_side {
+            continue;
+        }
         let own = world.views.source.is_none() && agreed(leaf).is_none();
         if own && matches!(mode, Mode::OneWay | Mode::OneWaySource) {
             continue;
@@ -89,6 +93,18 @@ fn nothing_is_lost(start: &Views, end: &World, told: &str) {
 fn two_leaves_come_to_rest_equal_or_in_conflict() {
     for mode in Mode::ALL {
         for star in two_leaves() {
+            for order in ORDERS {
+                comes_to_rest(&star, mode, order);
+            }
+        }
+    }
+}
+
+#[test]
+fn leaves_with_remnants_come_to_rest() {
+    let held = ["-", "dir", "f1"];
+    for mode in Mode::ALL {
+        for star in every_star(&held, &["-", "dir", "remnant"], &held, 3) {
             for order in ORDERS {
                 comes_to_rest(&star, mode, order);
             }
