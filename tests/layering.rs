@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 600;
 
-const PARTS: &[&str] = &["dataflow", "sys", "ssh", "ebpf", "sources", "sinks", "config"];
+const PARTS: &[&str] = &["dataflow", "sys", "ssh", "ebpf", "sources", "sinks", "config", "places"];
 
 /// What a part of `src` may import from yeet, beside itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -19,10 +19,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sources", &["dataflow::model", "sys", "ssh", "ebpf"]),
     ("sinks", &["dataflow::model", "sys", "ssh", "ebpf"]),
     ("config", &["dataflow::model"]),
+    ("places", &[]),
     ("service", PARTS),
     ("agent", PARTS),
-    ("copy", PARTS),
-    ("cli", &["service", "agent", "copy", "config", "sources::control", "dataflow::model"]),
+    // The one-shot copy is the daemon's graph without the daemon.
+    ("copy", &["service", "dataflow", "sys", "sources", "sinks"]),
+    (
+        "cli",
+        &[
+            "service",
+            "agent",
+            "copy",
+            "config",
+            "places",
+            "sys",
+            "sources::control",
+            "dataflow::model",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

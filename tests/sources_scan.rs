@@ -248,34 +248,3 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
     let listings = world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_))).count();
     assert!(listings <= 6, "{listings} for four directories");
 }
-
-/// `cargo test --release --test sources_scan -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn fifty_thousand_files_are_scanned_in_less_than_a_second() {
-    for watch in [false, true] {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let mut world = World::in_dir(dir, Options { watch, ..Options::default() });
-        for dir in 0..250 {
-            for file in 0..200 {
-                world.write(&format!("dir-{}/sub-{}/file-{file}.txt", dir / 10, dir % 10), "x");
-            }
-        }
-        for round in ["first", "again"] {
-            let before = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-            let started = std::time::Instant::now();
-            let scan = world.sources.scan(SOURCE, &path("")).unwrap();
-            let mut reports = 0;
-            while world.next() != (Seen::Done { replica: SOURCE, scan }) {
-                reports += 1;
-                if reports == 2 {
-                    println!("first files after {:?}", started.elapsed());
-                }
-            }
-            let after = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-            let cpu = (after.tv_sec - before.tv_sec) as f64
-                + (after.tv_nsec - before.tv_nsec) as f64 / 1e9;
-            println!("watch {watch}, {round}: {:?}, cpu {cpu:.3} s", started.elapsed());
-        }
-    }
-}

@@ -234,35 +234,3 @@ fn several_threads_record_and_look_up_while_it_is_flushed() {
     cache.flush().unwrap();
     assert_eq!(StatCache::open(&place.path).len(), 8000);
 }
-
-/// `cargo test --release --test sources_stat_cache -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn a_lookup_takes_less_than_a_microsecond() {
-    let place = place();
-    let cache = StatCache::open(&place.path);
-    let rows = 2_000_000_u64;
-    let started = std::time::Instant::now();
-    for ino in 0..rows {
-        cache.record(&stat(ino * 3), digest(1), LONG_AFTER, GRAIN);
-    }
-    cache.flush().unwrap();
-    println!("record {rows}: {:?}", started.elapsed());
-    let started = std::time::Instant::now();
-    let cache = StatCache::open(&place.path);
-    println!("open {} MB: {:?}", fs::metadata(&place.path).unwrap().len() >> 20, started.elapsed());
-    let model = stat(0);
-    let (mut state, mut hits) = (1_u64, 0_u64);
-    let started = std::time::Instant::now();
-    let tries = 2_000_000;
-    for _ in 0..tries {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        hits += u64::from(cache.lookup(&Stat { ino: (state >> 20) % rows * 3, ..model }).is_some());
-    }
-    println!("random lookup: {:?}, {hits} hits", started.elapsed() / tries);
-    let started = std::time::Instant::now();
-    for i in 0..u64::from(tries) {
-        hits += u64::from(cache.lookup(&Stat { ino: i * 3, ..model }).is_some());
-    }
-    println!("lookup in order: {:?}, {hits} hits", started.elapsed() / tries);
-}

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::service;
 use crate::sources::control::socket::{BindError, Client, ConnectError};
 use crate::sources::control::wire::{Reply, Request};
+use crate::sys;
 
 /// How long a started daemon may take to answer.
 const START_TIME: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ pub(crate) fn connect_or_start() -> Result<Client, CommandError> {
     let mut command = Command::new(exe);
     command.args(["daemon", "run"]).current_dir("/").stdin(Stdio::null());
     command.stdout(out.try_clone().map_err(failed)?).stderr(out);
-    detach(&mut command);
+    sys::detach(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     let end = Instant::now() + START_TIME;
     loop {
@@ -108,19 +109,6 @@ pub(crate) fn connect_or_start() -> Result<Client, CommandError> {
             }
             result => return Ok(result?),
         }
-    }
-}
-
-/// The child survives this terminal: a session of its own.
-fn detach(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    #[allow(unsafe_code, reason = "the only way to run something between fork and exec")]
-    // SAFETY: setsid is async-signal-safe and touches no memory of ours.
-    unsafe {
-        command.pre_exec(|| {
-            rustix::process::setsid()?;
-            Ok(())
-        });
     }
 }
 

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod holds;
 pub mod intake;
 pub mod membership;
+pub mod past;
 pub mod pool;
 pub mod problems;
 pub mod purge;

@@ -30,9 +30,7 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
             changes.push(Change::IntentDone { op: op.0 });
         }
     }
-    journal.commit(changes).map_err(|error| {
-        JournalError::Store(Box::new(redb::Error::Io(io::Error::other(error.to_string()))))
-    })
+    journal.commit(changes).map_err(JournalError::Commit)
 }
 
 fn settle(

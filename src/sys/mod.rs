@@ -9,6 +9,7 @@ mod caps;
 mod dir;
 mod file;
 mod lease;
+mod process;
 mod root;
 mod stat;
 
@@ -18,5 +19,6 @@ pub use file::{
     boot_id, copy_bytes, reflink, set_mode, set_mtime, sync_fs, trim_memory, tune_memory,
 };
 pub use lease::{Lease, Leased, lease};
+pub use process::detach;
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
 pub use stat::{Kind, Stat, fstat};

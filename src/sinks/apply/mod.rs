@@ -119,6 +119,6 @@ pub struct Applied {
 }
 
 #[cfg(test)]
-mod refused;
+mod refused_tests;
 #[cfg(test)]
 mod tests;

@@ -376,7 +376,7 @@ fn a_directory_that_may_not_be_written_is_written_and_left_as_it_was() {
 
 /// Runs an act on a thread to which one system call is refused with this error.
 fn refused<T: Send>(call: i64, errno: i32, act: impl FnOnce() -> T + Send) -> T {
-    let filter = refused::refusing(errno, [(call, Vec::new())].into());
+    let filter = refused_tests::refusing(errno, [(call, Vec::new())].into());
     std::thread::scope(|scope| {
         let act = move || {
             seccompiler::apply_filter(&filter).unwrap();

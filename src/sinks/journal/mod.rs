@@ -87,6 +87,9 @@ pub enum JournalError {
     Record(#[from] BadRecord),
     #[error("the journal's thread has ended")]
     Closed,
+    /// A commit failed for all that waited for it.
+    #[error("{0}")]
+    Commit(Arc<JournalError>),
 }
 
 impl<E: Into<redb::Error>> From<E> for JournalError {
@@ -176,7 +179,10 @@ impl Journal {
                 matches!(**source, redb::Error::DatabaseAlreadyOpen)
                     || matches!(&**source, redb::Error::Io(e) if e.kind() != std::io::ErrorKind::InvalidData && e.kind() != std::io::ErrorKind::UnexpectedEof)
             }
-            JournalError::Store(_) | JournalError::Record(_) | JournalError::Closed => false,
+            JournalError::Store(_)
+            | JournalError::Record(_)
+            | JournalError::Commit(_)
+            | JournalError::Closed => false,
         };
         if busy {
             return Err(error);
