@@ -9,6 +9,7 @@ use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::rules::brake::{Brake, Flow};
 use crate::service::actor::Actor;
 use crate::sinks::schedule::{Gate, Kind};
+use crate::sinks::transfer::now_ms;
 
 /// Why a root cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum RootHold {
 struct AtReplica {
     brake: Brake,
     deletes_running: u64,
+    /// When the first delete of the burst was handed out, in Unix milliseconds.
+    since_ms: u64,
 }
 
 /// All holds of a sync.
@@ -69,8 +72,18 @@ impl Holds {
 
     pub fn started(&mut self, replica: Replica, deletes: usize) {
         if let Some(at) = self.replicas.get_mut(&replica) {
+            if at.brake.carried() == 0 && at.deletes_running == 0 {
+                at.since_ms = now_ms();
+            }
             at.deletes_running += deletes as u64;
         }
+    }
+
+    /// Since when the deletes of the present burst were carried out, in Unix milliseconds; `None` if none was.
+    #[must_use]
+    pub fn burst_since_ms(&self, replica: Replica) -> Option<u64> {
+        let at = self.replicas.get(&replica)?;
+        (at.brake.carried() > 0).then_some(at.since_ms)
     }
 
     pub fn ended(&mut self, replica: Replica) {

@@ -411,7 +411,8 @@ impl Actor {
         }
         let mut denied = Vec::new();
         for replica in held.iter() {
-            denied.push((replica, self.engine.deletes(replica).outstanding));
+            let returned = self.bring_back(replica)?;
+            denied.push((replica, self.engine.deletes(replica).outstanding + returned));
             if let Some(brake) = self.holds.brake_mut(replica) {
                 brake.deny();
             }
@@ -423,6 +424,25 @@ impl Actor {
         self.record.held = self.holds.held();
         self.save_record();
         Ok(denied)
+    }
+
+    /// Brings back what the burst had deleted before it was held; how many files that are.
+    fn bring_back(&mut self, replica: Replica) -> Result<u64, String> {
+        let Some(since_ms) = self.holds.burst_since_ms(replica) else { return Ok(0) };
+        let Some(journal) = self.shop.journal.clone() else { return Ok(0) };
+        journal.barrier().map_err(|error| error.to_string())?;
+        let kept = journal.kept(&RelPath::root()).map_err(|error| error.to_string())?;
+        let mut returned = 0;
+        for (op, row) in kept {
+            let of_burst =
+                row.replica == replica && row.why == "deleted" && row.when_ms >= since_ms;
+            let taken = self.id_of(&row.path).map(|id| self.engine.views(id));
+            if of_burst && taken.is_none_or(|views| held_by(&views, replica).is_none()) {
+                self.restore(op, &row, None)?;
+                returned += 1;
+            }
+        }
+        Ok(returned)
     }
 
     /// Puts everything that waits at or below a path to the head of the queue; how many jobs that are.

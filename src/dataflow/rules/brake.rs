@@ -128,6 +128,12 @@ impl Brake {
         }
     }
 
+    /// How many deletes of the present burst were carried out.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.burst.as_ref().map_or(0, |burst| burst.carried_out)
+    }
+
     /// How many deletes may go at `now`.
     #[must_use]
     pub fn flow(&self, now: Instant) -> Flow {

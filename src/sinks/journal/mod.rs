@@ -89,7 +89,7 @@ pub enum JournalError {
     Closed,
     /// A commit failed for all that waited for it.
     #[error("{0}")]
-    Commit(Arc<JournalError>),
+    Commit(Arc<Self>),
 }
 
 impl<E: Into<redb::Error>> From<E> for JournalError {
