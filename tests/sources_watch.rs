@@ -221,7 +221,7 @@ fn more_events_than_the_kernel_keeps_lose_nothing() {
     let watcher = yeet::sources::watch::inotify::Watcher::start(move |notice| {
         // Stalls at the first hint, so that the kernel's queue runs over.
         if let Some(wait) = held.take() {
-            drop(wait.recv());
+            wait.recv().unwrap_or_default();
         }
         drop(told.send(notice));
     })
@@ -337,7 +337,7 @@ fn reading_files_wakes_nobody() {
     let before = wakes();
     for _ in 0..100 {
         drop(fs::read(world.source("kept/f")).unwrap());
-        drop(fs::read_dir(world.source("kept")).unwrap().count());
+        assert!(fs::read_dir(world.source("kept")).unwrap().count() > 0);
     }
     assert_eq!(wakes(), before);
 }
@@ -413,7 +413,7 @@ fn whatever_happens_in_whatever_order_what_is_known_is_what_is_there() {
         }
         // Changes go on while the first scan runs.
         for replica in [SOURCE, leaf()] {
-            drop(world.sources.scan(replica, &RelPath::root()));
+            assert!(world.sources.scan(replica, &RelPath::root()).is_some());
         }
         for step in 0..4 {
             for _ in 0..150 {

@@ -94,12 +94,8 @@ pub fn look_in(
     let path = dir.join(name);
     let mut rules_changed = Vec::new();
     if name.as_bytes() == IGNORE_FILE {
-        match tree.take_rules(dir, handle) {
-            Ok(changed) => rules_changed.extend(changed),
-            Err(error) => {
-                return Looked::Failed { dir: dir.clone(), errno: errno(&error) };
-            }
-        }
+        // Rules that cannot be read stay as they were; the listing of the directory says so.
+        rules_changed.extend(tree.take_rules(dir, handle).ok().flatten());
     }
     let value = match handle.stat(name.as_bytes()) {
         Ok(Some(stat)) => Some(value(tree, handle, dir, name, &stat, reading, cancel)),

@@ -238,7 +238,10 @@ impl World {
                     Some(digest) => format!("file {digest}"),
                     None => format!("unread {}", file.size),
                 },
-                other => format!("{other:?}"),
+                other @ (Value::Ignored
+                | Value::Skipped(_)
+                | Value::Unreadable { .. }
+                | Value::Remnant) => format!("{other:?}"),
             };
             (format!("{path:?}"), text)
         })

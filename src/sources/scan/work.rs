@@ -38,6 +38,11 @@ impl Shared {
             let looked = look(tree, path, reading, &ground.cancelled);
             let mut flights = ground.flights();
             if let Landing::Overtaken = flights.end(flight) {
+                drop(flights);
+                // What it says is out of date; that the rules changed is not.
+                if let Looked::Holds { rules_changed, .. } = &looked {
+                    self.scan_on_all(ground, rules_changed, None);
+                }
                 continue;
             }
             if let Looked::Holds { path, value, .. } = &looked {
@@ -51,13 +56,14 @@ impl Shared {
         match looked {
             Looked::Nothing | Looked::Root => {}
             Looked::RootGone => (ground.sink)(Seen::RootGone { replica: tree.replica }),
-            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno, Task::List),
+            // What was known below is void too.
+            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno),
             Looked::Holds { path: found, value, rules_changed } => {
                 self.scan_on_all(ground, &rules_changed, None);
                 if !value.is_some_and(|value| value.is_dir()) {
                     return;
                 }
-                let known = tree.watch.knows(tree.replica, &found);
+                let known = tree.watch.knows(tree.replica, &found) && !ground.has_failed(&found);
                 if work.task == Task::Arrive || !known {
                     self.put(ground, Task::Scan, &found, &work.passes);
                 } else if found != *path {
@@ -70,12 +76,16 @@ impl Shared {
 
     fn list(&self, ground: &Ground, dir: &RelPath, work: &Work) {
         let flight = ground.flights().begin(Sight::Dir(dir.clone()));
+        let rules = ground.tree.ignores.version();
         let listed = list(&ground.tree, dir);
         let mut flights = ground.flights();
         let later = match flights.end(flight) {
             Landing::Stands(later) => later,
             Landing::Overtaken => {
                 drop(flights);
+                if ground.tree.ignores.version() != rules {
+                    self.scan_on_all(ground, std::slice::from_ref(dir), None);
+                }
                 self.put(ground, work.task, dir, &work.passes);
                 return;
             }
@@ -105,7 +115,7 @@ impl Shared {
                 (ground.sink)(Seen::Facts(facts));
                 drop(flights);
                 ground.trouble(dir, Trouble::Restless);
-                self.try_again(ground, dir, work.task);
+                self.try_again(ground, dir);
                 self.after_listing(ground, dir, &listing, &below, work);
             }
             Err(ListError::Gone) => {
@@ -119,7 +129,10 @@ impl Shared {
                 let (replica, dir) = (ground.tree.replica, dir.clone());
                 (ground.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir: dir.clone() }]));
                 drop(flights);
-                self.failed(ground, &dir, errno, work.task);
+                if ground.tree.ignores.version() != rules {
+                    self.scan_on_all(ground, std::slice::from_ref(&dir), None);
+                }
+                self.failed(ground, &dir, errno);
             }
         }
     }
@@ -160,24 +173,40 @@ impl Shared {
         }
     }
 
-    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, task: Task) {
+    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32) {
         ground.trouble(dir, Trouble::Unlistable { errno });
-        // A change of its permissions is an event; anything else may end without one.
-        if !matches!(errno, libc::EACCES | libc::EPERM) {
-            self.try_again(ground, dir, task);
+        // A change of its permissions is an event, after which it is scanned because it had failed; anything else may
+        // end without one.
+        if matches!(errno, libc::EACCES | libc::EPERM) {
+            ground.count_failure(dir);
+        } else {
+            self.try_again(ground, dir);
         }
     }
 
-    fn try_again(&self, ground: &Ground, dir: &RelPath, task: Task) {
-        let mut failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A directory that was not listed voids what was known below it: all of that is scanned again.
+    fn try_again(&self, ground: &Ground, dir: &RelPath) {
+        let count = ground.count_failure(dir);
+        let delay = RETRY_MIN.saturating_mul(1 << count.min(16)).min(RETRY_MAX);
+        self.put_later(ground, delay, Task::Scan, dir);
+    }
+}
+
+impl Ground {
+    /// Notes that a directory could not be listed; how often in a row that was so before.
+    fn count_failure(&self, dir: &RelPath) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILURES_MAX {
             failures.clear();
         }
         let count = failures.entry(dir.clone()).or_default();
-        let delay = RETRY_MIN.saturating_mul(1 << (*count).min(16)).min(RETRY_MAX);
         *count += 1;
-        drop(failures);
-        self.put_later(ground, delay, task, dir);
+        *count - 1
+    }
+
+    fn has_failed(&self, dir: &RelPath) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        !failures.is_empty() && failures.contains_key(dir)
     }
 }
 
