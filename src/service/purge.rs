@@ -42,7 +42,7 @@ fn purge_replica(shop: &Shop, journal: &Journal, replica: Replica, limits: Limit
     let Ok(open) = journal.intents() else { return };
     let settled = |row: &Kept| open.iter().all(|(_, intent)| intent.path != row.path);
     let gone = purge(&kept, limits, crate::sinks::transfer::now_ms(), settled);
-    let Some(store) = shop.site(replica).and_then(|site| site.store.as_ref()) else { return };
+    let Some(store) = shop.site(replica).and_then(|site| site.store.as_ref().ok()) else { return };
     let mut changes = Vec::new();
     for (op, row) in kept.into_iter().filter(|(op, _)| gone.contains(op)) {
         // The row goes only with its file: what cannot be removed now is tried again next time.

@@ -24,7 +24,7 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
     for (op, intent) in journal.intents()? {
         let op = OpId(op);
         let Some(site) = shop.site(intent.replica) else { continue };
-        let Some(store) = &site.store else { continue };
+        let Ok(store) = &site.store else { continue };
         // What cannot be looked at now stays announced.
         if settle(shop, site, store, op, &intent, &mut changes).is_ok() {
             changes.push(Change::IntentDone { op: op.0 });

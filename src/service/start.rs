@@ -36,6 +36,8 @@ use crate::sys::{self, Lock, LockError, Root, RootError, Stat};
 /// Listings that may wait for the thread of a sync; a full queue makes scanners wait. Short, because what a leaf or an
 /// edit has to say waits behind what the first scan of the source found.
 const SEEN_QUEUE: usize = 16;
+/// In a one-shot copy nobody edits: there the queue keeps all cores busy.
+const SEEN_QUEUE_ONCE: usize = 1024;
 
 /// Why a sync cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -229,8 +231,8 @@ fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, Sta
         };
         replica.identity = root.identity();
         let store = match Store::open(&root, &record.name) {
-            Ok(store) => Some(store),
-            Err(_) if root.caps().read_only => None,
+            Ok(store) => Ok(store),
+            Err(error) if root.caps().read_only => Err(error.raw_os_error().unwrap_or(libc::EROFS)),
             Err(source) => {
                 return Err(StartError::Io { path: replica.path.clone(), source });
             }
@@ -264,7 +266,8 @@ fn open_sources(
 ) -> Result<(Sources, Receiver<Seen>), StartError> {
     let ignores = Ignores::new(&record.ignore, record.ignore_vcs)
         .map_err(|error| StartError::Ignore(error.to_string()))?;
-    let (tell, seen) = crossbeam_channel::bounded(SEEN_QUEUE);
+    let queue = if options.lasting { SEEN_QUEUE } else { SEEN_QUEUE_ONCE };
+    let (tell, seen) = crossbeam_channel::bounded(queue);
     let sink = Arc::new(move |seen| drop(tell.send(seen)));
     let (scanner, cache) = (shared.scanner.clone(), shared.cache.clone());
     let ignores = Arc::new(ignores);

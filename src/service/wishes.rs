@@ -233,7 +233,7 @@ impl Actor {
     ) -> io::Result<()> {
         let shop = self.shop.clone();
         let site = shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
-        let store = site.store.as_ref().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
+        let store = site.store.as_ref().map_err(|errno| io::Error::from_raw_os_error(*errno))?;
         let op = shop.ops.take();
         let staged = store.dir().create_new(&op.name())?;
         let placed = fill(&staged, bytes, mode, mtime_ns).and_then(|()| {
@@ -283,7 +283,10 @@ impl Actor {
         let failed = |error: io::Error| format!("cannot restore it: {error}");
         let shop = self.shop.clone();
         let site = shop.site(kept.replica).ok_or("its replica is not there")?;
-        let store = site.store.as_ref().ok_or("its replica cannot be read")?;
+        let store = site
+            .store
+            .as_ref()
+            .map_err(|_| "its replica cannot be written, so it keeps no versions")?;
         let name = OpId(op).name();
         if let Value::Symlink { .. } = kept.value {
             return self.restore_symlink(&name, kept, to);
@@ -311,7 +314,10 @@ impl Actor {
         let failed = |error: io::Error| format!("cannot restore it: {error}");
         let shop = self.shop.clone();
         let site = shop.site(kept.replica).ok_or("its replica is not there")?;
-        let store = site.store.as_ref().ok_or("its replica cannot be read")?;
+        let store = site
+            .store
+            .as_ref()
+            .map_err(|_| "its replica cannot be written, so it keeps no versions")?;
         let text = store.dir().readlink(name).map_err(failed)?;
         if let Some(to) = to {
             std::os::unix::fs::symlink(os(&text), to).map_err(failed)?;

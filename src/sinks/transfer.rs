@@ -22,8 +22,8 @@ use crate::sys::{self, Root};
 /// One replica as sinks see it.
 pub struct Site {
     pub root: Arc<Root>,
-    /// None where nothing can be written.
-    pub store: Option<Store>,
+    /// Where nothing can be written: the error number of the attempt.
+    pub store: Result<Store, i32>,
 }
 
 /// What all workers of a sync share.
@@ -164,10 +164,10 @@ impl Shop {
 
     fn target(&self, replica: Replica, op: OpId) -> Result<Target<'_>, ApplyError> {
         let site = self.site(replica).ok_or(ApplyError::Cancelled)?;
-        let Some(store) = &site.store else {
-            let source = std::io::Error::from_raw_os_error(libc::EROFS);
-            return Err(ApplyError::Io { what: "write to this replica", source });
-        };
+        let store = site.store.as_ref().map_err(|errno| ApplyError::Io {
+            what: "write to this replica",
+            source: std::io::Error::from_raw_os_error(*errno),
+        })?;
         Ok(Target { root: &site.root, store, op, digests: &*self.digests })
     }
 
