@@ -91,7 +91,15 @@ fn a_digest_once_taken_is_known_to_the_next_scan_and_after_a_restart() {
 
 /// Lets the clock of file times tick, so that what is read from now on is remembered.
 fn rest() {
-    std::thread::sleep(std::time::Duration::from_millis(25));
+    use std::os::unix::fs::MetadataExt;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let mut written_at = || {
+        std::io::Write::write_all(&mut file, b"x").unwrap();
+        let meta = file.as_file().metadata().unwrap();
+        meta.ctime() * 1_000_000_000 + meta.ctime_nsec()
+    };
+    let first = written_at();
+    while written_at() < first + 25_000_000 {}
 }
 
 #[test]

@@ -182,12 +182,12 @@ impl Actor {
     fn turn(&mut self) {
         let now = Instant::now();
         let changes = self.settle();
-        self.take_changes(changes, now);
+        self.take_changes(changes);
         if !self.done.is_empty() {
             let done = std::mem::take(&mut self.done);
             let ended = self.take_done(done, now);
             let changes = self.settle();
-            self.take_changes(changes, now);
+            self.take_changes(changes);
             self.try_again(ended, now);
         }
         self.touched.clear();
@@ -200,7 +200,7 @@ impl Actor {
         // An answer may have been a wish: it is acted on at once.
         let changes = self.settle();
         if !changes.is_empty() {
-            self.take_changes(changes, now);
+            self.take_changes(changes);
             self.watch_deletes(now);
         }
         self.dispatch(now);

@@ -17,7 +17,7 @@ use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Remains;
 use crate::service::actor::{Actor, Event};
 use crate::service::problems::Problem;
-use crate::sinks::apply::{Applied, ApplyError, Control, End};
+use crate::sinks::apply::{Applied, ApplyError, Control};
 use crate::sinks::journal::Change;
 use crate::sinks::schedule::{Gate, Item, Kind};
 use crate::sinks::transfer::{self, Assigned, Done};
@@ -56,12 +56,12 @@ fn gate_of(verdict: &Verdict) -> Option<Gate> {
 }
 
 impl Actor {
-    pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>, now: Instant) {
+    pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>) {
         for change in changes.iter().filter(|c| c.diff < 0) {
             self.withdraw(change);
         }
         for change in changes.into_iter().filter(|c| c.diff > 0) {
-            self.admit(change, now);
+            self.admit(change);
         }
     }
 
@@ -89,7 +89,7 @@ impl Actor {
         }
     }
 
-    fn admit(&mut self, change: JobChange, now: Instant) {
+    fn admit(&mut self, change: JobChange) {
         let key = JobKey { path: change.path, leaf: change.verdict.leaf };
         if let Act::Read(replicas) = change.verdict.act {
             let path = self.engine.paths().path(change.path);
@@ -105,7 +105,6 @@ impl Actor {
         let bytes = if change.moved_from.is_some() { 0 } else { change.verdict.bytes };
         self.rows.insert(key, change);
         self.schedule.add(key, Item { gate, bytes, live });
-        let _: Instant = now;
     }
 
     /// Hands out what can run now.
@@ -230,7 +229,7 @@ impl Actor {
             let change = running.change;
             let key = JobKey { path: change.path, leaf: change.verdict.leaf };
             if let Some(next) = self.next.remove(&key) {
-                self.admit(next, now);
+                self.admit(next);
             } else if !running.unwanted && self.is_still_ready(&change) {
                 self.rows.insert(key, change);
                 self.schedule.failed(key, running.item, now);
@@ -253,7 +252,7 @@ impl Actor {
         let (key, path, change) = (done.key, &done.job.path, running.change);
         if let Some(next) = self.next.remove(&key) {
             self.schedule.forget(key);
-            self.admit(next, now);
+            self.admit(next);
             return;
         }
         if running.unwanted {
@@ -265,7 +264,7 @@ impl Actor {
         self.schedule.failed(key, running.item, now);
         let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
         match error {
-            ApplyError::Stale(end) => self.look_again(&done.job.op, done.job.leaf, path, *end),
+            ApplyError::Stale(_) => self.look_again(&done.job.op, done.job.leaf, path),
             ApplyError::NotEmpty => self.take_not_empty(key, path, &change.verdict),
             ApplyError::Torn
             | ApplyError::Busy
@@ -290,8 +289,7 @@ impl Actor {
         self.note_problem(path, replica, problem);
     }
 
-    fn look_again(&mut self, op: &Op, leaf: Replica, path: &RelPath, end: End) {
-        let _: End = end;
+    fn look_again(&mut self, op: &Op, leaf: Replica, path: &RelPath) {
         self.sources.look(Replica::SOURCE, path);
         self.sources.look(leaf, path);
         if let Op::Move { source_path, .. } = op {
