@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
 use super::engine::state::Kind;
-use super::graph::Reader;
 use super::graph::directories::{Below, Evidence, Fate, fate};
 use super::graph::moves::place;
 use super::graph::rows::{DirFacts, Outcome, Shape, Wish};
+use super::graph::{Reader, Traces};
 use super::model::paths::PathId;
 use super::model::replica::{Replica, ReplicaSet};
-use super::model::value::Special;
+use super::model::value::{Special, Value};
 use super::model::verdict::{Act, Verdict, Views};
 
 /// What is outstanding below a directory with one leaf.
@@ -124,6 +124,12 @@ impl Engine {
         self.judge.views(&rows).clone()
     }
 
+    /// What a replica holds at a path, as observed so far.
+    pub fn held(&mut self, path: PathId, replica: Replica) -> Option<Value> {
+        self.read();
+        self.state.held(path, replica)
+    }
+
     /// The replicas at which a directory is completely known. A directory nobody has and nothing was ever seen in
     /// counts as not known.
     pub fn listed(&mut self, dir: PathId) -> ReplicaSet {
@@ -178,11 +184,12 @@ impl Engine {
         {
             let paths = self.paths.borrow();
             let above = paths.parent(within);
-            let mut outcomes = self.graph.traces.outcomes.reader();
-            self.graph.traces.wishes.reader().each(|dir, wishes| {
+            let Traces { outcomes, wishes, .. } = &mut self.graph.traces;
+            let outcomes = outcomes.reader();
+            wishes.reader().each(|dir, wishes| {
                 let inside = dir == within || paths.ancestors(dir).any(|d| d == within);
                 if inside || Some(dir) == above {
-                    let facts = dir_facts(&mut outcomes, dir);
+                    let facts = dir_facts(outcomes, dir);
                     let asserted = wishes.iter().filter(|((path, wish), _)| {
                         (inside || *path == within) && wish.is_asserted(&facts)
                     });
@@ -274,7 +281,7 @@ impl Engine {
     }
 
     fn dir_facts(&mut self, dir: PathId) -> DirFacts {
-        dir_facts(&mut self.graph.traces.outcomes.reader(), dir)
+        dir_facts(self.graph.traces.outcomes.reader(), dir)
     }
 
     /// What is known of the directory a path is in; nothing for the root.

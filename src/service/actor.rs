@@ -4,11 +4,12 @@
 //! Holds: nothing here waits for a worker or a scanner; at rest the thread is parked on its channels without a
 //! timeout (INV-8).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
+use foldhash::HashMap;
 
 use crate::dataflow::engine::Engine;
 use crate::dataflow::model::fact::Fact;
@@ -30,6 +31,8 @@ use crate::sources::stat_cache::StatCache;
 /// The first epoch takes few facts so that the first job comes out at once; later ones amortize.
 const EPOCH_FACTS_FIRST: usize = 256;
 const EPOCH_FACTS_MAX: usize = 4096;
+/// An epoch that took longer is followed by a smaller one: what was just saved waits behind it.
+const EPOCH_TIME: Duration = Duration::from_millis(4);
 
 /// A question or a wish: runs on the sync's thread after the facts before it are settled.
 pub type Question = Box<dyn FnOnce(&mut Actor) + Send>;
@@ -83,11 +86,11 @@ pub struct Actor {
     pub(crate) holds: Holds,
     pub(crate) waiters: Waiters,
     /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.
-    pub(crate) passing: HashSet<JobKey>,
+    pub(crate) passing: foldhash::HashSet<JobKey>,
     /// Directories whose agreements have been given to the engine.
     pub(crate) loaded: HashSet<RelPath>,
     /// Paths looked at since the last epoch: their rows are live.
-    pub(crate) touched: HashSet<PathId>,
+    pub(crate) touched: foldhash::HashSet<PathId>,
     pub(crate) scans_open: HashSet<u64>,
     /// The first scan is through.
     pub(crate) scanned_once: bool,
@@ -133,8 +136,13 @@ impl Actor {
                     break;
                 }
             }
-            budget = (budget * 2).min(EPOCH_FACTS_MAX);
+            let began = Instant::now();
             self.turn();
+            budget = if self.sources.is_watching() && began.elapsed() > EPOCH_TIME {
+                (budget / 2).max(EPOCH_FACTS_FIRST)
+            } else {
+                (budget * 2).min(EPOCH_FACTS_MAX)
+            };
             self.answer_flushed();
             if events.is_empty() && seen.is_empty() {
                 budget = EPOCH_FACTS_FIRST.max(budget / 2);

@@ -212,13 +212,7 @@ impl Actor {
         now: Option<Value>,
     ) {
         let Some(id) = self.id_of(path) else { return };
-        let views = self.engine.views(id);
-        let held = if replica.is_source() {
-            views.source
-        } else {
-            views.leaves.iter().find(|l| l.leaf == replica).and_then(|l| l.value)
-        };
-        if before.contains(&held) {
+        if before.contains(&self.engine.held(id, replica)) {
             self.engine.observe(&Fact::Holds { replica, path: path.clone(), value: now });
         }
     }

@@ -217,7 +217,11 @@ struct Grounds {
     held: Vec<(Replica, RootHold)>,
 }
 
-fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, StartError> {
+fn open_grounds(
+    shared: &Shared,
+    record: &mut SyncRecord,
+    lasting: bool,
+) -> Result<Grounds, StartError> {
     let mut grounds =
         Grounds { sites: Vec::new(), roots: Vec::new(), locks: Vec::new(), held: Vec::new() };
     grounds.sites.resize_with(32, || None);
@@ -230,7 +234,7 @@ fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, Sta
             }
         };
         replica.identity = root.identity();
-        let store = match Store::open(&root, &record.name) {
+        let store = match open_store(&root, &record.name, lasting) {
             Ok(store) => Ok(store),
             Err(error) if root.caps().read_only => Err(error.raw_os_error().unwrap_or(libc::EROFS)),
             Err(source) => {
@@ -242,6 +246,10 @@ fn open_grounds(shared: &Shared, record: &mut SyncRecord) -> Result<Grounds, Sta
         grounds.sites[usize::from(replica.replica.slot())] = Some(Site { root, store });
     }
     Ok(grounds)
+}
+
+fn open_store(root: &Root, sync: &str, watched: bool) -> io::Result<Store> {
+    if watched { Store::open(root, sync) } else { Store::open_unwatched(root, sync) }
 }
 
 fn open_journal(
@@ -294,7 +302,7 @@ pub fn prepare(
     options: &Options,
     number: u32,
 ) -> Result<Ready, StartError> {
-    let grounds = open_grounds(shared, &mut record)?;
+    let grounds = open_grounds(shared, &mut record, options.lasting)?;
     let mut problems = Problems::default();
     let journal = if options.lasting {
         Some(open_journal(shared, &record.name, &mut problems)?)
@@ -330,15 +338,15 @@ pub fn prepare(
         pool: shared.pool.clone(),
         engine: Engine::new(config),
         schedule: Schedule::new(SLOTS),
-        rows: HashMap::new(),
-        running: HashMap::new(),
-        next: HashMap::new(),
-        passing: HashSet::new(),
+        rows: Default::default(),
+        running: Default::default(),
+        next: Default::default(),
+        passing: Default::default(),
         problems,
         holds,
         waiters: Waiters::default(),
         loaded: HashSet::new(),
-        touched: HashSet::new(),
+        touched: Default::default(),
         scans_open: HashSet::new(),
         scanned_once: false,
         moved_files: 0,

@@ -2,11 +2,14 @@
 //!
 //! Pure: time is an argument. Holds: a parked job (its gate is closed) keeps its place and costs nothing; a large job
 //! never takes the last free slot, so a small one never waits for it; with anything else running, a waiting large
-//! job always gets a slot, so it never starves; what is cancelled is never handed out.
+//! job always gets a slot, and now and then what has waited longest goes first, so nothing starves; what is cancelled is
+//! never handed out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::dataflow::model::replica::Replica;
 
@@ -37,11 +40,13 @@ pub struct Item {
 }
 
 /// Largest remaining bytes of each lane but the last; the first is for what the user bumped.
-const LANE_BYTES_MAX: [u64; 6] = [0, 0, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
+const LANE_BYTES_MAX: [u64; 5] = [0, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
 const LANES: usize = LANE_BYTES_MAX.len() + 1;
 const BUMPED: usize = 0;
 /// From this lane on a job goes alone and is *large*.
-const LARGE: usize = 4;
+const LARGE: usize = 3;
+/// Of so many small batches one goes to what has waited longest, whatever its lane: nothing starves.
+const AGED_EVERY: u32 = 8;
 /// A batch ends when it has this many bytes.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -51,8 +56,31 @@ fn lane_of(bytes: u64) -> usize {
     (1..LANE_BYTES_MAX.len()).find(|lane| bytes <= LANE_BYTES_MAX[*lane]).unwrap_or(LANES - 1)
 }
 
-/// A place in a lane: live edits first, then by age.
-type Place = (bool, u64);
+/// The order within a lane, before age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Live,
+    /// Backlog that has bytes to move.
+    Content,
+    /// The rest: after the content, so that the first file does not wait for all directories.
+    Bare,
+}
+
+impl Rank {
+    const ALL: [Self; 3] = [Self::Live, Self::Content, Self::Bare];
+
+    fn of(item: &Item) -> Self {
+        match (item.live, item.bytes) {
+            (true, _) => Self::Live,
+            (false, 0) => Self::Bare,
+            (false, _) => Self::Content,
+        }
+    }
+}
+
+/// A place in a lane: by rank, then by age.
+type Place = (Rank, u64);
+const FIRST: Place = (Rank::Live, 0);
 
 struct Queued {
     item: Item,
@@ -81,6 +109,8 @@ pub struct Schedule<K> {
     running: usize,
     running_large: usize,
     sequence: u64,
+    /// Small batches since one went to what had waited longest.
+    since_aged: u32,
     queued: HashMap<K, Queued>,
     lanes: BTreeMap<Gate, [BTreeMap<Place, K>; LANES]>,
     delayed: HashMap<K, Delayed>,
@@ -100,6 +130,7 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
             running: 0,
             running_large: 0,
             sequence: 0,
+            since_aged: 0,
             queued: HashMap::new(),
             lanes: BTreeMap::new(),
             delayed: HashMap::new(),
@@ -116,7 +147,7 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
 
     fn enqueue(&mut self, key: K, item: Item, attempts: u32, lane: usize) {
         self.sequence += 1;
-        let place = (!item.live, self.sequence);
+        let place = (Rank::of(&item), self.sequence);
         self.lanes.entry(item.gate).or_default()[lane].insert(place, key);
         self.queued.insert(key, Queued { item, lane, place, attempts });
     }
@@ -168,13 +199,16 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         let large_must = large.is_some() && self.running_large == 0 && small_running > 0;
         match (small, large) {
             (_, Some((gate, lane))) if large_must => Some(self.take_large(gate, lane)),
-            (Some((gate, lane)), _) => Some(self.take_small(gate, lane, max.min(open(gate)))),
+            (Some(head), _) => {
+                let (gate, lane, from) = self.aged(&open, head);
+                Some(self.take_small(gate, lane, from, max.min(open(gate))))
+            }
             (None, Some((gate, lane))) if large_may => Some(self.take_large(gate, lane)),
             (None, _) => None,
         }
     }
 
-    /// Of the open gates, the head that comes first: by lane, then live, then age.
+    /// Of the open gates, the head that comes first: by lane, then rank, then age.
     fn best(
         &self,
         open: impl Fn(Gate) -> usize,
@@ -189,10 +223,32 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         heads.min().map(|(lane, _, gate)| (gate, lane))
     }
 
-    fn take_small(&mut self, gate: Gate, lane: usize, max: usize) -> Batch<K> {
+    /// Where the next small batch starts: at this head, or now and then at what has waited longest.
+    fn aged(
+        &mut self,
+        open: impl Fn(Gate) -> usize,
+        (gate, lane): (Gate, usize),
+    ) -> (Gate, usize, Place) {
+        self.since_aged += 1;
+        if lane == BUMPED || self.since_aged < AGED_EVERY {
+            return (gate, lane, FIRST);
+        }
+        self.since_aged = 0;
+        let open = self.lanes.iter().filter(|(gate, _)| open(**gate) > 0);
+        let heads = open.flat_map(|(gate, lanes)| {
+            let places = (1..LARGE).flat_map(move |lane| {
+                let head = move |rank| lanes[lane].range((rank, 0)..).next();
+                Rank::ALL.into_iter().filter_map(head).map(move |(place, _)| (lane, *place))
+            });
+            places.map(move |(lane, place)| (place.1, *gate, lane, place))
+        });
+        heads.min().map_or((gate, lane, FIRST), |(_, gate, lane, place)| (gate, lane, place))
+    }
+
+    fn take_small(&mut self, gate: Gate, lane: usize, from: Place, max: usize) -> Batch<K> {
         let (mut keys, mut bytes) = (Vec::new(), 0);
         while keys.len() < max.max(1) && bytes < BATCH_BYTES_MAX {
-            let Some((key, item)) = self.pop(gate, lane) else {
+            let Some((key, item)) = self.pop(gate, lane, from) else {
                 break;
             };
             bytes += item.bytes;
@@ -203,14 +259,16 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
     }
 
     fn take_large(&mut self, gate: Gate, lane: usize) -> Batch<K> {
-        let (key, _) = self.pop(gate, lane).expect("the lane has a head");
+        let (key, _) = self.pop(gate, lane, FIRST).expect("the lane has a head");
         self.running += 1;
         self.running_large += 1;
         Batch { gate, keys: vec![key], large: true }
     }
 
-    fn pop(&mut self, gate: Gate, lane: usize) -> Option<(K, Item)> {
-        let (_, key) = self.lanes.get_mut(&gate)?[lane].pop_first()?;
+    fn pop(&mut self, gate: Gate, lane: usize, from: Place) -> Option<(K, Item)> {
+        let lane = &mut self.lanes.get_mut(&gate)?[lane];
+        let place = *lane.range(from..).next()?.0;
+        let key = lane.remove(&place)?;
         let queued = self.queued.remove(&key).expect("lanes and queued hold the same jobs");
         if queued.attempts > 0 {
             self.attempts.insert(key, queued.attempts);

@@ -3,11 +3,12 @@
 //! Holds: a file is staged under the name under which what it displaces is kept, so nothing moves between the swap
 //! and the keeping; a name is used once.
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::sys::{Dir, Root};
+use crate::sys::{Dir, Naming, Root};
 
 /// An operation on one path; also its file's name, in 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,7 @@ impl OpIds {
 /// The open staging folder of one sync in one replica.
 pub struct Store {
     dir: Dir,
+    unnamed: Naming,
     /// Set once the file system has refused to share blocks.
     pub(super) no_reflink: AtomicBool,
 }
@@ -74,9 +76,34 @@ impl Store {
                 if !root.caps().exchange && !root.caps().read_only {
                     finish_set_aside(&dir)?;
                 }
-                Ok(Self { dir, no_reflink: AtomicBool::new(false) })
+                Ok(Self { dir, unnamed: Naming::Never, no_reflink: AtomicBool::new(false) })
             }
         }
+    }
+
+    /// As [`Self::open`], but what is new is staged without a name where that is possible.
+    ///
+    /// It takes less time, and a kill leaves nothing behind. But a watcher is told that the name was made, not that
+    /// the file is complete, so it is for replicas that nobody watches.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_unwatched(root: &Root, sync: &str) -> io::Result<Self> {
+        let unnamed = root.caps().unnamed;
+        Self::open(root, sync).map(|store| Self { unnamed, ..store })
+    }
+
+    /// A file to stage something new in, if it can do without a name.
+    pub(super) fn create_unnamed(&self, mode: u16) -> Option<File> {
+        match self.unnamed {
+            Naming::Never => None,
+            Naming::Descriptor | Naming::Proc => self.dir.create_unnamed(mode).ok(),
+        }
+    }
+
+    /// Gives a free name to a file of [`Self::create_unnamed`].
+    pub(super) fn give_name(&self, file: &File, to: &Dir, name: &[u8]) -> io::Result<()> {
+        to.give_name(file, self.unnamed, name)
     }
 
     #[must_use]

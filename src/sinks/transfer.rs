@@ -209,7 +209,7 @@ impl Shop {
                         control,
                     ),
                     Value::Dir { mode } => {
-                        apply::make_dir(target, &job.path, *mode, expect, control)
+                        apply::make_dir(from, target, &job.path, *mode, expect, control)
                     }
                     Value::Symlink { .. } => {
                         apply::put_symlink(from, target, &job.path, new, expect, control)

@@ -10,11 +10,12 @@
 //! a valid `[u64; N]`, the bytes were checked by length and BLAKE3, and they are copied into an aligned array before
 //! they are decoded there.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::{fs, io};
+
+use foldhash::HashMap;
 
 use crate::dataflow::model::value::Digest;
 use crate::sys::{Kind, Stat};

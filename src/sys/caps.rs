@@ -16,6 +16,8 @@ pub struct Caps {
     pub openat2: bool,
     /// Two names can be swapped at once.
     pub exchange: bool,
+    /// A file can be written before it has any name.
+    pub unnamed: Naming,
     /// How far apart two changes must be to get different ctimes, in nanoseconds; 0 if they always do.
     pub ctime_grain_ns: i64,
     /// What mtimes are rounded to, in nanoseconds.
@@ -28,6 +30,17 @@ pub struct Caps {
     pub read_only: bool,
 }
 
+/// How a file without a name gets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// There are no files without a name.
+    Never,
+    /// By its descriptor: with a privilege, and since Linux 6.10 for who opened it.
+    Descriptor,
+    /// By its link in `/proc`.
+    Proc,
+}
+
 /// Kernels tick at least this often.
 const TICK_NS: i64 = 10_000_000;
 
@@ -37,6 +50,7 @@ impl Caps {
         Self {
             openat2: has_openat2(dir),
             exchange: false,
+            unnamed: Naming::Never,
             ctime_grain_ns: TICK_NS,
             mtime_grain_ns: 1,
             modes: true,
@@ -80,9 +94,12 @@ impl Caps {
             drop(dir.create_new(other)?);
         }
         let exchange = dir.exchange(name, dir, other)?;
+        dir.unlink(other)?;
+        let unnamed = naming(dir, other);
         Ok(Self {
             openat2: has_openat2(dir),
             exchange,
+            unnamed,
             ctime_grain_ns,
             mtime_grain_ns,
             modes,
@@ -90,6 +107,14 @@ impl Caps {
             read_only: false,
         })
     }
+}
+
+/// How an unnamed file in `dir` gets the name `free`.
+fn naming(dir: &Dir, free: &[u8]) -> Naming {
+    let Ok(file) = dir.create_unnamed(0o600) else { return Naming::Never };
+    let ways = [Naming::Descriptor, Naming::Proc].into_iter();
+    let mut ways = ways.filter(|way| dir.give_name(&file, *way, free).is_ok());
+    ways.next().unwrap_or(Naming::Never)
 }
 
 fn has_openat2(dir: &impl AsFd) -> bool {

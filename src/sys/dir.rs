@@ -6,11 +6,12 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
+use super::caps::Naming;
 use super::stat::{Kind, Stat, fstat, stat_at};
 
 /// An open directory below a root.
@@ -126,10 +127,41 @@ impl Dir {
     /// # Errors
     /// The kernel's; `AlreadyExists` if the name is taken.
     pub fn create_new(&self, name: &[u8]) -> io::Result<File> {
+        self.create_with(name, 0o600)
+    }
+
+    /// Makes a new file with these permission bits, less those of the umask.
+    ///
+    /// # Errors
+    /// As [`Self::create_new`].
+    pub fn create_with(&self, name: &[u8], mode: u16) -> io::Result<File> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        with_name(name, |name| {
-            Ok(fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?.into())
+        let mode = Mode::from_raw_mode(mode.into());
+        with_name(name, |name| Ok(fs::openat(&self.fd, name, flags, mode)?.into()))
+    }
+
+    /// Makes a file that has no name: it is gone when it is closed, unless it was given one.
+    ///
+    /// # Errors
+    /// The kernel's; many file systems have no such files.
+    pub fn create_unnamed(&self, mode: u16) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        Ok(fs::openat(&self.fd, c".", flags, Mode::from_raw_mode(mode.into()))?.into())
+    }
+
+    /// Gives a name that is free to a file of [`Self::create_unnamed`].
+    ///
+    /// # Errors
+    /// The kernel's; `AlreadyExists` if the name is taken.
+    pub fn give_name(&self, file: &File, way: Naming, name: &[u8]) -> io::Result<()> {
+        with_name(name, |name| match way {
+            Naming::Never => Err(io::ErrorKind::Unsupported.into()),
+            Naming::Descriptor => Ok(fs::linkat(file, c"", &self.fd, name, AtFlags::EMPTY_PATH)?),
+            Naming::Proc => {
+                let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+                Ok(fs::linkat(fs::CWD, link, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
+            }
         })
     }
 

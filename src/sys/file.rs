@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use rustix::fs::{self, Mode, Timespec, Timestamps};
 
@@ -88,6 +89,17 @@ pub fn copy_bytes(
 fn is_zero(bytes: &[u8]) -> bool {
     let (words, tail) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && tail.iter().all(|b| *b == 0)
+}
+
+/// The permission bits that the kernel takes from what this process makes; all, where it does not tell.
+#[must_use]
+pub fn umask() -> u16 {
+    static MASK: OnceLock<u16> = OnceLock::new();
+    *MASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        mask.and_then(|mask| u16::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777)
+    })
 }
 
 /// The id of this boot of the machine; zeros where the kernel does not tell.

@@ -13,10 +13,10 @@ mod process;
 mod root;
 mod stat;
 
-pub use caps::Caps;
+pub use caps::{Caps, Naming};
 pub use dir::Dir;
 pub use file::{
-    boot_id, copy_bytes, reflink, set_mode, set_mtime, sync_fs, trim_memory, tune_memory,
+    boot_id, copy_bytes, reflink, set_mode, set_mtime, sync_fs, trim_memory, tune_memory, umask,
 };
 pub use lease::{Lease, Leased, lease};
 pub use process::detach;

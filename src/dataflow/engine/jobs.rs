@@ -88,7 +88,7 @@ impl Engine {
         })
     }
 
-    fn read(&mut self) {
+    pub(in crate::dataflow) fn read(&mut self) {
         if self.state.lacks_reader() {
             self.state.read_from(&mut self.graph.traces.state);
         }
@@ -96,7 +96,7 @@ impl Engine {
 }
 
 impl State {
-    fn held(&mut self, path: PathId, replica: Replica) -> Option<Value> {
+    pub(in crate::dataflow) fn held(&mut self, path: PathId, replica: Replica) -> Option<Value> {
         self.value(path, Side::Holds(replica))
     }
 }

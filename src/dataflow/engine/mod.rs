@@ -10,8 +10,9 @@ mod observe;
 pub(super) mod state;
 
 use std::cell::{Ref, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use self::moves::{Moves, Stuck, effect};
 use self::observe::Notes;

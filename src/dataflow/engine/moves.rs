@@ -3,7 +3,9 @@
 //! Holds: a pair counts unless something above its new name is stuck for its leaf; a path is in at most one pair that
 //! counts per replica. A pair that does not count leaves a put that copies and a delete.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::HashMap;
 
 use crate::dataflow::graph::rows::{Output, Pair, Ready};
 use crate::dataflow::model::paths::{PathId, Paths};

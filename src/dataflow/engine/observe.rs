@@ -31,9 +31,7 @@ impl Engine {
     /// replica is known not to hold as a directory: when it becomes one, its listing has to follow anyway. A directory
     /// that came into being counts as unlisted until its [`Fact::Listed`] comes, best in the same epoch.
     pub fn observe(&mut self, fact: &Fact) {
-        if self.state.lacks_reader() {
-            self.state.read_from(&mut self.graph.traces.state);
-        }
+        self.read();
         let (state, notes) = (&mut self.state, &mut self.notes);
         match fact {
             Fact::Listed { replica, dir, children } if state.registered(*replica) => {

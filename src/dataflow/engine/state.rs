@@ -5,8 +5,10 @@
 //! look into the rows at all.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::listings::Listing;
 use crate::dataflow::graph::rows::{Bits, Row};
@@ -269,7 +271,7 @@ impl State {
     }
 
     pub(super) fn read_from(&mut self, trace: &mut Kept<Row, Bits>) {
-        self.reader = Some(trace.reader());
+        self.reader = Some(trace.open());
     }
 
     fn lay_over(&mut self, path: PathId, rows: &mut KnownRows) {

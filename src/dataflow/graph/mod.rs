@@ -127,10 +127,10 @@ impl Graph {
                 })
                 .probe_with(&probe);
             let traces = Traces {
-                state: Kept(state_trace),
-                outcomes: Kept(outcomes.trace),
-                wishes: Kept(wishes.trace),
-                evidence: Kept(evidence.trace),
+                state: Kept::new(state_trace),
+                outcomes: Kept::new(outcomes.trace),
+                wishes: Kept::new(wishes.trace),
+                evidence: Kept::new(evidence.trace),
             };
             (input, traces)
         });
@@ -144,6 +144,7 @@ impl Graph {
         rows: impl Iterator<Item = ((PathId, Row), Bits)>,
         out: &mut Vec<(Output, isize)>,
     ) {
+        self.traces.close();
         for (row, bits) in rows {
             self.input.update(row, bits);
         }
@@ -205,6 +206,14 @@ impl Merging {
 }
 
 impl Traces {
+    fn close(&mut self) {
+        let Self { state, outcomes, wishes, evidence } = self;
+        state.close();
+        outcomes.close();
+        wishes.close();
+        evidence.close();
+    }
+
     fn advance(&mut self, epoch: u64) {
         let Self { state, outcomes, wishes, evidence } = self;
         state.advance(epoch);
@@ -215,30 +224,52 @@ impl Traces {
 }
 
 /// A trace held for questions.
-pub(in crate::dataflow) struct Kept<V, R = isize>(Trace<V, R>)
+pub(in crate::dataflow) struct Kept<V, R = isize>
 where
     V: ExchangeData,
-    R: ExchangeData + Semigroup;
+    R: ExchangeData + Semigroup,
+{
+    trace: Trace<V, R>,
+    /// Of the settled epoch, from the first question on.
+    reader: Option<Reader<V, R>>,
+}
 
 impl<V, R> Kept<V, R>
 where
     V: ExchangeData + Copy,
     R: ExchangeData + Semigroup + Default + Copy,
 {
+    fn new(trace: Trace<V, R>) -> Self {
+        Self { trace, reader: None }
+    }
+
+    /// Ends the questions about this epoch.
+    fn close(&mut self) {
+        self.reader = None;
+    }
+
     fn advance(&mut self, epoch: u64) {
         let frontier = Antichain::from_elem(epoch);
-        self.0.set_logical_compaction(frontier.borrow());
-        self.0.set_physical_compaction(frontier.borrow());
+        self.trace.set_logical_compaction(frontier.borrow());
+        self.trace.set_physical_compaction(frontier.borrow());
     }
 
     /// A cursor over everything settled. It must be dropped before the next epoch.
-    pub(in crate::dataflow) fn reader(&mut self) -> Reader<V, R> {
+    pub(in crate::dataflow) fn open(&mut self) -> Reader<V, R> {
         let batches = self
-            .0
+            .trace
             .batches_through(Antichain::new().borrow())
             .expect("the whole trace is always a clean cut");
         let (cursor, batches) = cursor_list(batches);
         Reader { cursor, batches }
+    }
+
+    /// The cursor of this epoch's questions.
+    pub(in crate::dataflow) fn reader(&mut self) -> &mut Reader<V, R> {
+        if self.reader.is_none() {
+            self.reader = Some(self.open());
+        }
+        self.reader.as_mut().expect("it was just opened")
     }
 
     /// The rows of one path.

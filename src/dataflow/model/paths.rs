@@ -3,8 +3,9 @@
 //! Holds: an id never changes its path and is never reused while the arena lives; a parent's id is smaller than its
 //! child's; memory is about 40 bytes a path plus its name.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::path::{Name, RelPath};
@@ -66,7 +67,7 @@ impl Paths {
             nodes: vec![root],
             blocks: vec![Vec::new()],
             table: vec![PathId::NONE; 64],
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 

@@ -1,20 +1,15 @@
 //! Puts a file: staged, verified, then swapped in.
 
-use std::fs::File;
 use std::io;
-use std::sync::atomic::Ordering;
 
-use super::check::{digest_of, expected, reading};
+use super::check::expected;
 use super::error::{ApplyError, End};
-use super::place::swap_in;
+use super::place::{place_unnamed, swap_in};
+use super::staged::Staged;
 use super::{Applied, Control, Handles, Target};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::value::{self, Content, Digest, Value};
-use crate::sys::{self, Root, Stat};
-
-/// Files from this size on are worth the attempt to share blocks.
-const REFLINK_BYTES_MIN: u64 = 16 << 10;
-const BUFFER_BYTES: usize = 256 << 10;
+use crate::dataflow::model::value::{self, Content, Value};
+use crate::sys::{self, Root};
 
 /// Gives `path` at the target the bytes it has at `from`, and `new`'s mode and mtime; `expect` is what it replaces.
 ///
@@ -40,8 +35,8 @@ pub fn put_file(
     if before.size != new.size {
         return Err(ApplyError::Stale(End::From));
     }
-    let staged = Staged::create(target)?;
-    let digest = staged.fill(target, &mut file, &before, control)?;
+    let staged = Staged::create(target, new.mode, expect.is_none())?;
+    let digest = staged.fill(&mut file, &before, handles, control)?;
     let after = sys::fstat(&file).map_err(ApplyError::io("look at it"))?;
     if !after.is_unchanged(&before) {
         return Err(ApplyError::Torn);
@@ -65,8 +60,12 @@ pub fn put_file(
     if control.is_cancelled() {
         return Err(ApplyError::Cancelled);
     }
-    let kept = swap_in(target, &parent, name.as_bytes(), there.zip(expect), control)?;
-    let placed = staged.placed()?;
+    let name = name.as_bytes();
+    let kept = match staged.unnamed() {
+        Some(file) => place_unnamed(target, file, &parent, name).map(|()| None)?,
+        None => swap_in(target, &parent, name, there.zip(expect), control)?,
+    };
+    let placed = staged.placed(new.mode)?;
     target.digests.record(&placed, digest);
     let content = Content::known(digest);
     Ok(Applied {
@@ -74,89 +73,6 @@ pub fn put_file(
         to_now: Some(super::value_of(&placed, content)),
         kept,
     })
-}
-
-/// A file under its operation's name. Dropped before it is placed, it is removed again.
-struct Staged<'a> {
-    target: Target<'a>,
-    file: File,
-    placed: std::cell::Cell<bool>,
-}
-
-impl<'a> Staged<'a> {
-    fn create(target: Target<'a>) -> Result<Self, ApplyError> {
-        let file = target
-            .store
-            .dir()
-            .create_new(&target.op.name())
-            .map_err(ApplyError::io("make a file in .yeet"))?;
-        Ok(Self { target, file, placed: std::cell::Cell::new(false) })
-    }
-
-    /// Brings the bytes over and returns their digest.
-    fn fill(
-        &self,
-        target: Target<'_>,
-        from: &mut File,
-        stat: &Stat,
-        control: &Control,
-    ) -> Result<Digest, ApplyError> {
-        let mut to = &self.file;
-        if stat.size >= REFLINK_BYTES_MIN && !target.store.no_reflink.load(Ordering::Relaxed) {
-            if sys::reflink(from, to) {
-                return digest_of(from, control).map_err(reading)?.ok_or(ApplyError::Torn);
-            }
-            target.store.no_reflink.store(true, Ordering::Relaxed);
-        }
-        let mut hasher = blake3::Hasher::new();
-        let size = usize::try_from(stat.size).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; size.clamp(1, BUFFER_BYTES)];
-        let go_on = |moved| {
-            control.set_moved(moved);
-            !control.is_cancelled()
-        };
-        let see = |bytes: &[u8]| {
-            hasher.update(bytes);
-        };
-        sys::copy_bytes(from, &mut to, &mut buffer, stat.size, see, go_on).map_err(|source| {
-            match source.kind() == io::ErrorKind::Interrupted {
-                true => ApplyError::Cancelled,
-                false => ApplyError::Io { what: "copy its bytes", source },
-            }
-        })?;
-        Ok(Digest(*hasher.finalize().as_bytes()))
-    }
-
-    fn finish(&self, new: &value::File, flush: bool) -> Result<(), ApplyError> {
-        sys::set_mode(&self.file, new.mode).map_err(ApplyError::io("set its mode"))?;
-        sys::set_mtime(&self.file, new.mtime).map_err(ApplyError::io("set its time"))?;
-        if flush {
-            self.file.sync_data().map_err(ApplyError::io("flush it to disk"))?;
-        }
-        Ok(())
-    }
-
-    /// The stat of the file in its place.
-    fn placed(&self) -> Result<Stat, ApplyError> {
-        self.placed.set(true);
-        sys::fstat(&self.file).map_err(ApplyError::io("look at it in its place"))
-    }
-}
-
-impl Drop for Staged<'_> {
-    fn drop(&mut self) {
-        if self.placed.get() {
-            return;
-        }
-        // What has the name now may be something that was displaced: only our own file goes.
-        let own = sys::fstat(&self.file).ok();
-        let there = self.target.store.dir().stat(&self.target.op.name()).ok().flatten();
-        if let (Some(own), Some(there)) = (own, there)
-            && (own.dev, own.ino) == (there.dev, there.ino)
-        {
-            drop(self.target.store.remove(self.target.op));
-        }
-    }
 }
 
 pub(super) fn gone_or(what: &'static str) -> impl Fn(io::Error) -> ApplyError {

@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod place;
 mod remove;
+mod staged;
 
 use std::cell::RefCell;
 use std::io;
@@ -63,9 +64,10 @@ impl Control {
     }
 }
 
-/// The directories that were used last: the jobs of a batch are mostly in one.
+/// What the jobs of a batch use one after the other: the directories, mostly the same ones, and a buffer.
 #[derive(Default)]
 pub struct Handles {
+    buffer: RefCell<Vec<u8>>,
     from: RefCell<Option<(RelPath, Rc<Dir>)>>,
     to: RefCell<Option<(RelPath, Rc<Dir>)>>,
 }

@@ -1,5 +1,6 @@
 //! The swap, and everything else that gives a name something new.
 
+use std::fs::File;
 use std::io;
 
 use super::check::{expected, held, is_value, target_digest, value_of};
@@ -47,12 +48,25 @@ fn not_empty(source: io::Error) -> ApplyError {
 }
 
 fn place_new(target: Target<'_>, parent: &Dir, name: &[u8]) -> Result<(), ApplyError> {
-    writable(parent, || target.store.dir().rename_new(&target.op.name(), parent, name)).map_err(
-        |source| match source.kind() == io::ErrorKind::AlreadyExists {
-            true => ApplyError::Stale(End::To),
-            false => ApplyError::Io { what: "give it its name", source },
-        },
-    )
+    writable(parent, || target.store.dir().rename_new(&target.op.name(), parent, name))
+        .map_err(taken_or)
+}
+
+/// Gives `name` to what was staged without one.
+pub(super) fn place_unnamed(
+    target: Target<'_>,
+    file: &File,
+    parent: &Dir,
+    name: &[u8],
+) -> Result<(), ApplyError> {
+    writable(parent, || target.store.give_name(file, parent, name)).map_err(taken_or)
+}
+
+fn taken_or(source: io::Error) -> ApplyError {
+    match source.kind() == io::ErrorKind::AlreadyExists {
+        true => ApplyError::Stale(End::To),
+        false => ApplyError::Io { what: "give it its name", source },
+    }
 }
 
 fn exchange(
@@ -174,11 +188,12 @@ pub(super) fn writable<T>(dir: &Dir, act: impl Fn() -> io::Result<T>) -> io::Res
     }
 }
 
-/// Makes a directory. `expect`: a file or symlink that gives way to it and is kept.
+/// Makes the directory that is at `from`. `expect`: a file or symlink that gives way to it and is kept.
 ///
 /// # Errors
 /// As for a file.
 pub fn make_dir(
+    from: &Root,
     target: Target<'_>,
     path: &RelPath,
     mode: u16,
@@ -208,8 +223,10 @@ pub fn make_dir(
             };
         }
     };
-    let to_now = Some(Value::Dir { mode: stat.mode });
-    Ok(Applied { from_now: None, to_now, kept })
+    // Made as it was asked for; whether it still is asked for, the origin tells now.
+    let origin = from.stat(path).ok().flatten().filter(|stat| stat.kind == Kind::Dir);
+    let from_now = origin.map(|stat| Value::Dir { mode: stat.mode });
+    Ok(Applied { from_now, to_now: Some(Value::Dir { mode: stat.mode }), kept })
 }
 
 /// Makes a directory with this mode, or nothing.

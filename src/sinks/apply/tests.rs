@@ -46,7 +46,7 @@ impl Bench {
         let from = Root::open(&dir.path().join("a")).unwrap();
         let mut to = Root::open(&dir.path().join("b")).unwrap();
         to.prepare().unwrap();
-        let store = Store::open(&to, "s").unwrap();
+        let store = Store::open_unwatched(&to, "s").unwrap();
         let (digests, control) = (Memory::default(), Control::default());
         Self { dir, from, to, store, digests, control, ops: AtomicU64::new(1) }
     }
@@ -290,7 +290,7 @@ fn types_change_into_one_another_and_bytes_are_kept() {
     let bench = Bench::new();
     bench.write("b/x", "a file");
     let file = bench.value("b/x");
-    make_dir(bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control).unwrap();
+    make_dir(&bench.from, bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control).unwrap();
     assert_eq!(bench.value("b/x"), Value::Dir { mode: 0o750 });
     bench.write("a/x", "a file again");
     let dir = bench.value("b/x");
@@ -393,7 +393,7 @@ fn a_file_is_back_when_the_directory_in_its_place_cannot_be_made() {
     let file = bench.value("b/x");
     for call in [libc::SYS_mkdirat, libc::SYS_fchmod] {
         let made = refused(call, libc::ENOSPC, || {
-            make_dir(bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control)
+            make_dir(&bench.from, bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control)
         });
         assert_eq!(made.unwrap_err().errno(), Some(libc::ENOSPC));
         assert_eq!(bench.value("b/x"), file);

@@ -29,13 +29,32 @@ fn small_goes_before_large_and_live_before_backlog_of_its_class() {
     schedule.add(3, item(100, false));
     schedule.add(4, item(2000, true));
     schedule.add(5, item(0, false));
-    assert_eq!(schedule.position(2), Some(2));
-    assert_eq!(next(&mut schedule, now), Some(5));
-    assert_eq!(next(&mut schedule, now), Some(1), "the large one has its share");
+    assert_eq!(schedule.position(2), Some(1));
     assert_eq!(next(&mut schedule, now), Some(4));
+    assert_eq!(next(&mut schedule, now), Some(1), "the large one has its share");
     assert_eq!(next(&mut schedule, now), Some(2));
     assert_eq!(next(&mut schedule, now), Some(3));
+    assert_eq!(next(&mut schedule, now), Some(5), "the first file does not wait for directories");
     assert_eq!(next(&mut schedule, now), None);
+}
+
+#[test]
+fn a_stream_of_small_live_edits_starves_nothing() {
+    let (mut schedule, now) = (Schedule::new(2), Instant::now());
+    let old = [item(900_000, false), item(0, false), item(10, false), item(900_000, true)];
+    for (key, item) in (0..).zip(old) {
+        schedule.add(key, item);
+    }
+    let mut waited = Vec::new();
+    for round in 0..200 {
+        schedule.add(1000 + round, item(10, true));
+        let batch = schedule.next(now, 1, all).unwrap();
+        if batch.keys[0] < 1000 {
+            waited.push(batch.keys[0]);
+        }
+        schedule.batch_done(batch.large);
+    }
+    assert_eq!(waited, [0, 1, 2, 3], "by age");
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl WalkOrder {
 }
 
 /// Something to do now.
+#[derive(Clone)]
 pub(super) struct Work {
     pub(super) tree: u32,
     pub(super) task: Task,

@@ -64,7 +64,11 @@ impl Shared {
                     return;
                 }
                 let known = tree.watch.knows(tree.replica, &found) && !ground.has_failed(&found);
-                if work.task == Task::Arrive || !known {
+                if work.task == Task::Arrive {
+                    // At once: what we made there ourselves is empty, and waits to be filled.
+                    let work = Work { task: Task::Scan, paths: Vec::new(), ..work.clone() };
+                    self.list(ground, &found, &work);
+                } else if !known {
                     self.put(ground, Task::Scan, &found, &work.passes);
                 } else if found != *path {
                     // It came back while it was asked for what is in it.

@@ -1,0 +1,127 @@
+//! A file on its way to its name: made, filled, finished, placed; gone again if it was not placed.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::check::{digest_of, reading};
+use super::error::ApplyError;
+use super::{Control, Handles, Target};
+use crate::dataflow::model::value::{self, Digest};
+use crate::sys::{self, Stat};
+
+/// Files from this size on are worth the attempt to share blocks.
+const REFLINK_BYTES_MIN: u64 = 16 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
+/// What a write takes from a file's mode, and what the kernel never gives to a new one.
+const SPECIAL_BITS: u16 = 0o7000;
+
+/// A file under its operation's name, or without any. Dropped before it is placed, it is removed again.
+pub(super) struct Staged<'a> {
+    target: Target<'a>,
+    file: File,
+    has_name: bool,
+    placed: Cell<bool>,
+}
+
+impl<'a> Staged<'a> {
+    /// Makes it with this mode, less what [`Self::finish`] adds.
+    pub(super) fn create(target: Target<'a>, mode: u16, is_new: bool) -> Result<Self, ApplyError> {
+        let mode = mode & !SPECIAL_BITS;
+        let unnamed = if is_new { target.store.create_unnamed(mode) } else { None };
+        let has_name = unnamed.is_none();
+        let file = match unnamed {
+            Some(file) => file,
+            None => target
+                .store
+                .dir()
+                .create_with(&target.op.name(), mode)
+                .map_err(ApplyError::io("make a file in .yeet"))?,
+        };
+        Ok(Self { target, file, has_name, placed: Cell::new(false) })
+    }
+
+    /// The file, if it has no name.
+    pub(super) fn unnamed(&self) -> Option<&File> {
+        (!self.has_name).then_some(&self.file)
+    }
+
+    /// Brings the bytes over and returns their digest.
+    pub(super) fn fill(
+        &self,
+        from: &mut File,
+        stat: &Stat,
+        handles: &Handles,
+        control: &Control,
+    ) -> Result<Digest, ApplyError> {
+        let mut to = &self.file;
+        let no_reflink = &self.target.store.no_reflink;
+        if stat.size >= REFLINK_BYTES_MIN && !no_reflink.load(Ordering::Relaxed) {
+            if sys::reflink(from, to) {
+                return digest_of(from, control).map_err(reading)?.ok_or(ApplyError::Torn);
+            }
+            no_reflink.store(true, Ordering::Relaxed);
+        }
+        let mut hasher = blake3::Hasher::new();
+        let size = usize::try_from(stat.size).unwrap_or(usize::MAX).clamp(1, BUFFER_BYTES);
+        let mut buffer = handles.buffer.borrow_mut();
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        let go_on = |moved| {
+            control.set_moved(moved);
+            !control.is_cancelled()
+        };
+        let see = |bytes: &[u8]| {
+            hasher.update(bytes);
+        };
+        sys::copy_bytes(from, &mut to, &mut buffer[..size], stat.size, see, go_on).map_err(
+            |source| match source.kind() == io::ErrorKind::Interrupted {
+                true => ApplyError::Cancelled,
+                false => ApplyError::Io { what: "copy its bytes", source },
+            },
+        )?;
+        Ok(Digest(*hasher.finalize().as_bytes()))
+    }
+
+    /// Gives it its mode and mtime, and has it on disk if `flush`.
+    pub(super) fn finish(&self, new: &value::File, flush: bool) -> Result<(), ApplyError> {
+        if new.mode & (SPECIAL_BITS | sys::umask()) != 0 {
+            sys::set_mode(&self.file, new.mode).map_err(ApplyError::io("set its mode"))?;
+        }
+        sys::set_mtime(&self.file, new.mtime).map_err(ApplyError::io("set its time"))?;
+        if flush {
+            self.file.sync_data().map_err(ApplyError::io("flush it to disk"))?;
+        }
+        Ok(())
+    }
+
+    /// The stat of the file in its place. A default ACL can have taken bits from its mode: they are given back.
+    pub(super) fn placed(&self, mode: u16) -> Result<Stat, ApplyError> {
+        self.placed.set(true);
+        let look = || sys::fstat(&self.file).map_err(ApplyError::io("look at it in its place"));
+        let stat = look()?;
+        if stat.mode == mode {
+            return Ok(stat);
+        }
+        sys::set_mode(&self.file, mode).map_err(ApplyError::io("set its mode"))?;
+        look()
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if self.placed.get() || !self.has_name {
+            return;
+        }
+        // What has the name now may be something that was displaced: only our own file goes.
+        let own = sys::fstat(&self.file).ok();
+        let there = self.target.store.dir().stat(&self.target.op.name()).ok().flatten();
+        if let (Some(own), Some(there)) = (own, there)
+            && (own.dev, own.ino) == (there.dev, there.ino)
+        {
+            drop(self.target.store.remove(self.target.op));
+        }
+    }
+}
