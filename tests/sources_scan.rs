@@ -157,7 +157,7 @@ fn a_root_that_is_gone_or_replaced_says_nothing() {
         }
         world.known.seen.clear();
         for dir in ["", "a"] {
-            drop(world.sources.scan(SOURCE, &path(dir)));
+            let _scan = world.sources.scan(SOURCE, &path(dir));
             world.sources.look(SOURCE, &path("a/f"));
             world.sources.look(SOURCE, &path("a/g"));
         }
@@ -190,10 +190,10 @@ fn a_scan_of_a_part_leaves_the_rest_alone() {
     let mut world = World::with(still());
     world.write("a/f", "1");
     world.write("b/f", "1");
-    drop(world.sources.scan(SOURCE, &path("a")));
+    let _scan = world.sources.scan(SOURCE, &path("a"));
     world.settle();
     assert_eq!(world.known.paths(SOURCE), ["a/f"]);
-    drop(world.sources.scan(SOURCE, &path("gone/deep")));
+    let _scan = world.sources.scan(SOURCE, &path("gone/deep"));
     world.settle();
     let told = Seen::Facts(vec![Fact::Holds { replica: SOURCE, path: path("gone"), value: None }]);
     assert!(world.known.seen.contains(&told), "{:?}", world.known.seen);
@@ -206,7 +206,7 @@ fn a_file_where_a_directory_was_has_nothing_below() {
     world.scan();
     fs::remove_dir_all(world.source("a")).unwrap();
     world.write("a", "now a file");
-    drop(world.sources.scan(SOURCE, &path("a/b")));
+    let _scan = world.sources.scan(SOURCE, &path("a/b"));
     world.settle();
     assert_eq!(world.known.paths(SOURCE), ["a"]);
     assert_eq!(world.known.digest(SOURCE, "a"), Some(digest(b"now a file")));
@@ -247,6 +247,45 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
     world.scan();
     let listings = world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_))).count();
     assert!(listings <= 6, "{listings} for four directories");
+}
+
+#[test]
+fn rules_read_while_the_root_goes_are_followed_on_the_other_replica() {
+    let mut world = World::with(still());
+    fs::create_dir(world.leaf("out")).unwrap();
+    world.scan();
+    world.write(".yeetignore", "/out\n");
+    fs::rename(world.source(""), world.dir.path().join("elsewhere")).unwrap();
+    world.sources.look(SOURCE, &path(".yeetignore"));
+    world.settle();
+    assert!(world.known.seen.contains(&Seen::RootGone { replica: SOURCE }));
+    assert_eq!(world.known.at(leaf(), "out"), Some(Value::Ignored));
+}
+
+#[test]
+fn rules_read_by_a_listing_that_fails_are_followed_on_the_other_replica() {
+    let mut world = World::with(still());
+    fs::create_dir(world.leaf("out")).unwrap();
+    world.scan();
+    world.write(".yeetignore", "/out\n");
+    fs::rename(world.source(""), world.dir.path().join("elsewhere")).unwrap();
+    let _scan = world.sources.scan(SOURCE, &path(""));
+    world.settle();
+    assert!(world.known.seen.contains(&Seen::RootGone { replica: SOURCE }));
+    assert_eq!(world.known.at(leaf(), "out"), Some(Value::Ignored));
+}
+
+#[test]
+fn what_only_a_detached_replica_left_out_is_found_on_the_others() {
+    let mut world = World::with(still());
+    world.write("out/f", "1");
+    fs::write(world.leaf(".yeetignore"), "/out\n").unwrap();
+    world.scan();
+    world.settle();
+    assert_eq!(world.known.at(SOURCE, "out"), Some(Value::Ignored));
+    world.sources.detach(leaf());
+    world.settle();
+    assert!(world.known.at(SOURCE, "out/f").is_some());
 }
 
 /// `cargo test --release --test sources_scan -- --ignored --nocapture`

@@ -28,7 +28,7 @@ fn a_file() -> Stat {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     fs::write(&path, b"x").unwrap();
-    yeet::sys::fstat(&fs::File::open(&path).unwrap()).unwrap()
+    yeet::sys::fstat(fs::File::open(&path).unwrap()).unwrap()
 }
 
 fn digest(byte: u8) -> Digest {
@@ -217,13 +217,13 @@ fn several_threads_record_and_look_up_while_it_is_flushed() {
     let place = place();
     let cache = StatCache::open(&place.path);
     std::thread::scope(|scope| {
-        for thread in 0..4_u64 {
+        for thread in 0..4_u8 {
             let cache = &cache;
             scope.spawn(move || {
                 for i in 0..2000 {
-                    let file = stat(thread * 10_000 + i);
-                    cache.record(&file, digest(thread as u8), LONG_AFTER, GRAIN);
-                    assert_eq!(cache.lookup(&file), Some(digest(thread as u8)));
+                    let file = stat(u64::from(thread) * 10_000 + i);
+                    cache.record(&file, digest(thread), LONG_AFTER, GRAIN);
+                    assert_eq!(cache.lookup(&file), Some(digest(thread)));
                     if i % 500 == 0 {
                         cache.flush().unwrap();
                     }

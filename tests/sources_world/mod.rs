@@ -238,7 +238,9 @@ impl World {
                     Some(digest) => format!("file {digest}"),
                     None => format!("unread {}", file.size),
                 },
-                other => format!("{other:?}"),
+                Value::Ignored | Value::Skipped(_) | Value::Unreadable { .. } | Value::Remnant => {
+                    format!("{value:?}")
+                }
             };
             (format!("{path:?}"), text)
         })

@@ -1,6 +1,8 @@
 //! What a thread of the scanner does with one task.
 //!
-//! Holds: what could not be looked at is reported as unlisted, never as absent, and tried again with growing pauses.
+//! Holds: what could not be looked at is reported as unlisted, never as absent, and tried again: with growing pauses,
+//! or when its permissions change. Being unlisted holds for all below, so trying again is a scan. Rules that changed
+//! are followed whatever else becomes of the task that came by them.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -33,27 +35,42 @@ impl Shared {
 
     fn look(&self, ground: &Ground, path: &RelPath, reading: Reading, work: &Work) {
         let tree = &ground.tree;
-        let looked = loop {
+        let mut rules_changed = Vec::new();
+        let (looked, again, waits) = loop {
             let flight = ground.flights().begin(Sight::Path(path.clone()));
-            let looked = look(tree, path, reading, &ground.cancelled);
+            let looked = look(tree, path, reading, &ground.cancelled, &mut rules_changed);
             let mut flights = ground.flights();
             if let Landing::Overtaken = flights.end(flight) {
                 continue;
             }
-            if let Looked::Holds { path, value, .. } = &looked {
-                flights.seen(path, *value);
+            let (mut again, mut waits) = (Vec::new(), false);
+            match &looked {
+                Looked::Holds { path, value, rules_unreadable } => {
+                    flights.seen(path, *value);
+                    again = ground.seen_again(path, *value, *rules_unreadable);
+                }
+                Looked::Root => {
+                    flights.overtake_all();
+                    again = ground.seen_again(path, None, None);
+                }
+                Looked::Failed { dir, errno } => waits = ground.shut_out(dir, *errno),
+                Looked::Nothing | Looked::RootGone => {}
             }
             if let Some(fact) = looked.fact(tree) {
                 (ground.sink)(Seen::Facts(vec![fact]));
             }
-            break looked;
+            break (looked, again, waits);
         };
+        self.scan_on_all(ground, &rules_changed, None);
+        self.open_again(ground, &again);
         match looked {
             Looked::Nothing | Looked::Root => {}
             Looked::RootGone => (ground.sink)(Seen::RootGone { replica: tree.replica }),
-            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno, Task::List),
-            Looked::Holds { path: found, value, rules_changed } => {
-                self.scan_on_all(ground, &rules_changed, None);
+            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno, waits),
+            Looked::Holds { path: found, value, rules_unreadable } => {
+                if let (Some(errno), Some((dir, _))) = (rules_unreadable, found.split()) {
+                    ground.trouble(&dir, Trouble::Rules { errno });
+                }
                 if !value.is_some_and(|value| value.is_dir()) {
                     return;
                 }
@@ -70,7 +87,22 @@ impl Shared {
 
     fn list(&self, ground: &Ground, dir: &RelPath, work: &Work) {
         let flight = ground.flights().begin(Sight::Dir(dir.clone()));
-        let listed = list(&ground.tree, dir);
+        let mut rules_changed = Vec::new();
+        let listed = list(&ground.tree, dir, &mut rules_changed);
+        self.landed(ground, dir, work, flight, listed);
+        // A scan goes on, or is put in again, by itself.
+        let scanned = (work.task == Task::Scan).then_some(dir);
+        self.scan_on_all(ground, &rules_changed, scanned);
+    }
+
+    fn landed(
+        &self,
+        ground: &Ground,
+        dir: &RelPath,
+        work: &Work,
+        flight: u64,
+        listed: Result<Listing, ListError>,
+    ) {
         let mut flights = ground.flights();
         let later = match flights.end(flight) {
             Landing::Stands(later) => later,
@@ -86,6 +118,7 @@ impl Shared {
                 let mut children = std::mem::take(&mut listing.children);
                 enter(&mut children, later);
                 flights.listed(dir, &children);
+                ground.listed(dir, &listing, &children);
                 let below = directories(dir, &children);
                 let fact = Fact::Listed { replica, dir: dir.clone(), children };
                 (ground.sink)(Seen::Facts(vec![fact]));
@@ -96,6 +129,7 @@ impl Shared {
             Err(ListError::Restless(mut listing)) => {
                 let mut children = std::mem::take(&mut listing.children);
                 enter(&mut children, later);
+                ground.listed(dir, &listing, &children);
                 let below = directories(dir, &children);
                 let mut facts = vec![Fact::Unlisted { replica, dir: dir.clone() }];
                 facts.extend(children.into_iter().map(|(name, value)| {
@@ -105,7 +139,7 @@ impl Shared {
                 (ground.sink)(Seen::Facts(facts));
                 drop(flights);
                 ground.trouble(dir, Trouble::Restless);
-                self.try_again(ground, dir, work.task);
+                self.try_again(ground, dir);
                 self.after_listing(ground, dir, &listing, &below, work);
             }
             Err(ListError::Gone) => {
@@ -118,8 +152,9 @@ impl Shared {
             Err(ListError::Failed { errno }) => {
                 let (replica, dir) = (ground.tree.replica, dir.clone());
                 (ground.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir: dir.clone() }]));
+                let waits = ground.shut_out(&dir, errno);
                 drop(flights);
-                self.failed(ground, &dir, errno, work.task);
+                self.failed(ground, &dir, errno, waits);
             }
         }
     }
@@ -137,8 +172,6 @@ impl Shared {
         if let Some(errno) = listing.rules_unreadable {
             ground.trouble(dir, Trouble::Rules { errno });
         }
-        let scanned = (work.task == Task::Scan).then_some(dir);
-        self.scan_on_all(ground, &listing.rules_changed, scanned);
         for dir in below {
             if work.task == Task::Scan || !tree.watch.knows(tree.replica, dir) {
                 self.put(ground, Task::Scan, dir, &work.passes);
@@ -160,15 +193,15 @@ impl Shared {
         }
     }
 
-    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, task: Task) {
+    /// `waits`: an event will tell when to try again. Most failures may end without one.
+    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, waits: bool) {
         ground.trouble(dir, Trouble::Unlistable { errno });
-        // A change of its permissions is an event; anything else may end without one.
-        if !matches!(errno, libc::EACCES | libc::EPERM) {
-            self.try_again(ground, dir, task);
+        if !waits {
+            self.try_again(ground, dir);
         }
     }
 
-    fn try_again(&self, ground: &Ground, dir: &RelPath, task: Task) {
+    fn try_again(&self, ground: &Ground, dir: &RelPath) {
         let mut failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILURES_MAX {
             failures.clear();
@@ -177,7 +210,7 @@ impl Shared {
         let delay = RETRY_MIN.saturating_mul(1 << (*count).min(16)).min(RETRY_MAX);
         *count += 1;
         drop(failures);
-        self.put_later(ground, delay, task, dir);
+        self.put_later(ground, delay, Task::Scan, dir);
     }
 }
 
