@@ -14,8 +14,16 @@ fn leaf() -> Replica {
     Replica::leaf(1).expect("slot 1")
 }
 
+/// The rules of a source and a leaf that have no file of rules yet.
 fn none() -> Ignores {
-    Ignores::new(&[], false).expect("no patterns")
+    with(&[])
+}
+
+fn with(patterns: &[String]) -> Ignores {
+    let rules = Ignores::new(patterns, false).expect("patterns");
+    rules.attach(Replica::SOURCE);
+    rules.attach(leaf());
+    rules
 }
 
 fn ignored(rules: &Ignores, text: &str, is_dir: bool) -> bool {
@@ -60,7 +68,6 @@ fn the_deeper_file_wins_and_an_exclamation_mark_takes_back() {
 #[test]
 fn what_one_replica_ignores_is_ignored_on_all() {
     let rules = none();
-    rules.attach(Replica::SOURCE);
     rules.set(leaf(), &path(""), Some(b"tmp/\n"));
     rules.set(Replica::SOURCE, &path(""), Some(b"!tmp/\n"));
     let by = rules.matched(&path(""), b"tmp", true).expect("the leaf's rule");
@@ -72,8 +79,7 @@ fn what_one_replica_ignores_is_ignored_on_all() {
 
 #[test]
 fn a_replica_that_takes_an_option_back_needs_the_others_to_agree() {
-    let rules = Ignores::new(&["*.iso".into()], false).expect("patterns");
-    rules.attach(leaf());
+    let rules = with(&["*.iso".into()]);
     rules.set(Replica::SOURCE, &path(""), Some(b"!*.iso\n"));
     assert!(ignored(&rules, "x.iso", false));
     rules.set(leaf(), &path(""), Some(b"!*.iso\n"));
@@ -131,4 +137,34 @@ fn an_indented_or_commented_line_means_what_it_means_to_git() {
     assert!(ignored(&rules, "foo", false));
     assert!(ignored(&rules, "!bang", false));
     assert!(!ignored(&rules, "#c", false));
+}
+
+#[test]
+fn a_detached_replica_leaves_nothing_out_and_takes_nothing_in() {
+    let rules = none();
+    rules.set(leaf(), &path("a"), Some(b"*.o\n"));
+    assert_eq!(rules.detach(leaf()), [path("a")]);
+    assert!(!ignored(&rules, "a/x.o", false));
+    assert_eq!(rules.set(leaf(), &path("a"), Some(b"*.o\n")), None, "read before, said after");
+    assert!(!ignored(&rules, "a/x.o", false));
+    assert_eq!(rules.detach(leaf()), []);
+}
+
+#[test]
+fn what_only_a_detached_replica_did_not_take_back_is_listed_again() {
+    let rules = with(&["*.iso".into()]);
+    rules.set(Replica::SOURCE, &path("images"), Some(b"!*.iso\n"));
+    assert!(ignored(&rules, "images/x.iso", false));
+    assert_eq!(rules.detach(leaf()), [path("images")]);
+    assert!(!ignored(&rules, "images/x.iso", false));
+}
+
+#[test]
+fn a_detached_replica_whose_rules_another_has_too_changes_nothing() {
+    let rules = none();
+    for replica in [Replica::SOURCE, leaf()] {
+        rules.set(replica, &path(""), Some(b"*.o\n!keep.o\n"));
+    }
+    assert_eq!(rules.detach(leaf()), []);
+    assert!(ignored(&rules, "x.o", false));
 }

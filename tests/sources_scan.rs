@@ -256,3 +256,42 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
     let listings = world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_))).count();
     assert!(listings <= 6, "{listings} for four directories");
 }
+
+#[test]
+fn rules_read_while_the_root_goes_are_followed_on_the_other_replica() {
+    let mut world = World::with(still());
+    fs::create_dir(world.leaf("out")).unwrap();
+    world.scan();
+    world.write(".yeetignore", "/out\n");
+    fs::rename(world.source(""), world.dir.path().join("elsewhere")).unwrap();
+    world.sources.look(SOURCE, &path(".yeetignore"));
+    world.settle();
+    assert!(world.known.seen.contains(&Seen::RootGone { replica: SOURCE }));
+    assert_eq!(world.known.at(leaf(), "out"), Some(Value::Ignored));
+}
+
+#[test]
+fn rules_read_by_a_listing_that_fails_are_followed_on_the_other_replica() {
+    let mut world = World::with(still());
+    fs::create_dir(world.leaf("out")).unwrap();
+    world.scan();
+    world.write(".yeetignore", "/out\n");
+    fs::rename(world.source(""), world.dir.path().join("elsewhere")).unwrap();
+    assert!(world.sources.scan(SOURCE, &path("")).is_some());
+    world.settle();
+    assert!(world.known.seen.contains(&Seen::RootGone { replica: SOURCE }));
+    assert_eq!(world.known.at(leaf(), "out"), Some(Value::Ignored));
+}
+
+#[test]
+fn what_only_a_detached_replica_left_out_is_found_on_the_others() {
+    let mut world = World::with(still());
+    world.write("out/f", "1");
+    fs::write(world.leaf(".yeetignore"), "/out\n").unwrap();
+    world.scan();
+    world.settle();
+    assert_eq!(world.known.at(SOURCE, "out"), Some(Value::Ignored));
+    world.sources.detach(leaf());
+    world.settle();
+    assert!(world.known.at(SOURCE, "out/f").is_some());
+}

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use sources_world::{Options, SOURCE, World, digest, leaf, obey_permissions, path};
+use sources_world::{Options, SOURCE, World, alone, digest, leaf, obey_permissions, path};
 use yeet::dataflow::model::path::RelPath;
 use yeet::dataflow::model::replica::Replica;
 use yeet::dataflow::model::value::Value;
@@ -185,6 +185,104 @@ fn a_directory_made_readable_is_listed() {
 }
 
 #[test]
+fn a_watched_directory_shut_and_opened_again_is_listed_with_all_below() {
+    obey_permissions();
+    for (shut, wakes) in [("a", "a/f"), ("a", "a/b/f"), ("", "a/f")] {
+        let mut world = watched();
+        world.write("a/f", "1");
+        world.write("a/b/f", "1");
+        world.settle();
+        let mode = |mode| fs::Permissions::from_mode(mode);
+        fs::set_permissions(world.source(shut), mode(0o000)).unwrap();
+        world.settle();
+        world.sources.look(SOURCE, &path(wakes));
+        let dir = path(wakes).split().unwrap().0;
+        world.wait_until(|known| !known.listed.contains(&(SOURCE, dir.clone())));
+        world.settle();
+        fs::set_permissions(world.source(shut), mode(0o755)).unwrap();
+        world.wait_until(|k| k.is_listed(SOURCE, "a") && k.is_listed(SOURCE, "a/b"));
+    }
+}
+
+#[test]
+fn a_directory_that_may_be_read_but_not_searched_is_listed_once_it_may() {
+    obey_permissions();
+    let mut world = watched();
+    world.write("a/f", "1");
+    world.settle();
+    fs::set_permissions(world.source("a"), fs::Permissions::from_mode(0o444)).unwrap();
+    world.settle();
+    assert!(world.sources.scan(SOURCE, &path("")).is_some());
+    world.wait_until(|k| matches!(k.at(SOURCE, "a/f"), Some(Value::Unreadable { .. })));
+    world.settle();
+    fs::set_permissions(world.source("a"), fs::Permissions::from_mode(0o755)).unwrap();
+    world.wait_until(|k| matches!(k.at(SOURCE, "a/f"), Some(Value::File(_))));
+}
+
+#[test]
+fn after_a_failure_that_ends_without_an_event_all_below_is_listed_again() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // The limit is the whole process's.
+    if !alone("after_a_failure_that_ends_without_an_event_all_below_is_listed_again") {
+        return;
+    }
+    for hint in [Hint::Look(path("a/f")), Hint::List(path("a"))] {
+        let mut world = watched();
+        world.write("a/f", "1");
+        world.write("a/b/c/f", "1");
+        world.settle();
+        let usual = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..usual }).unwrap();
+        world.sources.watcher().unwrap().inject(SOURCE, hint);
+        world.wait_until(|known| !known.is_listed(SOURCE, "a/b/c"));
+        setrlimit(Resource::Nofile, usual).unwrap();
+        world.wait_until(|k| ["a", "a/b", "a/b/c"].iter().all(|dir| k.is_listed(SOURCE, dir)));
+    }
+}
+
+#[test]
+fn rules_that_cannot_be_read_change_nothing_until_they_can() {
+    obey_permissions();
+    let mut world = watched();
+    world.write("a/b/x.o", "1");
+    world.write("a/.yeetignore", "*.c\n");
+    world.write("a/x.c", "1");
+    world.settle();
+    assert_eq!(world.known.at(SOURCE, "a/x.c"), Some(Value::Ignored));
+    let new = world.dir.path().join("new");
+    fs::write(&new, "*.o\n").unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::rename(new, world.source("a/.yeetignore")).unwrap();
+    let trouble = Trouble::Rules { errno: libc::EACCES };
+    let told = Seen::Trouble { replica: SOURCE, path: path("a"), trouble };
+    world.wait_until(|known| known.seen.contains(&told));
+    world.settle();
+    assert!(world.known.is_listed(SOURCE, "a") && world.known.is_listed(SOURCE, "a/b"));
+    assert_eq!(world.known.at(SOURCE, "a/x.c"), Some(Value::Ignored), "the old rules hold");
+
+    let file = world.source("a/.yeetignore");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    world.wait_until(|k| k.at(SOURCE, "a/b/x.o") == Some(Value::Ignored));
+    world.wait_until(|k| matches!(k.at(SOURCE, "a/x.c"), Some(Value::File(_))));
+}
+
+#[test]
+fn the_trouble_of_unreadable_rules_is_over_when_they_are_readable_though_the_same() {
+    obey_permissions();
+    let mut world = watched();
+    let file = world.write("a/.yeetignore", "*.c\n");
+    world.settle();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    let trouble = Trouble::Rules { errno: libc::EACCES };
+    let told = Seen::Trouble { replica: SOURCE, path: path("a"), trouble };
+    world.wait_until(|known| known.seen.contains(&told));
+    world.settle();
+    world.known.listed.clear();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    world.wait_until(|known| known.is_listed(SOURCE, "a"));
+}
+
+#[test]
 fn a_lost_root_is_noticed() {
     let mut world = watched();
     fs::rename(world.source(""), world.dir.path().join("elsewhere")).unwrap();
@@ -226,6 +324,8 @@ fn more_events_than_the_kernel_keeps_lose_nothing() {
         drop(told.send(notice));
     })
     .unwrap();
+    // Dropped before the watcher, which waits for its thread, even if something below fails.
+    let go = go;
     let dir = tempfile::tempdir().unwrap();
     let handle = Root::open(dir.path()).unwrap().open_dir(&RelPath::root()).unwrap();
     watcher.add(SOURCE, &path(""), std::os::fd::AsFd::as_fd(&handle), &|| true).unwrap();
@@ -332,6 +432,10 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
 
 #[test]
 fn reading_files_wakes_nobody() {
+    // The threads of other tests must not be counted.
+    if !alone("reading_files_wakes_nobody") {
+        return;
+    }
     let mut world = watched();
     world.settle();
     let before = wakes();

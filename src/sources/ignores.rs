@@ -82,6 +82,15 @@ impl State {
         let within = self.files.iter().filter(|((_, at), _)| at.is_within(dir));
         within.map(|(_, rules)| rules.globs.num_whitelists()).sum::<u64>() == 0
     }
+
+    /// Whether two replicas have the same files of rules, so that one of them says it all.
+    fn same_files(&self, one: Replica, other: Replica) -> bool {
+        let of = |replica| {
+            let own = self.files.iter().filter(move |((r, _), _)| *r == replica);
+            own.map(|((_, dir), rules)| (dir, rules.text))
+        };
+        of(one).eq(of(other))
+    }
 }
 
 /// All rules of one sync. Shared by its scanners; every change has a new version.
@@ -116,7 +125,7 @@ impl Ignores {
         self.version.load(Ordering::Acquire)
     }
 
-    /// What `dir/.yeetignore` of a replica says now (`None`: it is not there). Returns the directory that must be
+    /// What `dir/.yeetignore` of an attached replica says now (`None`: it is not there). Returns the directory that must be
     /// listed again with all below it, on all replicas, if that changed anything.
     pub fn set(&self, replica: Replica, dir: &RelPath, text: Option<&[u8]>) -> Option<RelPath> {
         let key = (replica, dir.clone());
@@ -135,14 +144,15 @@ impl Ignores {
         let doubles = same.is_some();
         let rules = text.map(|text| same.unwrap_or_else(|| Arc::new(Rules::parse(text))));
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !state.replicas.contains(replica) {
+            // Read before it was detached, and said after.
+            return None;
+        }
         // The others' copy of a file that only ignores said it all already.
         let nothing_new =
             text.is_some() && before.is_none() && doubles && state.only_ignores_within(dir);
         match rules {
-            Some(rules) => {
-                state.replicas = state.replicas.with(replica);
-                state.files.insert(key, rules);
-            }
+            Some(rules) => drop(state.files.insert(key, rules)),
             None => drop(state.files.remove(&key)),
         }
         self.version.fetch_add(1, Ordering::Release);
@@ -174,6 +184,31 @@ impl Ignores {
     pub fn attach(&self, replica: Replica) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.replicas = state.replicas.with(replica);
+    }
+
+    /// Says that a replica belongs to the sync no more: its rules are gone. Returns the directories to be listed again
+    /// on the others: those with rules of its own, and those whose rules take back what it left out.
+    pub fn detach(&self, replica: Replica) -> Vec<RelPath> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !state.replicas.contains(replica) {
+            return Vec::new();
+        }
+        state.replicas =
+            ReplicaSet::from_bits(state.replicas.bits() & !ReplicaSet::of(&[replica]).bits());
+        let doubled = state.replicas.iter().any(|other| state.same_files(replica, other));
+        let counts =
+            |(r, rules): (Replica, &Rules)| r == replica || rules.globs.num_whitelists() > 0;
+        let mut again: Vec<RelPath> = state
+            .files
+            .iter()
+            .filter(|((r, _), rules)| !doubled && counts((*r, rules)))
+            .map(|((_, dir), _)| dir.clone())
+            .collect();
+        again.sort_unstable();
+        again.dedup();
+        state.files.retain(|(r, _), _| *r != replica);
+        self.version.fetch_add(1, Ordering::Release);
+        again
     }
 
     /// The rules that hold for the children of `dir`, ready to be asked many times.
@@ -323,7 +358,8 @@ impl DirRules {
     }
 }
 
-fn ignore_file_in(dir: &RelPath) -> RelPath {
+/// The path of the file of rules in `dir`.
+pub(super) fn ignore_file_in(dir: &RelPath) -> RelPath {
     dir.join(&Name::parse(IGNORE_FILE).expect("a good name"))
 }
 

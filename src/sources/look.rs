@@ -32,7 +32,8 @@ pub enum Reading {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Looked {
     /// What is at `path`, which is the path asked for or the nearest above it whose directory exists.
-    Holds { path: RelPath, value: Option<Value>, rules_changed: Vec<RelPath> },
+    /// `rules_unreadable` is what reading the file of rules that is there failed with; the old rules hold.
+    Holds { path: RelPath, value: Option<Value>, rules_unreadable: Option<i32> },
     /// It is ours or left out by a rule above it: nobody's business.
     Nothing,
     /// It is the root, and that is there.
@@ -58,16 +59,25 @@ impl Looked {
     }
 }
 
-/// Looks at `path`. `cancel` stops reading a large file.
+/// Looks at `path`. `cancel` stops reading a large file. Whatever is found, `rules_changed` gets the directories to be
+/// listed again on all replicas because rules are new or gone.
 #[must_use]
-pub fn look(tree: &Tree, path: &RelPath, reading: Reading, cancel: &AtomicBool) -> Looked {
+pub fn look(
+    tree: &Tree,
+    path: &RelPath,
+    reading: Reading,
+    cancel: &AtomicBool,
+    rules_changed: &mut Vec<RelPath>,
+) -> Looked {
     let mut path = path.clone();
     loop {
         let Some((dir, name)) = path.split() else {
             return if tree.root.still_there() { Looked::Root } else { Looked::RootGone };
         };
         match tree.root.open_dir(&dir) {
-            Ok(handle) => return look_in(tree, &handle, &dir, &name, reading, cancel),
+            Ok(handle) => {
+                return look_in(tree, &handle, (&dir, &name), reading, cancel, rules_changed);
+            }
             Err(error) => match errno(&error) {
                 // No directory there: then that is what there is to say.
                 libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EXDEV => path = dir,
@@ -77,25 +87,23 @@ pub fn look(tree: &Tree, path: &RelPath, reading: Reading, cancel: &AtomicBool) 
     }
 }
 
-/// Looks at `name` in the open directory `dir`.
-#[must_use]
-pub fn look_in(
+/// Looks at a name in the open directory before it.
+fn look_in(
     tree: &Tree,
     handle: &Dir,
-    dir: &RelPath,
-    name: &Name,
+    (dir, name): (&RelPath, &Name),
     reading: Reading,
     cancel: &AtomicBool,
+    rules_changed: &mut Vec<RelPath>,
 ) -> Looked {
     let own = dir.components().next().unwrap_or(name.as_bytes());
     if tree.is_own(&RelPath::root(), own) || tree.ignores.matched_or_above(dir, true).is_some() {
         return Looked::Nothing;
     }
     let path = dir.join(name);
-    let mut rules_changed = Vec::new();
+    let mut rules_unreadable = None;
     if name.as_bytes() == IGNORE_FILE {
-        // Rules that cannot be read stay as they were; the listing of the directory says so.
-        rules_changed.extend(tree.take_rules(dir, handle).ok().flatten());
+        rules_unreadable = take_rules(tree, dir, handle, rules_changed);
     }
     let value = match handle.stat(name.as_bytes()) {
         Ok(Some(stat)) => Some(value(tree, handle, dir, name, &stat, reading, cancel)),
@@ -109,7 +117,23 @@ pub fn look_in(
     if !tree.root.still_there() {
         return Looked::RootGone;
     }
-    Looked::Holds { path, value, rules_changed }
+    Looked::Holds { path, value, rules_unreadable }
+}
+
+/// Takes in the rules of an open directory. Returns what reading them failed with; the old ones hold then.
+pub(super) fn take_rules(
+    tree: &Tree,
+    dir: &RelPath,
+    handle: &Dir,
+    rules_changed: &mut Vec<RelPath>,
+) -> Option<i32> {
+    match tree.take_rules(dir, handle) {
+        Ok(changed) => {
+            rules_changed.extend(changed);
+            None
+        }
+        Err(error) => Some(errno(&error)),
+    }
 }
 
 fn value(

@@ -93,19 +93,27 @@ impl Sources {
     pub fn attach(&self, replica: Replica, root: Arc<Root>) -> io::Result<()> {
         let (ignores, cache) = (self.ignores.clone(), self.cache.clone());
         let tree = Tree::new(replica, root, ignores, cache, self.watch.clone())?;
-        let handle = self.scanner.attach(self.sync, tree, self.sink.clone());
         self.detach(replica);
+        self.ignores.attach(replica);
+        let handle = self.scanner.attach(self.sync, tree, self.sink.clone());
         write(&self.handles).insert(replica, handle);
         Ok(())
     }
 
-    /// Looks at a replica no more; its rules are forgotten. Others may have to be scanned again for that.
+    /// Looks at a replica no more and forgets its rules; what they alone left out is looked for on the others.
     pub fn detach(&self, replica: Replica) {
         let handle = write(&self.handles).remove(&replica);
-        if let Some(handle) = handle {
-            handle.detach();
-            if let Some(watcher) = &self.watcher {
-                watcher.forget(replica);
+        let Some(handle) = handle else {
+            return;
+        };
+        handle.detach();
+        if let Some(watcher) = &self.watcher {
+            watcher.forget(replica);
+        }
+        let others: Vec<Handle> = read(&self.handles).values().cloned().collect();
+        for dir in self.ignores.detach(replica) {
+            for other in &others {
+                let _nobody_waits_for_it = other.scan(&dir);
             }
         }
     }

@@ -8,10 +8,12 @@ use std::time::Duration;
 mod flight;
 pub mod pool;
 mod queue;
+mod shut;
 mod unwatched;
 mod work;
 
 use super::hash::now_ns;
+use super::look::take_rules;
 use super::tree::{Tree, errno};
 use super::watch::{Added, WatchError};
 use crate::dataflow::model::path::{Name, RelPath};
@@ -29,8 +31,6 @@ pub struct Listing {
     pub children: Vec<(Name, Value)>,
     /// Why changes here will not be noticed, if they will not.
     pub unwatched: Option<WatchError>,
-    /// Directories to be listed again on all replicas, because rules in or below this one are new or gone.
-    pub rules_changed: Vec<RelPath>,
     /// The number of the error that the file of rules here could not be read with; the old rules hold.
     pub rules_unreadable: Option<i32>,
 }
@@ -64,18 +64,21 @@ impl ListError {
     }
 }
 
-/// Watches and lists one directory.
+/// Watches and lists one directory. Whatever becomes of that, `rules_changed` gets the directories to be listed again
+/// on all replicas because rules in or below this one are new or gone.
 ///
 /// # Errors
 /// Why it is not listed.
-pub fn list(tree: &Tree, dir: &RelPath) -> Result<Listing, ListError> {
-    let mut rules_changed = Vec::new();
+pub fn list(
+    tree: &Tree,
+    dir: &RelPath,
+    rules_changed: &mut Vec<RelPath>,
+) -> Result<Listing, ListError> {
     let mut tries = 0;
-    let mut listing = loop {
+    let listing = loop {
         tries += 1;
-        let (mut listing, same) =
-            list_once(tree, dir).map_err(|error| ListError::of(&error, dir))?;
-        rules_changed.append(&mut listing.rules_changed);
+        let (listing, same) =
+            list_once(tree, dir, rules_changed).map_err(|error| ListError::of(&error, dir))?;
         if same {
             break Ok(listing);
         }
@@ -87,22 +90,21 @@ pub fn list(tree: &Tree, dir: &RelPath) -> Result<Listing, ListError> {
     if !tree.root.still_there() {
         return Err(ListError::RootGone);
     }
-    let (Ok(found) | Err(found)) = &mut listing;
-    found.rules_changed = rules_changed;
     listing.map_err(ListError::Restless)
 }
 
 /// One try, and whether the directory stayed the same meanwhile.
-fn list_once(tree: &Tree, dir: &RelPath) -> std::io::Result<(Listing, bool)> {
+fn list_once(
+    tree: &Tree,
+    dir: &RelPath,
+    rules_changed: &mut Vec<RelPath>,
+) -> std::io::Result<(Listing, bool)> {
     let handle = tree.root.open_dir(dir)?;
     // The watch first: what changes after the listing is an event.
     let unwatched = watch(tree, dir, &handle)?;
     let began_ns = now_ns();
     let before = handle.fstat()?;
-    let (mut rules_changed, rules_unreadable) = match tree.take_rules(dir, &handle) {
-        Ok(changed) => (Vec::from_iter(changed), None),
-        Err(error) => (Vec::new(), Some(errno(&error))),
-    };
+    let rules_unreadable = take_rules(tree, dir, &handle, rules_changed);
     let rules = tree.ignores.in_dir(dir);
     let names = handle.entries()?;
     let mut children = Vec::with_capacity(names.len());
@@ -136,7 +138,7 @@ fn list_once(tree: &Tree, dir: &RelPath) -> std::io::Result<(Listing, bool)> {
         found.is_ok_and(|at| children[at].1.is_dir())
     };
     rules_changed.extend(tree.ignores.keep_only(tree.replica, dir, is_dir));
-    Ok((Listing { children, unwatched, rules_changed, rules_unreadable }, same))
+    Ok((Listing { children, unwatched, rules_unreadable }, same))
 }
 
 fn watch(tree: &Tree, dir: &RelPath, handle: &Dir) -> std::io::Result<Option<WatchError>> {

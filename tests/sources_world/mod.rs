@@ -112,6 +112,18 @@ pub fn obey_permissions() {
     rustix::thread::set_capabilities(None, sets).unwrap();
 }
 
+/// Runs the test of this name again in a process of its own. True there: the test is to go on.
+pub fn alone(test: &str) -> bool {
+    if std::env::var_os("YEET_TEST_ALONE").is_some_and(|name| name == test) {
+        return true;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let out = child.args(["--exact", test]).env("YEET_TEST_ALONE", test).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+    false
+}
+
 pub struct World {
     pub dir: tempfile::TempDir,
     pub sources: Sources,

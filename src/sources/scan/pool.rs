@@ -69,6 +69,7 @@ pub(super) struct Ground {
     pub(super) unwatched: Mutex<super::unwatched::Unwatched>,
     /// How often in a row a directory could not be listed.
     pub(super) failures: Mutex<HashMap<RelPath, u32>>,
+    pub(super) shut: Mutex<super::shut::Shut>,
 }
 
 pub(super) struct Shared {
@@ -132,6 +133,7 @@ impl Scanner {
             cancelled: AtomicBool::new(false),
             unwatched: Mutex::default(),
             failures: Mutex::default(),
+            shut: Mutex::default(),
         });
         state.grounds.insert(ground.id, ground.clone());
         Handle { shared: self.shared.clone(), ground }

@@ -71,7 +71,9 @@ impl Shared {
             (ground.sink)(Seen::Watched { replica: ground.tree.replica, dir: dir.clone() });
         }
         unwatched.found &= !whole;
-        if (whole && unwatched.many) || unwatched.dirs.contains(dir) {
+        // A directory scanned once more after a failure has a listing of its own put off.
+        let own = task == Task::List || dir.is_root();
+        if (whole && unwatched.many) || (own && unwatched.dirs.contains(dir)) {
             let every = (took * EVERY_COSTS).clamp(EVERY_MIN, EVERY_MAX);
             self.put_later(ground, every, task, dir);
         }

@@ -1,6 +1,8 @@
 //! What a thread of the scanner does with one task.
 //!
-//! Holds: what could not be looked at is reported as unlisted, never as absent, and tried again with growing pauses.
+//! Holds: what could not be looked at is reported as unlisted, never as absent, and tried again: with growing pauses,
+//! or when its permissions change. Being unlisted holds for all below, so trying again is a scan. Rules that changed
+//! are followed whatever else becomes of the task that came by them.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -33,37 +35,46 @@ impl Shared {
 
     fn look(&self, ground: &Ground, path: &RelPath, reading: Reading, work: &Work) {
         let tree = &ground.tree;
-        let looked = loop {
+        let mut rules_changed = Vec::new();
+        let (looked, again, waits) = loop {
             let flight = ground.flights().begin(Sight::Path(path.clone()));
-            let looked = look(tree, path, reading, &ground.cancelled);
+            let looked = look(tree, path, reading, &ground.cancelled, &mut rules_changed);
             let mut flights = ground.flights();
             if let Landing::Overtaken = flights.end(flight) {
-                drop(flights);
-                // What it says is out of date; that the rules changed is not.
-                if let Looked::Holds { rules_changed, .. } = &looked {
-                    self.scan_on_all(ground, rules_changed, None);
-                }
                 continue;
             }
-            if let Looked::Holds { path, value, .. } = &looked {
-                flights.seen(path, *value);
+            let (mut again, mut waits) = (Vec::new(), false);
+            match &looked {
+                Looked::Holds { path, value, rules_unreadable } => {
+                    flights.seen(path, *value);
+                    again = ground.seen_again(path, *value, *rules_unreadable);
+                }
+                Looked::Root => {
+                    flights.overtake_all();
+                    again = ground.seen_again(path, None, None);
+                }
+                Looked::Failed { dir, errno } => waits = ground.shut_out(dir, *errno),
+                Looked::Nothing | Looked::RootGone => {}
             }
             if let Some(fact) = looked.fact(tree) {
                 (ground.sink)(Seen::Facts(vec![fact]));
             }
-            break looked;
+            break (looked, again, waits);
         };
+        self.scan_on_all(ground, &rules_changed, None);
+        self.open_again(ground, &again);
         match looked {
             Looked::Nothing | Looked::Root => {}
             Looked::RootGone => (ground.sink)(Seen::RootGone { replica: tree.replica }),
-            // What was known below is void too.
-            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno),
-            Looked::Holds { path: found, value, rules_changed } => {
-                self.scan_on_all(ground, &rules_changed, None);
+            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno, waits),
+            Looked::Holds { path: found, value, rules_unreadable } => {
+                if let (Some(errno), Some((dir, _))) = (rules_unreadable, found.split()) {
+                    ground.trouble(&dir, Trouble::Rules { errno });
+                }
                 if !value.is_some_and(|value| value.is_dir()) {
                     return;
                 }
-                let known = tree.watch.knows(tree.replica, &found) && !ground.has_failed(&found);
+                let known = tree.watch.knows(tree.replica, &found);
                 if work.task == Task::Arrive {
                     // At once: what we made there ourselves is empty, and waits to be filled.
                     let work = Work { task: Task::Scan, paths: Vec::new(), ..work.clone() };
@@ -80,16 +91,27 @@ impl Shared {
 
     fn list(&self, ground: &Ground, dir: &RelPath, work: &Work) {
         let flight = ground.flights().begin(Sight::Dir(dir.clone()));
-        let rules = ground.tree.ignores.version();
-        let listed = list(&ground.tree, dir);
+        let mut rules_changed = Vec::new();
+        let listed = list(&ground.tree, dir, &mut rules_changed);
+        self.landed(ground, dir, work, flight, listed);
+        // A scan goes on, or is put in again, by itself.
+        let scanned = (work.task == Task::Scan).then_some(dir);
+        self.scan_on_all(ground, &rules_changed, scanned);
+    }
+
+    fn landed(
+        &self,
+        ground: &Ground,
+        dir: &RelPath,
+        work: &Work,
+        flight: u64,
+        listed: Result<Listing, ListError>,
+    ) {
         let mut flights = ground.flights();
         let later = match flights.end(flight) {
             Landing::Stands(later) => later,
             Landing::Overtaken => {
                 drop(flights);
-                if ground.tree.ignores.version() != rules {
-                    self.scan_on_all(ground, std::slice::from_ref(dir), None);
-                }
                 self.put(ground, work.task, dir, &work.passes);
                 return;
             }
@@ -100,6 +122,7 @@ impl Shared {
                 let mut children = std::mem::take(&mut listing.children);
                 enter(&mut children, later);
                 flights.listed(dir, &children);
+                ground.listed(dir, &listing, &children);
                 let below = directories(dir, &children);
                 let fact = Fact::Listed { replica, dir: dir.clone(), children };
                 (ground.sink)(Seen::Facts(vec![fact]));
@@ -110,6 +133,7 @@ impl Shared {
             Err(ListError::Restless(mut listing)) => {
                 let mut children = std::mem::take(&mut listing.children);
                 enter(&mut children, later);
+                ground.listed(dir, &listing, &children);
                 let below = directories(dir, &children);
                 let mut facts = vec![Fact::Unlisted { replica, dir: dir.clone() }];
                 facts.extend(children.into_iter().map(|(name, value)| {
@@ -132,11 +156,9 @@ impl Shared {
             Err(ListError::Failed { errno }) => {
                 let (replica, dir) = (ground.tree.replica, dir.clone());
                 (ground.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir: dir.clone() }]));
+                let waits = ground.shut_out(&dir, errno);
                 drop(flights);
-                if ground.tree.ignores.version() != rules {
-                    self.scan_on_all(ground, std::slice::from_ref(&dir), None);
-                }
-                self.failed(ground, &dir, errno);
+                self.failed(ground, &dir, errno, waits);
             }
         }
     }
@@ -154,8 +176,6 @@ impl Shared {
         if let Some(errno) = listing.rules_unreadable {
             ground.trouble(dir, Trouble::Rules { errno });
         }
-        let scanned = (work.task == Task::Scan).then_some(dir);
-        self.scan_on_all(ground, &listing.rules_changed, scanned);
         for dir in below {
             if work.task == Task::Scan || !tree.watch.knows(tree.replica, dir) {
                 self.put(ground, Task::Scan, dir, &work.passes);
@@ -177,40 +197,24 @@ impl Shared {
         }
     }
 
-    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32) {
+    /// `waits`: an event will tell when to try again. Most failures may end without one.
+    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, waits: bool) {
         ground.trouble(dir, Trouble::Unlistable { errno });
-        // A change of its permissions is an event, after which it is scanned because it had failed; anything else may
-        // end without one.
-        if matches!(errno, libc::EACCES | libc::EPERM) {
-            ground.count_failure(dir);
-        } else {
+        if !waits {
             self.try_again(ground, dir);
         }
     }
 
-    /// A directory that was not listed voids what was known below it: all of that is scanned again.
     fn try_again(&self, ground: &Ground, dir: &RelPath) {
-        let count = ground.count_failure(dir);
-        let delay = RETRY_MIN.saturating_mul(1 << count.min(16)).min(RETRY_MAX);
-        self.put_later(ground, delay, Task::Scan, dir);
-    }
-}
-
-impl Ground {
-    /// Notes that a directory could not be listed; how often in a row that was so before.
-    fn count_failure(&self, dir: &RelPath) -> u32 {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILURES_MAX {
             failures.clear();
         }
         let count = failures.entry(dir.clone()).or_default();
+        let delay = RETRY_MIN.saturating_mul(1 << (*count).min(16)).min(RETRY_MAX);
         *count += 1;
-        *count - 1
-    }
-
-    fn has_failed(&self, dir: &RelPath) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        !failures.is_empty() && failures.contains_key(dir)
+        drop(failures);
+        self.put_later(ground, delay, Task::Scan, dir);
     }
 }
 
