@@ -9,6 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -438,7 +439,7 @@ fn reading_files_wakes_nobody() {
     }
     let mut world = watched();
     world.settle();
-    let before = wakes();
+    let before = wakes_at_rest();
     for _ in 0..100 {
         drop(fs::read(world.source("kept/f")).unwrap());
         assert!(fs::read_dir(world.source("kept")).unwrap().count() > 0);
@@ -446,21 +447,42 @@ fn reading_files_wakes_nobody() {
     assert_eq!(wakes(), before);
 }
 
+/// The threads of sources, as folders of `/proc`.
+fn threads() -> impl Iterator<Item = PathBuf> {
+    fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path()).filter(|task| {
+        let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        name.starts_with("watch") || name.starts_with("scan-")
+    })
+}
+
+fn is_asleep(thread: &Path) -> bool {
+    // The kernel names where it sleeps; "0" while it runs.
+    fs::read_to_string(thread.join("wchan")).unwrap() != "0"
+}
+
+/// The wakes once every thread is asleep: who told that all is settled may still have to lie down.
+fn wakes_at_rest() -> u64 {
+    loop {
+        let before = wakes();
+        // Twice: a thread found asleep may have been woken by one that was looked at after it.
+        let asleep = (0..2).all(|_| threads().all(|thread| is_asleep(&thread)));
+        // A thread has its name only once it has begun.
+        let all_begun = threads().count() == 1 + sources_world::SCANNERS;
+        if all_begun && asleep && wakes() == before {
+            return before;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// How often the threads of sources were switched to.
 fn wakes() -> u64 {
-    let mut sum = 0;
-    for task in fs::read_dir("/proc/self/task").unwrap() {
-        let task = task.unwrap().path();
-        let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
-        if name.starts_with("watch") || name.starts_with("scan-") {
-            let status = fs::read_to_string(task.join("status")).unwrap();
-            let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
-            sum += counts
-                .map(|l| l.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
-                .sum::<u64>();
-        }
-    }
-    sum
+    let of = |thread: PathBuf| -> u64 {
+        let status = fs::read_to_string(thread.join("status")).unwrap();
+        let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
+        counts.map(|l| l.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
+    };
+    threads().map(of).sum()
 }
 
 /// A small generator with a printed seed: the same seed makes the same changes.

@@ -112,6 +112,8 @@ pub fn obey_permissions() {
     rustix::thread::set_capabilities(None, sets).unwrap();
 }
 
+pub const SCANNERS: usize = 3;
+
 /// Runs the test of this name again in a process of its own. True there: the test is to go on.
 pub fn alone(test: &str) -> bool {
     if std::env::var_os("YEET_TEST_ALONE").is_some_and(|name| name == test) {
@@ -160,7 +162,7 @@ impl World {
         let (sender, seen) = channel();
         let sender = Mutex::new(sender);
         let sink = Arc::new(move |seen| drop(sender.lock().unwrap().send(seen)));
-        let scanner = Arc::new(Scanner::start(3).unwrap());
+        let scanner = Arc::new(Scanner::start(SCANNERS).unwrap());
         let ignores = Arc::new(Ignores::new(&options.patterns, options.vcs).unwrap());
         let cache = options.cache.clone();
         let make = if options.watch { Sources::watching } else { Sources::unwatched };
