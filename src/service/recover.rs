@@ -12,7 +12,7 @@ use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
-use crate::sys::Kind;
+use crate::sys::{Dir, Kind};
 
 /// Settles every open intent of a sync.
 ///
@@ -83,27 +83,35 @@ fn acknowledge(
     intent: &Intent,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
-    let Some(Value::File(file)) = intent.new else { return Ok(()) };
+    let Some(new) = intent.new else { return Ok(()) };
     let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(()) };
-    let Some(stat) = dir.stat(name.as_bytes())? else { return Ok(()) };
-    let is_ours = (stat.kind, stat.size, stat.mtime_ns, stat.mode)
-        == (Kind::File, file.size, file.mtime, file.mode);
-    if !is_ours {
-        return Ok(());
-    }
-    let found = digest_of(&mut dir.open_read(name.as_bytes())?, &Control::default())?;
-    let Some(found) = found.filter(|f| file.content.digest().is_none_or(|known| known == *f))
-    else {
-        return Ok(());
-    };
+    let Some(value) = placed(&dir, name.as_bytes(), new)? else { return Ok(()) };
     crate::sys::sync_fs(&site.root)?;
     if let Some(source) = shop.site(crate::dataflow::model::replica::Replica::SOURCE) {
         crate::sys::sync_fs(&source.root)?;
     }
-    let path = intent.path.clone();
-    let value = Some(Value::File(File { content: Content::known(found), ..file }));
-    changes.push(Change::Agreed { leaf: intent.leaf, path, value });
+    let (leaf, path) = (intent.leaf, intent.path.clone());
+    changes.push(Change::Agreed { leaf, path, value: Some(value) });
     Ok(())
+}
+
+/// What has this name, if it is what was announced.
+fn placed(dir: &Dir, name: &[u8], new: Value) -> io::Result<Option<Value>> {
+    let Some(stat) = dir.stat(name)? else { return Ok(None) };
+    match (stat.kind, new) {
+        (Kind::File, Value::File(file)) => {
+            if (stat.size, stat.mtime_ns, stat.mode) != (file.size, file.mtime, file.mode) {
+                return Ok(None);
+            }
+            let found = digest_of(&mut dir.open_read(name)?, &Control::default())?;
+            let found = found.filter(|f| file.content.digest().is_none_or(|known| known == *f));
+            Ok(found.map(|found| Value::File(File { content: Content::known(found), ..file })))
+        }
+        (Kind::Symlink, Value::Symlink { target, .. }) => {
+            Ok((target_digest(&dir.readlink(name)?) == target).then_some(new))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn keep(op: OpId, intent: &Intent, value: Value, why: &str, changes: &mut Vec<Change>) {

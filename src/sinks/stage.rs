@@ -60,6 +60,8 @@ pub struct Store {
     unnamed: Naming,
     /// Set once the file system has refused to share blocks.
     pub(super) no_reflink: AtomicBool,
+    /// Set once the kernel has refused to copy for us.
+    pub(super) no_range: AtomicBool,
 }
 
 impl Store {
@@ -76,7 +78,8 @@ impl Store {
                 if !root.caps().exchange && !root.caps().read_only {
                     finish_set_aside(&dir)?;
                 }
-                Ok(Self { dir, unnamed: Naming::Never, no_reflink: AtomicBool::new(false) })
+                let (no_reflink, no_range) = (AtomicBool::new(false), AtomicBool::new(false));
+                Ok(Self { dir, unnamed: Naming::Never, no_reflink, no_range })
             }
         }
     }

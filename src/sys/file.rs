@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
 use rustix::fs::{self, Mode, Timespec, Timestamps};
+use rustix::io::Errno;
 
 /// Sets permission bits.
 ///
@@ -84,6 +86,76 @@ pub fn copy_bytes(
         to.set_len(copied)?;
     }
     Ok(copied)
+}
+
+/// Copies bytes inside the kernel or the file system, from the present offsets on; holes are kept.
+///
+/// `see` is given every byte as it is in `to` now. False where that cannot be done: both offsets are at the start.
+///
+/// # Errors
+/// As [`copy_bytes`].
+pub fn copy_range(
+    from: &File,
+    to: &File,
+    buffer: &mut [u8],
+    size: u64,
+    mut see: impl FnMut(&[u8]),
+    mut go_on: impl FnMut(u64) -> bool,
+) -> io::Result<bool> {
+    let mut at = 0;
+    while at < size {
+        let (data, hole) = data_from(from, at, size)?;
+        // Of a hole the bytes are known.
+        while at < data {
+            let len = buffer.len().min(usize::try_from(data - at).unwrap_or(usize::MAX));
+            buffer[..len].fill(0);
+            see(&buffer[..len]);
+            at += len as u64;
+        }
+        while at < hole {
+            let len = buffer.len().min(usize::try_from(hole - at).unwrap_or(usize::MAX));
+            let (mut off_in, mut off_out) = (at, at);
+            match fs::copy_file_range(from, Some(&mut off_in), to, Some(&mut off_out), len) {
+                // Cut off while it was copied: whoever compares its stat will see.
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(copied) => {
+                    to.read_exact_at(&mut buffer[..copied], at)?;
+                    see(&buffer[..copied]);
+                    at += copied as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) if is_unsupported(error) => {
+                    fs::seek(from, fs::SeekFrom::Start(0))?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !go_on(at) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+    }
+    to.set_len(size)?;
+    Ok(true)
+}
+
+/// Where the next data is at or after `at`, and where it ends; both the size if there is none.
+fn data_from(file: &File, at: u64, size: u64) -> io::Result<(u64, u64)> {
+    match fs::seek(file, fs::SeekFrom::Data(at)) {
+        Ok(data) => Ok((data.min(size), fs::seek(file, fs::SeekFrom::Hole(data))?.min(size))),
+        Err(Errno::NXIO) => Ok((size, size)),
+        // The file system does not know: all of it is data.
+        Err(Errno::INVAL) => Ok((at, size)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether `copy_file_range` says that it cannot, not that it failed.
+fn is_unsupported(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::NOSYS | Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM | Errno::TXTBSY
+    )
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

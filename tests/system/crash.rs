@@ -12,8 +12,21 @@ fn killed_at_any_moment_it_settles_and_loses_nothing() {
             rig.write(&format!("a/d{}/f{i}", i % 4), &format!("round {round} file {i}"));
             rig.write(&format!("b/e{}/g{i}", i % 4), &format!("round {round} file {i}"));
         }
+        for i in 0..8 {
+            let link = rig.path(&format!("a/l{i}"));
+            drop(fs::remove_file(&link));
+            std::os::unix::fs::symlink(format!("round {round}"), link).unwrap();
+        }
         if round % 5 == 4 {
             fs::remove_dir_all(rig.path("a/d1")).unwrap();
+        }
+        // Before anything, or when one file or another has arrived: in the middle of the work.
+        if round % 3 != 0 {
+            let (at, text) =
+                (rig.path(&format!("b/d0/f{}", round / 2 * 4 % 40)), format!("round {round} "));
+            while !fs::read_to_string(&at).is_ok_and(|found| found.starts_with(&text)) {
+                std::thread::yield_now();
+            }
         }
         rig.kill();
         rig.start();

@@ -13,6 +13,8 @@ use crate::sys::{self, Stat};
 
 /// Files from this size on are worth the attempt to share blocks.
 const REFLINK_BYTES_MIN: u64 = 16 << 10;
+/// Files from this size on are worth more calls: the network does not carry what a server can copy, and holes stay.
+const RANGE_BYTES_MIN: u64 = 1 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 /// What a write takes from a file's mode, and what the kernel never gives to a new one.
 const SPECIAL_BITS: u16 = 0o7000;
@@ -55,7 +57,7 @@ impl<'a> Staged<'a> {
         handles: &Handles,
         control: &Control,
     ) -> Result<Digest, ApplyError> {
-        let mut to = &self.file;
+        let to = &self.file;
         let no_reflink = &self.target.store.no_reflink;
         if stat.size >= REFLINK_BYTES_MIN && !no_reflink.load(Ordering::Relaxed) {
             if sys::reflink(from, to) {
@@ -63,26 +65,52 @@ impl<'a> Staged<'a> {
             }
             no_reflink.store(true, Ordering::Relaxed);
         }
-        let mut hasher = blake3::Hasher::new();
-        let size = usize::try_from(stat.size).unwrap_or(usize::MAX).clamp(1, BUFFER_BYTES);
         let mut buffer = handles.buffer.borrow_mut();
+        let size = usize::try_from(stat.size).unwrap_or(usize::MAX).clamp(1, BUFFER_BYTES);
         if buffer.len() < size {
             buffer.resize(size, 0);
         }
+        self.copy(from, stat, &mut buffer[..size], control).map_err(|source| {
+            if source.kind() == io::ErrorKind::Interrupted {
+                ApplyError::Cancelled
+            } else if source.kind() == io::ErrorKind::UnexpectedEof {
+                ApplyError::Torn
+            } else {
+                ApplyError::Io { what: "copy its bytes", source }
+            }
+        })
+    }
+
+    /// Copies and hashes in one pass: by the kernel where it is worth it and can be done, else through the buffer.
+    fn copy(
+        &self,
+        from: &mut File,
+        stat: &Stat,
+        buffer: &mut [u8],
+        control: &Control,
+    ) -> io::Result<Digest> {
         let go_on = |moved| {
             control.set_moved(moved);
             !control.is_cancelled()
         };
+        let digest = |hasher: &blake3::Hasher| Digest(*hasher.finalize().as_bytes());
+        let no_range = &self.target.store.no_range;
+        if stat.size >= RANGE_BYTES_MIN && !no_range.load(Ordering::Relaxed) {
+            let mut hasher = blake3::Hasher::new();
+            let see = |bytes: &[u8]| {
+                hasher.update(bytes);
+            };
+            if sys::copy_range(from, &self.file, buffer, stat.size, see, go_on)? {
+                return Ok(digest(&hasher));
+            }
+            no_range.store(true, Ordering::Relaxed);
+        }
+        let mut hasher = blake3::Hasher::new();
         let see = |bytes: &[u8]| {
             hasher.update(bytes);
         };
-        sys::copy_bytes(from, &mut to, &mut buffer[..size], stat.size, see, go_on).map_err(
-            |source| match source.kind() == io::ErrorKind::Interrupted {
-                true => ApplyError::Cancelled,
-                false => ApplyError::Io { what: "copy its bytes", source },
-            },
-        )?;
-        Ok(Digest(*hasher.finalize().as_bytes()))
+        sys::copy_bytes(from, &mut &self.file, buffer, stat.size, see, go_on)?;
+        Ok(digest(&hasher))
     }
 
     /// Gives it its mode and mtime, and has it on disk if `flush`.

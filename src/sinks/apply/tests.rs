@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -228,6 +228,32 @@ fn sizes_around_a_buffer_and_holes_arrive_equal() {
             let (a, b) = (bench.at(&format!("a/{name}")), bench.at(&format!("b/{name}")));
             assert!(fs::read(a).unwrap() == fs::read(b).unwrap(), "{name}");
         }
+    }
+}
+
+#[test]
+fn large_files_arrive_equal_with_their_digest_and_their_holes() {
+    let bench = Bench::new();
+    let mib = 1u64 << 20;
+    // (size, where there is data)
+    let shapes = [
+        (mib, vec![]),
+        (mib + 1, vec![0]),
+        (9 * mib, vec![4 * mib + 3]),
+        (9 * mib + 5, vec![0, 9 * mib]),
+    ];
+    for (i, (size, data)) in shapes.into_iter().enumerate() {
+        let name = format!("f{i}");
+        let file = fs::File::create(bench.at(&format!("a/{name}"))).unwrap();
+        file.set_len(size).unwrap();
+        data.iter().for_each(|at| file.write_all_at(b"data", *at).unwrap());
+        let applied = bench.put(&name, None).unwrap();
+        let got = fs::read(bench.at(&format!("b/{name}"))).unwrap();
+        assert!(got == fs::read(bench.at(&format!("a/{name}"))).unwrap(), "{name}");
+        let digest = applied.to_now.and_then(|value| value.digest());
+        assert_eq!(digest, Some(Digest(*blake3::hash(&got).as_bytes())), "{name}");
+        let taken = fs::metadata(bench.at(&format!("b/{name}"))).unwrap().blocks() * 512;
+        assert!(taken <= 2 * mib, "{name}: {taken} of {size} bytes");
     }
 }
 
