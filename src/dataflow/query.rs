@@ -254,6 +254,20 @@ impl Engine {
         count
     }
 
+    /// What a replica holds below a directory that could be synced, as observed, what is deeper first.
+    #[must_use]
+    pub fn carried_below(&self, dir: PathId, replica: Replica) -> Vec<PathId> {
+        let mut below = Vec::new();
+        self.state.walk(dir, &mut |path| {
+            let carried = matches!(self.state.kind(path, replica), Kind::File | Kind::Dir);
+            if path != dir && carried {
+                below.push(path);
+            }
+        });
+        below.reverse();
+        below
+    }
+
     /// What a replica holds below a directory, as observed: walks what is known below.
     #[must_use]
     pub fn remains(&self, dir: PathId, replica: Replica) -> Remains {

@@ -10,9 +10,10 @@ use crate::service::Daemon;
 use crate::service::Entry;
 use crate::service::actor::Actor;
 use crate::service::holds::RootHold;
+use crate::service::resolve::Resolved;
 use crate::service::start::Handle;
 use crate::service::target::{Scope, cannot, usage};
-use crate::service::wishes::{Resolved, os};
+use crate::service::wishes::os;
 use crate::sources::control::socket::Replies;
 use crate::sources::control::wire::{
     Failure, FailureKind, FileStatus, LeafStatus, Listed, Outcome, Progress, Reply, Request, State,

@@ -1,4 +1,4 @@
-//! What the user wishes: resolve, restore, allow, deny, bump, pause.
+//! What the user wishes: restore, allow, deny, bump, pause.
 //!
 //! Holds: a wish is durable before it is acted on, binds to what the daemon holds at that moment, and destroys no
 //! bytes.
@@ -11,218 +11,19 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
-use crate::dataflow::model::value::{Content, Value};
-use crate::dataflow::model::verdict::{Act, Verdict, Views};
+use crate::dataflow::model::value::Value;
+use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::service::actor::Actor;
 use crate::service::dispatch::JobKey;
-use crate::service::explain::words;
 use crate::service::holds::RootHold;
-use crate::sinks::apply::{self, Control};
 use crate::sinks::journal::Change;
 use crate::sinks::journal::record::{Kept, LogRecord};
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::now_ms;
-use crate::sources::control::wire::Winner;
-
-/// What became of one conflict.
-pub(crate) enum Resolved {
-    Decided(String),
-    Stands(String),
-}
-
-/// Digests are named by at least this many digits.
-const DIGEST_DIGITS_MIN: usize = 8;
-
-fn held_by(views: &Views, replica: Replica) -> Option<Value> {
-    if replica.is_source() {
-        return views.source;
-    }
-    views.leaves.iter().find(|l| l.leaf == replica).and_then(|l| l.value)
-}
 
 impl Actor {
-    /// Decides one conflict.
-    pub(crate) fn resolve(&mut self, id: PathId, winner: &Winner, dry_run: bool) -> Resolved {
-        let parties = self.parties(id);
-        if parties.is_empty() {
-            return Resolved::Stands("it is in no conflict".to_owned());
-        }
-        let views = self.engine.views(id);
-        let path = self.engine.paths().path(id);
-        let keeper = match self.keeper(&views, &parties, winner) {
-            Ok(keeper) => keeper,
-            Err(why) => return Resolved::Stands(why),
-        };
-        let outcome = format!(
-            "{} keeps {}",
-            self.record.replica_name(keeper),
-            words(held_by(&views, keeper).as_ref())
-        );
-        if dry_run {
-            return Resolved::Decided(outcome);
-        }
-        let acted = match winner {
-            Winner::Keep(_) | Winner::Newest => Ok(()),
-            Winner::Both(suffix) => self.keep_seconds(&path, &views, &parties, keeper, suffix),
-            Winner::With(file) => self.replace_with(&path, &views, Path::new(&os(file))),
-        };
-        if let Err(why) = acted {
-            return Resolved::Stands(why);
-        }
-        let yielding: Vec<Replica> = match winner {
-            // The new content comes as an edit of the source, which every other content gives way to.
-            Winner::With(_) => parties.iter().copied().filter(|r| !r.is_source()).collect(),
-            Winner::Keep(_) | Winner::Newest | Winner::Both(_) => {
-                parties.iter().copied().filter(|r| *r != keeper).collect()
-            }
-        };
-        match self.give_way(&path, &views, &yielding) {
-            Ok(()) => {
-                self.log("resolve", &path, keeper, outcome.clone());
-                Resolved::Decided(outcome)
-            }
-            Err(why) => Resolved::Stands(why),
-        }
-    }
-
-    /// The replicas that are in conflict about a path; the source first.
-    fn parties(&mut self, id: PathId) -> Vec<Replica> {
-        let verdicts = self.engine.verdicts(id);
-        let conflicts = verdicts.iter().filter(|(v, _)| matches!(v.act, Act::Conflict(_)));
-        let mut parties: Vec<Replica> = conflicts.map(|(v, _)| v.leaf).collect();
-        if !parties.is_empty() {
-            parties.insert(0, Replica::SOURCE);
-        }
-        parties
-    }
-
-    fn keeper(
-        &self,
-        views: &Views,
-        parties: &[Replica],
-        winner: &Winner,
-    ) -> Result<Replica, String> {
-        match winner {
-            Winner::Both(_) | Winner::With(_) => Ok(Replica::SOURCE),
-            Winner::Newest => {
-                let mtime = |r: &Replica| match held_by(views, *r) {
-                    Some(Value::File(file)) => Some(file.mtime),
-                    _ => None,
-                };
-                let newest = parties.iter().filter_map(|r| Some((mtime(r)?, *r))).max();
-                newest.map(|(_, r)| r).ok_or_else(|| "no side has a time".to_owned())
-            }
-            Winner::Keep(name) => {
-                if let Some(replica) = self.record.by_name(name) {
-                    return Ok(replica.replica);
-                }
-                let is_digest =
-                    name.len() >= DIGEST_DIGITS_MIN && name.bytes().all(|b| b.is_ascii_hexdigit());
-                let named = |r: &&Replica| {
-                    let digest = held_by(views, **r).and_then(|value| value.digest());
-                    is_digest
-                        && digest.is_some_and(|d| d.to_string().starts_with(&name.to_lowercase()))
-                };
-                let found = parties.iter().find(named);
-                found.copied().ok_or_else(|| format!("no replica and no content is called {name}"))
-            }
-        }
-    }
-
-    /// Makes it durable that what these replicas hold at `path` gives way, and tells the engine.
-    fn give_way(
-        &mut self,
-        path: &RelPath,
-        views: &Views,
-        yielding: &[Replica],
-    ) -> Result<(), String> {
-        let mut changes = Vec::new();
-        let mut facts = Vec::new();
-        for replica in yielding {
-            let Some(value) = held_by(views, *replica) else { continue };
-            let value = self.read_now(*replica, path, value)?;
-            let (replica, path) = (*replica, path.clone());
-            changes.push(Change::Yields { replica, path: path.clone(), value: Some(value) });
-            facts.push(Fact::Yields { replica, path, value: Some(value) });
-        }
-        if let Some(journal) = &self.shop.journal {
-            journal.commit(changes).map_err(|error| error.to_string())?;
-        }
-        for fact in &facts {
-            self.engine.observe(fact);
-        }
-        Ok(())
-    }
-
-    /// A value with its content read: what gives way is named by digest.
-    fn read_now(
-        &mut self,
-        replica: Replica,
-        path: &RelPath,
-        value: Value,
-    ) -> Result<Value, String> {
-        let Value::File(file) = value else { return Ok(value) };
-        if file.content.digest().is_some() {
-            return Ok(value);
-        }
-        let site = self.shop.site(replica).ok_or("the replica is not there")?;
-        let open = || -> io::Result<Option<crate::dataflow::model::value::Digest>> {
-            let (dir, name) = site.root.open_parent(path)?;
-            let mut open = dir.open_read(name.as_bytes())?;
-            if Content::unread(crate::sys::fstat(&open)?.identity()) != file.content {
-                return Ok(None);
-            }
-            apply::digest_of(&mut open, &Control::default())
-        };
-        let digest = open().map_err(|error| error.to_string())?;
-        let digest = digest.ok_or("it changed while it was read")?;
-        let read = Value::File(crate::dataflow::model::value::File {
-            content: Content::known(digest),
-            ..file
-        });
-        self.engine.observe(&Fact::Holds { replica, path: path.clone(), value: Some(read) });
-        Ok(read)
-    }
-
-    /// Gives every content but the keeper's a second name beside it, at the replica that has it.
-    fn keep_seconds(
-        &mut self,
-        path: &RelPath,
-        views: &Views,
-        parties: &[Replica],
-        keeper: Replica,
-        suffix: &str,
-    ) -> Result<(), String> {
-        let (dir, name) = path.split().ok_or("the root has no second name")?;
-        let mut seconds = Vec::new();
-        for replica in parties.iter().filter(|r| **r != keeper) {
-            let Some(value @ Value::File(_)) = held_by(views, *replica) else { continue };
-            if seconds.contains(&value) {
-                continue;
-            }
-            let number =
-                if seconds.is_empty() { String::new() } else { format!("-{}", seconds.len() + 1) };
-            let second = [name.as_bytes(), suffix.as_bytes(), number.as_bytes()].concat();
-            let second = Name::parse(&second).map_err(|error| error.to_string())?;
-            self.copy_in(*replica, path, &dir.join(&second)).map_err(|error| {
-                format!("cannot make {}: {error}", second.as_bytes().escape_ascii())
-            })?;
-            seconds.push(value);
-        }
-        Ok(())
-    }
-
-    /// Copies a file within a replica to a name that is free.
-    fn copy_in(&mut self, replica: Replica, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        let site = self.shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
-        let (dir, name) = site.root.open_parent(from)?;
-        let mut open = dir.open_read(name.as_bytes())?;
-        let stat = crate::sys::fstat(&open)?;
-        self.place(replica, to, &mut open, stat.mode, Some(stat.mtime_ns), None)
-    }
-
     /// Makes a user's file of `bytes` at a replica; what it replaces is kept.
-    fn place(
+    pub(super) fn place(
         &mut self,
         replica: Replica,
         path: &RelPath,
@@ -260,17 +61,6 @@ impl Actor {
         let (path, why) = (path.clone(), why.to_owned());
         let kept = Kept { path, replica, when_ms: now_ms(), value, why };
         journal.submit(vec![Change::Kept { op: op.0, kept }], None);
-    }
-
-    fn replace_with(&mut self, path: &RelPath, views: &Views, file: &Path) -> Result<(), String> {
-        let failed = |error: io::Error| format!("cannot use {}: {error}", file.display());
-        let mut open = File::open(file).map_err(failed)?;
-        let mode = match views.source {
-            Some(Value::File(file)) => file.mode,
-            Some(Value::Dir { .. }) => return Err("the source has a directory there".to_owned()),
-            Some(_) | None => 0o644,
-        };
-        self.place(Replica::SOURCE, path, &mut open, mode, None, views.source).map_err(failed)
     }
 
     /// Brings a displaced version back: to a file, or in place as a new edit.
@@ -338,8 +128,7 @@ impl Actor {
     /// replica that kept it.
     fn restore_place(&mut self, kept: &Kept) -> Result<(Replica, Option<Value>), String> {
         let replica = if self.record.mode.is_two_way() { kept.replica } else { Replica::SOURCE };
-        let views = self.id_of(&kept.path).map(|id| self.engine.views(id)).unwrap_or_default();
-        match held_by(&views, replica) {
+        match self.id_of(&kept.path).and_then(|id| self.engine.held(id, replica)) {
             Some(Value::Dir { .. }) => {
                 Err("a directory has its name; restore it with --to".to_owned())
             }
@@ -442,8 +231,8 @@ impl Actor {
         for (op, row) in kept {
             let of_burst =
                 row.replica == replica && row.why == "deleted" && row.when_ms >= since_ms;
-            let taken = self.id_of(&row.path).map(|id| self.engine.views(id));
-            if of_burst && taken.is_none_or(|views| held_by(&views, replica).is_none()) {
+            let taken = self.id_of(&row.path).and_then(|id| self.engine.held(id, replica));
+            if of_burst && taken.is_none() {
                 self.restore(op, &row, None)?;
                 returned += 1;
             }

@@ -120,3 +120,49 @@ fn two_leaves_that_differ_are_a_conflict_that_names_both() {
     rig.settle();
     assert_eq!(rig.read("b/f"), "c's edit!");
 }
+
+/// A directory that one side replaced by a file while the other edited in it.
+fn conflicted_below(files: &str, edits: &str) -> Rig {
+    let mut rig = Rig::synced("two-way");
+    rig.write("a/d/f", "base");
+    rig.write("a/d/sub/g", "base");
+    rig.settle();
+    rig.stop();
+    std::fs::remove_dir_all(rig.path(&format!("{files}/d"))).unwrap();
+    rig.write(&format!("{files}/d"), "a file now");
+    rig.write(&format!("{edits}/d/f"), "edited");
+    rig.write(&format!("{edits}/d/new/h"), "new");
+    rig.start();
+    rig.exits(1, &["wait", "--timeout", "60"]);
+    assert_eq!(rig.exits(1, &["conflicts"]), "s\ttype/below\td\n");
+    rig
+}
+
+#[test]
+fn a_file_can_win_against_a_directory_with_edits_in_it() {
+    for (files, edits, keep) in [("a", "b", "source"), ("b", "a", "b")] {
+        let rig = conflicted_below(files, edits);
+        assert_eq!(rig.read(&format!("{edits}/d/f")), "edited", "nothing moves before");
+        rig.exits(1, &["resolve", "--both", ".old", "a/d"]);
+        rig.ok(&["resolve", "--keep", keep, "a/d"]);
+        rig.settle();
+        assert_eq!((rig.read("a/d"), rig.read("b/d")), ("a file now".into(), "a file now".into()));
+        rig.ok(&["conflicts"]);
+        let kept = rig.ok(&["versions", &format!("{edits}/d")]);
+        assert!(kept.contains("\td/f\n") && kept.contains("\td/new/h\n"), "{kept}");
+    }
+}
+
+#[test]
+fn a_directory_with_edits_in_it_can_win_against_a_file() {
+    for (files, edits, keep) in [("a", "b", "b"), ("b", "a", "source")] {
+        let rig = conflicted_below(files, edits);
+        rig.ok(&["resolve", "--keep", keep, "a/d"]);
+        rig.settle();
+        rig.equal();
+        assert_eq!(rig.read(&format!("{files}/d/f")), "edited");
+        assert_eq!(rig.read(&format!("{files}/d/new/h")), "new");
+        rig.ok(&["restore", &format!("{files}/d"), "--to", rig.path("home/old").to_str().unwrap()]);
+        assert_eq!(rig.read("home/old"), "a file now");
+    }
+}
