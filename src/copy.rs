@@ -28,7 +28,7 @@ use crate::sys::{Identity, OWN_DIR};
 const STORE: &str = "copy";
 const WORKERS: usize = 4;
 const SCANNERS: usize = 2;
-/// Attempts of a failing job before the copy gives it up.
+/// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// What to copy and how.
@@ -87,8 +87,25 @@ fn record(options: &CopyOptions) -> SyncRecord {
     }
 }
 
-/// Checks both ends; makes the destination.
-fn checked(options: &CopyOptions) -> Result<CopyOptions, CopyError> {
+/// An empty directory that stands for a destination that is not there, for a dry run; gone when dropped.
+struct StandIn(PathBuf);
+
+impl StandIn {
+    fn make() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("yeet-dry-run-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Checks both ends; makes the destination, or what stands for it.
+fn checked(options: &CopyOptions) -> Result<(CopyOptions, Option<StandIn>), CopyError> {
     let cannot = |path: &Path, error: io::Error| {
         CopyError::Cannot(format!("cannot use {}: {error}", path.display()))
     };
@@ -96,25 +113,23 @@ fn checked(options: &CopyOptions) -> Result<CopyOptions, CopyError> {
     if !source.is_dir() {
         return Err(CopyError::Cannot(format!("{} is not a directory", source.display())));
     }
-    if options.destination.symlink_metadata().is_err() && !options.dry_run {
-        std::fs::create_dir_all(&options.destination)
-            .map_err(|e| cannot(&options.destination, e))?;
-    }
-    let destination = match options.destination.canonicalize() {
-        Ok(destination) => destination,
-        Err(_) if options.dry_run => {
-            return Err(CopyError::Cannot(format!(
-                "{} does not exist: everything would be copied",
-                options.destination.display()
-            )));
+    let mut stand_in = None;
+    let mut destination = options.destination.clone();
+    if destination.symlink_metadata().is_err() {
+        if options.dry_run {
+            let made = StandIn::make().map_err(|e| cannot(&std::env::temp_dir(), e))?;
+            destination.clone_from(&made.0);
+            stand_in = Some(made);
+        } else {
+            std::fs::create_dir_all(&destination).map_err(|e| cannot(&destination, e))?;
         }
-        Err(error) => return Err(cannot(&options.destination, error)),
-    };
+    }
+    let destination = destination.canonicalize().map_err(|e| cannot(&destination, e))?;
     if source.starts_with(&destination) || destination.starts_with(&source) {
         return Err(CopyError::Usage("one directory is the other, or inside it".to_owned()));
     }
     Ignores::new(&options.ignore, false).map_err(|error| CopyError::Usage(error.to_string()))?;
-    Ok(CopyOptions { source, destination, ..options.clone() })
+    Ok((CopyOptions { source, destination, ..options.clone() }, stand_in))
 }
 
 /// Copies once. `show` is told now and then how far it is.
@@ -122,7 +137,7 @@ fn checked(options: &CopyOptions) -> Result<CopyOptions, CopyError> {
 /// # Errors
 /// An end cannot be used; what fails on one path is in the outcome and stops nothing else.
 pub fn run(options: &CopyOptions, show: &dyn Fn(&Progress)) -> Result<CopyOutcome, CopyError> {
-    let options = checked(options)?;
+    let (options, _stand_in) = checked(options)?;
     let thread = |error: io::Error| CopyError::Cannot(format!("cannot start a thread: {error}"));
     let shared = Shared {
         scanner: Arc::new(Scanner::start(SCANNERS).map_err(thread)?),

@@ -47,7 +47,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
 }
 
 fn print(ui: &mut Ui, e: &Explanation) -> Result<(), CommandError> {
-    ui.text(&format!("{}: {}", escape(e.path.as_bytes()), e.summary))?;
+    let path = if e.path.is_root() { ".".to_owned() } else { escape(e.path.as_bytes()) };
+    ui.text(&format!("{path}: {}", e.summary))?;
     ui.text(&format!("sync\t{}", e.name))?;
     for holding in &e.holdings {
         ui.text(&format!("holds\t{}\t{}", holding.replica, holding.holds))?;

@@ -16,14 +16,14 @@ use crate::sources::control::wire::{Reply, Request};
 /// Forget a sync or one of its leaves; no file of a replica is touched
 #[derive(clap::Args)]
 pub(crate) struct ForgetArgs {
-    /// The sync
-    name: OsString,
+    /// The sync; without it the one around here
+    name: Option<OsString>,
     /// The leaf to forget; without it the whole sync
     leaf: Option<String>,
 }
 
 pub(crate) fn forget(args: ForgetArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "forget")?;
+    let sync = target::name_or_here(args.name.as_ref(), "forget", ui)?;
     ask(ui, &Request::Forget { sync, leaf: args.leaf }, |_, _| Ok(()))
 }
 
@@ -37,26 +37,17 @@ Examples:
   yeet set work keep-age=90d keep-size=50G
   yeet set -y work mode=mirror")]
 pub(crate) struct SetArgs {
-    /// The sync
-    name: OsString,
-    /// What to change
-    #[arg(value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    /// The sync (without it the one around here), and what to change
+    #[arg(value_name = "NAME|KEY=VALUE")]
+    arguments: Vec<OsString>,
     /// Do not ask before a change that may overwrite what leaves have
     #[arg(short = 'y', long)]
     yes: bool,
 }
 
 pub(crate) fn set(args: SetArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "set")?;
-    let split = |setting: &String| {
-        let (key, value) = setting
-            .split_once('=')
-            .ok_or_else(|| CommandError::usage(format!("{setting} is no KEY=VALUE")))?;
-        Ok((key.to_owned(), value.to_owned()))
-    };
-    let settings: Vec<(String, String)> =
-        args.settings.iter().map(split).collect::<Result<_, CommandError>>()?;
+    let (name, settings) = name_and_settings(&args.arguments)?;
+    let sync = target::name_or_here(name, "set", ui)?;
     let overwrites = settings.iter().any(|(key, value)| {
         key == "mode" && matches!(value.as_str(), "two-way-source" | "one-way-source" | "mirror")
     });
@@ -77,6 +68,25 @@ pub(crate) fn set(args: SetArgs, ui: &mut Ui) -> Result<u8, CommandError> {
     Ok(code)
 }
 
+/// A key and a value.
+type Setting = (String, String);
+
+/// What has no `=` is a NAME, and can only come first: no sync has one in its name.
+fn name_and_settings(
+    arguments: &[OsString],
+) -> Result<(Option<&OsString>, Vec<Setting>), CommandError> {
+    let name = arguments.first().filter(|first| !first.as_bytes().contains(&b'='));
+    let settings = arguments.iter().skip(usize::from(name.is_some())).map(|setting| {
+        let text = setting.to_string_lossy();
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| CommandError::usage(format!("{text} is no KEY=VALUE")))?;
+        Ok((key.to_owned(), value.to_owned()))
+    });
+    let settings: Result<_, CommandError> = settings.collect();
+    Ok((name, settings?))
+}
+
 fn confirmed(ui: &mut Ui) -> Result<bool, CommandError> {
     if !std::io::stdin().is_terminal() {
         return Err(CommandError::usage("this mode may overwrite what leaves have")
@@ -93,19 +103,23 @@ fn confirmed(ui: &mut Ui) -> Result<bool, CommandError> {
 
 /// Say that a replica lives elsewhere now
 #[derive(clap::Args)]
+#[command(override_usage = "yeet move [NAME] <REPLICA> <ENDPOINT>")]
 pub(crate) struct MoveArgs {
-    /// The sync
-    name: OsString,
-    /// The replica: `source` or a leaf's name
-    replica: String,
-    /// Where it is now
-    endpoint: OsString,
+    /// The sync (without it the one around here), the replica (`source` or a leaf's name), and where it is now
+    #[arg(num_args = 2..=3, required = true, value_names = ["NAME", "REPLICA", "ENDPOINT"])]
+    arguments: Vec<OsString>,
 }
 
 pub(crate) fn move_replica(args: MoveArgs, ui: &mut Ui) -> Result<u8, CommandError> {
-    let sync = target::name(&args.name, "move")?;
-    let path = Endpoint::local(&args.endpoint)?.as_os_str().as_bytes().to_vec();
-    ask(ui, &Request::Move { sync, replica: args.replica, path }, |_, _| Ok(()))
+    let (name, replica, endpoint) = match &args.arguments[..] {
+        [name, replica, endpoint] => (Some(name), replica, endpoint),
+        [replica, endpoint] => (None, replica, endpoint),
+        _ => return Err(CommandError::usage("say which replica, and where it is now")),
+    };
+    let sync = target::name_or_here(name, "move", ui)?;
+    let path = Endpoint::local(endpoint)?.as_os_str().as_bytes().to_vec();
+    let replica = replica.to_string_lossy().into_owned();
+    ask(ui, &Request::Move { sync, replica, path }, |_, _| Ok(()))
 }
 
 /// List the syncs with their modes, states and replicas

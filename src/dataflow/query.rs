@@ -146,29 +146,30 @@ impl Engine {
 
     /// What is outstanding at and below a path, by leaf; leaves with nothing are left out.
     pub fn tallies(&mut self, dir: PathId) -> Vec<(Replica, Tally)> {
-        let mut sums: Vec<(Replica, Tally)> = Vec::new();
-        let mut add =
-            |leaf: Replica, tally: Tally| match sums.iter_mut().find(|(known, _)| *known == leaf) {
-                Some((_, sum)) => *sum = sum.more(&tally),
-                None => sums.push((leaf, tally)),
-            };
-        for (evidence, tally) in self.graph.traces.evidence.at(dir) {
-            if let Evidence::Below(leaf) = evidence {
-                add(leaf, tally);
-            }
-        }
-        let leaves = self.state.replicas.iter();
-        for (leaf, turned) in leaves.filter_map(|r| Some((r, self.turned.get(&(dir, r))?))) {
-            add(leaf, *turned);
-        }
+        let mut sums = self.tallies_below(dir);
         let facts = self.facts_above(dir);
         for wish in self.wishes(dir).iter().filter(|wish| wish.is_asserted(&facts)) {
             if let Some((verdict, _)) = self.stands(dir, wish, &facts) {
-                add(verdict.leaf, Tally::of(&verdict));
+                add(&mut sums, verdict.leaf, &Tally::of(&verdict));
             }
         }
         sums.retain(|(_, tally)| *tally != Tally::NOTHING);
         sums.sort_unstable();
+        sums
+    }
+
+    /// What is outstanding strictly below a path, by leaf.
+    pub fn tallies_below(&mut self, dir: PathId) -> Vec<(Replica, Tally)> {
+        let mut sums = Vec::new();
+        for (evidence, tally) in self.graph.traces.evidence.at(dir) {
+            if let Evidence::Below(leaf) = evidence {
+                add(&mut sums, leaf, &tally);
+            }
+        }
+        let leaves = self.state.replicas.iter();
+        for (leaf, turned) in leaves.filter_map(|r| Some((r, self.turned.get(&(dir, r))?))) {
+            add(&mut sums, leaf, turned);
+        }
         sums
     }
 
@@ -359,6 +360,13 @@ impl Engine {
             }
         }
         fate(wish, &below)
+    }
+}
+
+fn add(sums: &mut Vec<(Replica, Tally)>, leaf: Replica, tally: &Tally) {
+    match sums.iter_mut().find(|(known, _)| *known == leaf) {
+        Some((_, sum)) => *sum = sum.more(tally),
+        None => sums.push((leaf, *tally)),
     }
 }
 

@@ -62,6 +62,18 @@ fn kind_word(value: Option<&Value>) -> &'static str {
     }
 }
 
+/// Bytes as one word of a shell's line.
+fn shell_word(bytes: &[u8]) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_./@%+=:,-".contains(b);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(plain) => text.to_owned(),
+        Ok(text) if !text.contains(char::is_control) => {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
+        Ok(_) | Err(_) => format!("$'{}'", bytes.escape_ascii()),
+    }
+}
+
 impl Actor {
     /// Everything about a path; `None` if it was never seen.
     pub(crate) fn explain(&mut self, path: &RelPath) -> Option<Explanation> {
@@ -81,9 +93,10 @@ impl Actor {
         } else {
             self.engine.verdicts(id)
         };
+        let root = path.is_root().then(|| "the directory of the replica".to_owned());
         let mut holdings = vec![Holding {
             replica: self.record.replica_name(Replica::SOURCE).to_owned(),
-            holds: words(views.source.as_ref()),
+            holds: root.unwrap_or_else(|| words(views.source.as_ref())),
             agreed: None,
             verdict: None,
             rule: None,
@@ -105,6 +118,8 @@ impl Actor {
         let mut notes = notes_of_rules;
         notes.extend(self.problem_notes(path));
         notes.extend(self.hold_notes(&verdicts));
+        let below = if self.id_of(path).is_some() { self.below(id) } else { Vec::new() };
+        notes.extend(below);
         let summary = match verdicts.first() {
             None if notes.is_empty() => "in sync".to_owned(),
             None => notes[0].clone(),
@@ -119,6 +134,24 @@ impl Actor {
             notes,
             acts: self.last_acts(path),
         })
+    }
+
+    /// What is outstanding below a directory, a line a leaf.
+    fn below(&mut self, dir: PathId) -> Vec<String> {
+        let tallies = self.engine.tallies_below(dir).into_iter().filter_map(|(leaf, tally)| {
+            let counts = [
+                (tally.conflicts, "in conflict"),
+                (tally.blocked, "in the way of something"),
+                (tally.pending, "waiting"),
+            ];
+            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+            let counts: Vec<String> =
+                counts.map(|(count, what)| format!("{count} {what}")).collect();
+            (!counts.is_empty()).then(|| {
+                format!("below it, with {}: {}", self.record.replica_name(leaf), counts.join(", "))
+            })
+        });
+        tallies.collect()
     }
 
     fn was_seen(&self, path: &RelPath) -> bool {
@@ -204,7 +237,7 @@ impl Actor {
 
     fn commands_for(&self, path: &RelPath, verdicts: &[(Verdict, Waits)]) -> Vec<String> {
         let sync = &self.record.name;
-        let shown = path.as_bytes().escape_ascii().to_string();
+        let shown = shell_word(&[b"./", path.as_bytes()].concat());
         let mut commands = Vec::new();
         let mut add = |command: String| {
             if !commands.contains(&command) {
@@ -216,14 +249,14 @@ impl Actor {
                 Act::Conflict(_) => {
                     for replica in [Replica::SOURCE, verdict.leaf] {
                         let name = self.record.replica_name(replica);
-                        add(format!("yeet resolve --sync {sync} --keep {name} ./{shown}"));
+                        add(format!("yeet resolve --sync {sync} --keep {name} {shown}"));
                     }
                 }
                 Act::Delete { at } if self.holds.held().contains(at) => {
                     add(format!("yeet allow {sync}"));
                     add(format!("yeet deny {sync}"));
                 }
-                Act::Put { .. } => add(format!("yeet bump --sync {sync} ./{shown}")),
+                Act::Put { .. } => add(format!("yeet bump --sync {sync} {shown}")),
                 Act::Delete { .. } | Act::Agree | Act::Read(_) | Act::Await | Act::Blocked(_) => {}
             }
         }
@@ -238,7 +271,9 @@ impl Actor {
 
     fn last_acts(&self, path: &RelPath) -> Vec<LogLine> {
         let Some(journal) = &self.shop.journal else { return Vec::new() };
-        let filter = LogFilter { within: path.clone(), ..LogFilter::default() };
+        let filter = LogFilter { within: path.clone(), exactly: true, ..LogFilter::default() };
+        // Lines that are on their way to the store belong to the answer.
+        drop(journal.barrier());
         let lines = journal.log(&filter, ACTS_SHOWN).unwrap_or_default();
         lines.into_iter().map(|(_, line)| self.log_line(line)).collect()
     }
@@ -294,6 +329,31 @@ impl Actor {
             size: value.map_or(0, Value::bytes),
             digest: value.and_then(Value::digest),
             kind: kind_word(value).to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_names_a_path_so_that_a_shell_takes_it_whole() {
+        let words = [
+            (&b"./a/b-1.txt"[..], "./a/b-1.txt"),
+            (b"./two words", "'./two words'"),
+            (b"./it's", "'./it'\\''s'"),
+            ("./gr\u{fc}n".as_bytes(), "'./gr\u{fc}n'"),
+            (b"./new\nline", "$'./new\\nline'"),
+            (b"./\xff", "$'./\\xff'"),
+        ];
+        for (bytes, word) in words {
+            assert_eq!(shell_word(bytes), word);
+            let command = std::process::Command::new("bash")
+                .args(["-c", &format!("printf %s {word}")])
+                .output()
+                .unwrap();
+            assert_eq!(command.stdout, bytes);
         }
     }
 }

@@ -33,6 +33,7 @@ impl Daemon {
             let mut lines = Vec::new();
             for (scope, after) in scopes.iter().zip(&mut after) {
                 let filter = LogFilter {
+                    exactly: false,
                     within: scope.path.clone(),
                     act: act.clone(),
                     since_ms: since_ms.unwrap_or(0),

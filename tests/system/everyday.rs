@@ -268,6 +268,49 @@ fn paused_nothing_flows_and_resumed_it_does() {
 }
 
 #[test]
+fn inside_a_replica_the_name_can_be_left_out() {
+    let rig = Rig::synced("two-way");
+    assert!(rig.ok_in("a", &["set"]).contains("mode\ttwo-way\n"));
+    rig.ok_in("b", &["set", "keep-age=5d"]);
+    assert!(rig.ok(&["set", "s"]).contains("keep-age\t432000s\n"));
+    fs::rename(rig.path("b"), rig.path("b2")).unwrap();
+    rig.ok_in("a", &["move", "b", "../b2"]);
+    assert!(rig.ok(&["list"]).contains("/b2"));
+    rig.ok_in("a", &["forget"]);
+    assert_eq!(rig.ok(&["list"]), "");
+    rig.exits(2, &["set"]);
+}
+
+#[test]
+fn a_directory_is_explained_with_what_is_outstanding_below() {
+    let mut rig = Rig::synced("two-way");
+    rig.write("a/d/sub/f", "base");
+    rig.settle();
+    rig.stop();
+    rig.write("a/d/sub/f", "source's");
+    rig.write("b/d/sub/f", "leaf's!!");
+    rig.start();
+    rig.exits(1, &["wait", "--timeout", "60"]);
+    for dir in ["a", "a/d", "b/d/sub"] {
+        let why = rig.ok(&["explain", &format!("./{dir}")]);
+        assert!(why.contains("below it, with b: 1 in conflict"), "{why}");
+    }
+}
+
+#[test]
+fn a_dry_run_lists_what_a_copy_would_do_and_does_nothing() {
+    let rig = Rig::new();
+    rig.write("a/d/f", "1");
+    for there in [false, true] {
+        let plan = rig.ok(&["copy", "-n", "a", "new"]);
+        assert!(plan.contains("\td/f\n"), "{plan}");
+        assert_eq!(rig.path("new").exists(), there);
+        fs::create_dir_all(rig.path("new")).unwrap();
+        assert_eq!(fs::read_dir(rig.path("new")).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_copy_makes_the_destination_like_the_source_and_keeps_what_differed() {
     let rig = Rig::new();
     rig.write("a/one", "1");

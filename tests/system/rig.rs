@@ -72,7 +72,19 @@ impl Rig {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Out {
-        let out = self.command(args).output().expect("the binary runs");
+        Self::ended(&mut self.command(args))
+    }
+
+    /// Runs a command that must succeed in this directory; its standard output.
+    #[track_caller]
+    pub(crate) fn ok_in(&self, dir: &str, args: &[&str]) -> String {
+        let out = Self::ended(self.command(args).current_dir(self.path(dir)));
+        assert_eq!(out.code, 0, "yeet {args:?} printed {out:?}\n{}", self.log());
+        out.stdout
+    }
+
+    fn ended(command: &mut Command) -> Out {
+        let out = command.output().expect("the binary runs");
         Out {
             code: out.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&out.stdout).into_owned(),

@@ -382,6 +382,8 @@ impl Drop for Journal {
 pub struct LogFilter {
     /// At or below this path.
     pub within: RelPath,
+    /// At this path alone.
+    pub exactly: bool,
     pub act: Option<String>,
     pub since_ms: u64,
     /// Lines with this number or a later one.
@@ -390,7 +392,9 @@ pub struct LogFilter {
 
 impl LogFilter {
     fn takes(&self, line: &LogRecord) -> bool {
-        line.path.is_within(&self.within) && self.act.as_ref().is_none_or(|act| *act == line.act)
+        let at =
+            if self.exactly { line.path == self.within } else { line.path.is_within(&self.within) };
+        at && self.act.as_ref().is_none_or(|act| *act == line.act)
     }
 }
 

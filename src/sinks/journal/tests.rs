@@ -137,6 +137,10 @@ fn the_log_answers_by_path_act_and_time_newest_first() {
     };
     assert_eq!(ask(LogFilter::default()), [3, 2, 1]);
     assert_eq!(ask(LogFilter { within: path(b"d"), ..LogFilter::default() }), [2, 1]);
+    assert_eq!(
+        ask(LogFilter { within: path(b"d"), exactly: true, ..LogFilter::default() }),
+        [0; 0]
+    );
     assert_eq!(ask(LogFilter { act: Some("delete".into()), ..LogFilter::default() }), [2]);
     assert_eq!(ask(LogFilter { since_ms: 2, ..LogFilter::default() }), [3, 2]);
     assert_eq!(ask(LogFilter { after: 2, ..LogFilter::default() }), [3]);
