@@ -9,7 +9,7 @@ use super::request::{ask, collect, places};
 use super::ui::{Field, Format, Ui};
 use crate::config::Config;
 use crate::service;
-use crate::sources::control::socket::{BindError, Client, ConnectError};
+use crate::sources::control::socket::{self, BindError, Client, ConnectError};
 use crate::sources::control::wire::{Reply, Request};
 use crate::sys;
 
@@ -115,10 +115,9 @@ pub(crate) fn connect_or_start() -> Result<Client, CommandError> {
 fn stop(ui: &mut Ui) -> Result<u8, CommandError> {
     let code = ask(ui, &Request::DaemonStop, |_, _| Ok(()))?;
     let runtime = places()?.runtime;
-    // It is down once its socket is gone.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
-        if matches!(Client::connect(&runtime), Err(ConnectError::NoDaemon)) {
+        if !socket::is_owned(&runtime) {
             return Ok(code);
         }
         std::thread::sleep(Duration::from_millis(5));

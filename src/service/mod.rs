@@ -144,6 +144,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
             .map_err(|source| ServiceError::Place { path: path.clone(), source })?;
     }
     let listener = socket::bind(&places.runtime)?;
+    let lock = listener.lock();
     let registry = Arc::new(Registry::open(&places.state.join("registry.redb"))?);
     let cache = Arc::new(StatCache::open(&places.cache.join("digests.cache")));
     let shared = Shared {
@@ -195,5 +196,9 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
     let entries = std::mem::take(&mut *daemon.syncs());
     drop(entries);
     drop(cache.flush());
+    drop(daemon);
+    // An answer under way may still have something open that the next daemon opens: only the end of the process gives
+    // the lock back.
+    std::mem::forget(lock);
     served
 }

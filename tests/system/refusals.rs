@@ -39,6 +39,18 @@ fn without_a_daemon_it_says_so() {
 }
 
 #[test]
+fn a_daemon_that_was_stopped_can_be_started_at_once() {
+    let rig = Rig::synced("two-way");
+    for _ in 0..5 {
+        rig.ok(&["daemon", "stop"]);
+        rig.exits(3, &["daemon", "status"]);
+        rig.ok(&["daemon", "start"]);
+        rig.ok(&["wait", "--timeout", "60"]);
+    }
+    rig.ok(&["daemon", "stop"]);
+}
+
+#[test]
 fn a_second_daemon_is_refused() {
     let mut rig = Rig::new();
     rig.start();

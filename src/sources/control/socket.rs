@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +25,9 @@ const LOCK: &str = "daemon.lock";
 const CONNECTIONS_MAX: usize = 128;
 /// How long a client may take to say what it wants.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// How long a daemon that goes down is waited for.
+const ENDING_TIME: Duration = Duration::from_secs(10);
 
 /// Why the socket cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,22 @@ pub enum ConnectError {
 pub struct Listener {
     listener: UnixListener,
     path: PathBuf,
-    _lock: File,
+    lock: Arc<File>,
+}
+
+impl Listener {
+    /// What makes it the only daemon: to be held until all that a next one would open is closed.
+    #[must_use]
+    pub fn lock(&self) -> Arc<File> {
+        self.lock.clone()
+    }
+}
+
+/// Whether a daemon runs, be it on its way up or down.
+#[must_use]
+pub fn is_owned(dir: &Path) -> bool {
+    let lock = File::open(dir.join(LOCK));
+    lock.is_ok_and(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
 }
 
 impl Drop for Listener {
@@ -84,14 +102,20 @@ pub fn bind(dir: &Path) -> Result<Listener, BindError> {
         .truncate(false)
         .open(dir.join(LOCK))
         .map_err(failed)?;
-    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    let path = dir.join(SOCKET);
+    let end = Instant::now() + ENDING_TIME;
+    while rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // Without a socket it is on its way down.
+        if !path.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
         let mut owner = String::new();
         drop((&mut lock).take(100).read_to_string(&mut owner));
         return Err(BindError::Running { owner: owner.trim().to_owned() });
     }
     lock.set_len(0).map_err(failed)?;
     writeln!(lock, "pid {}", std::process::id()).map_err(failed)?;
-    let path = dir.join(SOCKET);
     // With the lock in hand, a socket that is there is a dead daemon's.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -99,7 +123,7 @@ pub fn bind(dir: &Path) -> Result<Listener, BindError> {
     }
     let listener = UnixListener::bind(&path).map_err(failed)?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Listener { listener, path, _lock: lock })
+    Ok(Listener { listener, path, lock: Arc::new(lock) })
 }
 
 /// Ends [`serve`].
