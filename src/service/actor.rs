@@ -263,3 +263,6 @@ impl Actor {
         crate::sys::trim_memory();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{JobChange, Op};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, File, Value};
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Remains;
@@ -43,6 +43,8 @@ pub struct Running {
     pub control: Arc<Control>,
     /// Its row went while it ran.
     pub unwanted: bool,
+    /// Replicas that have said something about its paths while it ran.
+    pub seen: ReplicaSet,
 }
 
 fn gate_of(verdict: &Verdict) -> Option<Gate> {
@@ -123,7 +125,13 @@ impl Actor {
                 let control = Arc::new(Control::default());
                 let live = self.touched.contains(&key.path);
                 let item = Item { gate: batch.gate, bytes: verdict.bytes, live };
-                let running = Running { change, item, control: control.clone(), unwanted: false };
+                let running = Running {
+                    change,
+                    item,
+                    control: control.clone(),
+                    unwanted: false,
+                    seen: ReplicaSet::EMPTY,
+                };
                 self.running.insert(key, running);
                 assigned.push(Assigned { key, job, control });
             }
@@ -161,7 +169,7 @@ impl Actor {
                     {
                         self.holds.carried_out(running.item.gate.replica, 1);
                     }
-                    self.take_applied(&done, applied);
+                    self.take_applied(&done, applied, running.seen);
                     ended.push(running);
                 }
                 Err(error) => self.take_failure(running, &done, error, now),
@@ -170,7 +178,7 @@ impl Actor {
         ended
     }
 
-    fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied) {
+    fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied, seen: ReplicaSet) {
         self.schedule.forget(done.key);
         self.passing.remove(&done.key);
         let path = &done.job.path;
@@ -181,9 +189,10 @@ impl Actor {
                 self.moved_files += 1;
                 self.moved_bytes += applied.from_now.map_or(0, |value| value.bytes());
                 if let Some(now) = applied.from_now {
-                    self.take_over(*from, path, &[Some(*new), unread_twin(new, &now)], now.into());
+                    let before = [Some(*new), unread_twin(new, &now)];
+                    self.take_over(*from, path, &before, now.into(), seen);
                 }
-                self.take_over(*to, path, &[*expect], applied.to_now);
+                self.take_over(*to, path, &[*expect], applied.to_now, seen);
                 if !self.sources.is_watching() && new.is_dir() {
                     // Nobody but this process looks at it: what was just made is empty.
                     let (replica, dir, children) = (*to, path.clone(), Vec::new());
@@ -192,10 +201,12 @@ impl Actor {
             }
             Op::Move { at, source_path, expect, .. } => {
                 self.moved_files += 1;
-                self.take_over(*at, source_path, &[Some(*expect)], None);
-                self.take_over(*at, path, &[None], applied.to_now);
+                self.take_over(*at, source_path, &[Some(*expect)], None, seen);
+                self.take_over(*at, path, &[None], applied.to_now, seen);
             }
-            Op::Delete { at, expect, .. } => self.take_over(*at, path, &[Some(*expect)], None),
+            Op::Delete { at, expect, .. } => {
+                self.take_over(*at, path, &[Some(*expect)], None, seen);
+            }
             Op::Agree { .. } | Op::Read { .. } => {}
         }
         for fact in &done.agreed {
@@ -203,17 +214,42 @@ impl Actor {
         }
     }
 
-    /// A sink's report of what a replica holds counts if the replica still is what the job was made from.
+    /// A sink's report of what a replica holds counts if the replica still is what the job was made from and said
+    /// nothing meanwhile: what is as it was before may have been changed by us and changed back by the user. Which of
+    /// the two came first only another look tells.
     fn take_over(
         &mut self,
         replica: Replica,
         path: &RelPath,
         before: &[Option<Value>],
         now: Option<Value>,
+        seen: ReplicaSet,
     ) {
         let Some(id) = self.id_of(path) else { return };
-        if before.contains(&self.engine.held(id, replica)) {
+        let held = self.engine.held(id, replica);
+        if seen.contains(replica) {
+            if held != now {
+                self.sources.look(replica, path);
+            }
+        } else if before.contains(&held) {
             self.engine.observe(&Fact::Holds { replica, path: path.clone(), value: now });
+        }
+    }
+
+    /// Notes for the jobs under way that a replica said what is at `path`, or in it.
+    pub(crate) fn note_seen(&mut self, replica: Replica, path: &RelPath) {
+        if self.running.is_empty() {
+            return;
+        }
+        let paths = self.engine.paths();
+        let Some(at) = paths.lookup(path) else { return };
+        let has_below = paths.children(at).next().is_some();
+        let concerns =
+            |job: PathId| job == at || (has_below && paths.ancestors(job).any(|above| above == at));
+        for (key, running) in &mut self.running {
+            if concerns(key.path) || running.change.moved_from.is_some_and(concerns) {
+                running.seen = running.seen.with(replica);
+            }
         }
     }
 

@@ -57,6 +57,9 @@ impl Actor {
             | Fact::Yields { .. } => {}
         }
         self.engine.observe(fact);
+        if let Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. } = fact {
+            self.note_seen(*replica, path);
+        }
         if let Fact::Holds { path, .. } = fact
             && let Some(id) = self.engine.paths().lookup(path)
         {

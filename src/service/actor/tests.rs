@@ -1,0 +1,126 @@
+//! Reports of sinks and of sources that cross each other on their way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::dataflow::model::mode::{Mode, Policy};
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::value::Value;
+use crate::service::start::{Locks, Options, Ready, Shared, prepare};
+use crate::sinks::journal::registry::ReplicaRecord;
+use crate::sources::scan::pool::Scanner;
+use crate::sys::Identity;
+
+fn leaf() -> Replica {
+    Replica::leaf(1).unwrap()
+}
+
+fn record(dir: &Path) -> SyncRecord {
+    let replica = |replica, name: &str| {
+        let (name, path) = (name.to_owned(), dir.join(name));
+        ReplicaRecord { replica, name, path, identity: Identity::default() }
+    };
+    SyncRecord {
+        name: "s".to_owned(),
+        mode: Mode::TwoWay,
+        ignore: Vec::new(),
+        ignore_vcs: false,
+        keep_age_s: u64::MAX,
+        keep_size: u64::MAX,
+        paused: false,
+        replicas: vec![replica(Replica::SOURCE, "a"), replica(leaf(), "b")],
+        used: ReplicaSet::of(&[leaf()]),
+        held: ReplicaSet::EMPTY,
+    }
+}
+
+/// An actor over `a` and `b` that nothing watches.
+fn ready(dir: &Path) -> Ready {
+    let shared = Shared {
+        scanner: Arc::new(Scanner::start(2).unwrap()),
+        pool: Arc::new(Pool::start("worker", 2).unwrap()),
+        cache: Arc::new(StatCache::in_memory()),
+        registry: None,
+        locks: Locks::default(),
+        stores: PathBuf::new(),
+    };
+    let policy = Policy { mode: Mode::TwoWay, trust_times: false };
+    let mut ready = prepare(&shared, record(dir), &Options { policy, lasting: false }, 0).unwrap();
+    ready.actor.begin();
+    ready
+}
+
+/// Works until a job has been carried out, and gives its report instead of taking it.
+fn report(ready: &mut Ready) -> Event {
+    loop {
+        while ready.actor.running.is_empty() {
+            let seen = ready.seen.recv().unwrap();
+            ready.actor.take_seen(seen);
+            ready.actor.turn();
+        }
+        match ready.events.recv().unwrap() {
+            Event::Done { done, large } => return Event::Done { done, large },
+            other => ready.actor.take(other),
+        }
+    }
+}
+
+fn rest(ready: &mut Ready) {
+    ready.actor.turn();
+    ready.actor.run(&ready.events, &ready.seen, Actor::is_quiet);
+}
+
+#[test]
+fn what_a_user_undid_before_the_sink_reported_is_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    fs::create_dir(dir.path().join("b")).unwrap();
+    std::os::unix::fs::symlink("target", dir.path().join("a/l")).unwrap();
+    let mut ready = ready(dir.path());
+    let path = RelPath::parse(b"l").unwrap();
+
+    // The link was made at the leaf, the user removed it, and the look that found that is faster than the report.
+    let report = report(&mut ready);
+    fs::remove_file(dir.path().join("b/l")).unwrap();
+    let gone = Fact::Holds { replica: leaf(), path: path.clone(), value: None::<Value> };
+    ready.actor.take_seen(Seen::Facts(vec![gone]));
+    ready.actor.turn();
+    ready.actor.take(report);
+    rest(&mut ready);
+
+    let id = ready.actor.id_of(&path).unwrap();
+    for replica in [Replica::SOURCE, leaf()] {
+        assert_eq!(ready.actor.engine.held(id, replica), None);
+    }
+    assert!(dir.path().join("a/l").symlink_metadata().is_err(), "the user's delete went on");
+}
+
+#[test]
+fn what_a_user_made_again_before_the_sink_reported_its_delete_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for side in ["a", "b"] {
+        fs::create_dir_all(dir.path().join(side).join("d")).unwrap();
+    }
+    let mut ready = ready(dir.path());
+    rest(&mut ready);
+    let path = RelPath::parse(b"d").unwrap();
+    let mode = match ready.actor.engine.held(ready.actor.id_of(&path).unwrap(), leaf()) {
+        Some(Value::Dir { mode }) => mode,
+        other => panic!("{other:?}"),
+    };
+    fs::remove_dir(dir.path().join("a/d")).unwrap();
+    ready.actor.sources.look(Replica::SOURCE, &path);
+
+    let report = report(&mut ready);
+    fs::create_dir(dir.path().join("b/d")).unwrap();
+    fs::write(dir.path().join("b/d/f"), "content").unwrap();
+    let (replica, value) = (leaf(), Some(Value::Dir { mode }));
+    ready.actor.take_seen(Seen::Facts(vec![Fact::Holds { replica, path: path.clone(), value }]));
+    ready.actor.turn();
+    ready.actor.take(report);
+    rest(&mut ready);
+
+    let id = ready.actor.id_of(&path).unwrap();
+    assert!(ready.actor.engine.held(id, leaf()).is_some(), "it is not taken for gone");
+}
