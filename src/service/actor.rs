@@ -230,7 +230,8 @@ impl Actor {
             if self.sources.is_quiet() && self.scans_open.is_empty() && !self.scanned_once {
                 self.scanned_once = true;
             }
-            if self.scanned_once && !self.compacted {
+            // A one-shot copy ends here anyway.
+            if self.scanned_once && !self.compacted && self.registry.is_some() {
                 self.compacted = true;
                 self.give_memory_back();
             }

@@ -1,7 +1,7 @@
 //! A conflict is resolved: what loses gives way, and is kept.
 //!
 //! Holds: a decision is durable before it is acted on, binds to what the daemon holds at that moment, and destroys no
-//! bytes.
+//! bytes. A file against a directory with edits in it is decided by acting at once (docs/design/0008).
 
 use std::fs::File;
 use std::io;
@@ -32,7 +32,7 @@ pub(crate) enum Resolved {
 /// Digests are named by at least this many digits.
 const DIGEST_DIGITS_MIN: usize = 8;
 
-pub(super) fn held_by(views: &Views, replica: Replica) -> Option<Value> {
+fn held_by(views: &Views, replica: Replica) -> Option<Value> {
     if replica.is_source() {
         return views.source;
     }

@@ -14,7 +14,6 @@ mod ledger;
 mod rig;
 mod user;
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use ledger::Ledger;
@@ -48,17 +47,22 @@ fn churn(seed: u64) {
         User { side, root: &root, ledger: &mut ledger, dice: &mut dice, seed, act }.act();
         match dice.below(60) {
             0 | 1 if up => {
+                ledger.note("daemon killed".to_owned());
                 rig.kill();
                 up = false;
             }
             2..=7 if !up => {
+                ledger.note("daemon started".to_owned());
                 rig.start();
                 up = true;
             }
             8 if up => drop(rig.run(&["wait", "--timeout", "60"])),
             9 if up => drop(rig.run(&["pause", "s"])),
             10 | 11 if up => drop(rig.run(&["resume", "s"])),
-            12 if up => resolve(&rig, &mut dice),
+            12 if up => {
+                ledger.note("resolved".to_owned());
+                resolve(&rig, &mut dice);
+            }
             13 if up => drop(rig.run(&["status", "--files"])),
             _ => {}
         }
@@ -68,7 +72,8 @@ fn churn(seed: u64) {
     }
     rig.ok(&["resume", "s"]);
     end(&rig, &mut dice, seed);
-    ledger.check(&rig.path(""), seed);
+    let log = rig.ok(&["log", "s", "--limit", "100000"]);
+    ledger.check(&rig.path(""), &log, seed);
 }
 
 fn resolve(rig: &Rig, dice: &mut Dice) {
@@ -91,6 +96,10 @@ fn end(rig: &Rig, dice: &mut Dice, seed: u64) {
         resolve(rig, dice);
     }
     let asked = [&["status", "-l"][..], &["status", "--files"], &["conflicts", "-l"]];
-    let told: BTreeSet<String> = asked.iter().map(|args| rig.run(args).stdout).collect();
+    let mut told: Vec<String> = asked.iter().map(|args| rig.run(args).stdout).collect();
+    for row in told[1].clone().lines() {
+        let path = row.rsplit('\t').next().unwrap_or_default();
+        told.push(rig.run(&["explain", "--sync", "s", path]).stdout);
+    }
     panic!("seed {seed} does not settle: {told:#?}\n{}", rig.log());
 }

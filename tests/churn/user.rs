@@ -1,8 +1,8 @@
 //! One user at one side: what editors, shells and builds do, chosen by dice.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -107,13 +107,38 @@ impl User<'_> {
             return Ok(());
         }
         let bytes = self.bytes();
-        let mut file =
-            fs::File::options().write(true).create(true).truncate(true).open(self.at(path))?;
-        self.ledger.destroyed(self.side, path);
+        let mut file = fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.at(path))?;
+        let mut old = Vec::new();
+        file.read_to_end(&mut old)?;
+        file.set_len(0)?;
+        file.rewind()?;
+        self.ledger.destroyed(self.side, path, &old);
         let (begin, end) = bytes.split_at(self.dice.below(bytes.len()));
         file.write_all(begin)?;
         file.write_all(end)?;
         self.ledger.wrote(self.side, path, &bytes);
+        Ok(())
+    }
+
+    /// Does what takes the name from a file, and notes what went with it.
+    fn replacing(&mut self, path: &str, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let at = self.at(path);
+        let is_file = fs::symlink_metadata(&at).is_ok_and(|meta| meta.is_file());
+        let opened = if is_file { fs::File::open(&at).ok() } else { None };
+        let mut old = Vec::new();
+        if let Some(mut file) = opened.as_ref() {
+            file.read_to_end(&mut old)?;
+        }
+        act()?;
+        // Somebody may have been faster with another file: that one was not his to destroy.
+        if opened.is_some_and(|file| file.metadata().is_ok_and(|meta| meta.nlink() == 0)) {
+            self.ledger.destroyed(self.side, path, &old);
+        }
         Ok(())
     }
 
@@ -129,9 +154,8 @@ impl User<'_> {
     }
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
-        fs::remove_file(self.at(path))?;
-        self.ledger.destroyed(self.side, path);
-        Ok(())
+        let at = self.at(path);
+        self.replacing(path, || fs::remove_file(at))
     }
 
     fn remove_all(&mut self, dir: &str) -> io::Result<()> {
@@ -151,8 +175,9 @@ impl User<'_> {
         if from == to {
             return Ok(());
         }
-        fs::rename(self.at(from), self.at(to))?;
-        self.ledger.renamed(self.side, from, to);
+        let (old, new) = (self.at(from), self.at(to));
+        self.replacing(to, || fs::rename(old, new))?;
+        self.ledger.note(format!("{} renamed {from} to {to}", self.side));
         Ok(())
     }
 
