@@ -92,6 +92,8 @@ pub struct Actor {
     /// Paths looked at since the last epoch: their rows are live.
     pub(crate) touched: foldhash::HashSet<PathId>,
     pub(crate) scans_open: HashSet<u64>,
+    /// Whether nothing was left to be looked at after the last epoch.
+    pub(crate) rested: bool,
     /// The first scan is through.
     pub(crate) scanned_once: bool,
     pub(crate) moved_files: u64,
@@ -144,6 +146,8 @@ impl Actor {
                 (budget * 2).min(EPOCH_FACTS_MAX)
             };
             self.answer_flushed();
+            // Before the channels are looked into: what was found by then is in them.
+            self.rested = self.sources.is_quiet();
             if events.is_empty() && seen.is_empty() {
                 budget = EPOCH_FACTS_FIRST.max(budget / 2);
                 self.calm();
@@ -227,7 +231,7 @@ impl Actor {
     /// Nothing is waiting in the channels.
     fn calm(&mut self) {
         if self.is_quiet() {
-            if self.sources.is_quiet() && self.scans_open.is_empty() && !self.scanned_once {
+            if !self.scanned_once {
                 self.scanned_once = true;
             }
             // A one-shot copy ends here anyway.
@@ -243,7 +247,7 @@ impl Actor {
     /// Nothing is on its way: no look, no job that could run now, no record.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.sources.is_quiet()
+        self.rested
             && self.scans_open.is_empty()
             && self.running.is_empty()
             && self.done.is_empty()

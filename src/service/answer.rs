@@ -300,7 +300,8 @@ impl Daemon {
             let (tell, told) = crossbeam_channel::bounded(1);
             let asked = scope.handle.ask(move |actor| {
                 actor.at_rest(Box::new(move |actor: &mut Actor| {
-                    let state = actor.sync_status(&path, leaf).state;
+                    let standing = actor.standing(&path, leaf);
+                    let state = actor.state_at_rest(&standing);
                     // Whoever asked may be gone.
                     let _gone = tell.send(state);
                 }));

@@ -263,6 +263,11 @@ impl Actor {
             } else if !running.unwanted && self.is_still_ready(&change) {
                 self.rows.insert(key, change);
                 self.schedule.failed(key, running.item, now);
+                let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
+                // A replica spoke meanwhile, and is looked at again: most likely it is done.
+                if running.seen != ReplicaSet::EMPTY && attempts <= PASSING_MAX {
+                    self.passing.insert(key);
+                }
             }
         }
     }

@@ -348,6 +348,7 @@ pub fn prepare(
         loaded: HashSet::new(),
         touched: Default::default(),
         scans_open: HashSet::new(),
+        rested: false,
         scanned_once: false,
         moved_files: 0,
         moved_bytes: 0,

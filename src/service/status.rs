@@ -75,6 +75,16 @@ impl Actor {
     }
 
     pub(crate) fn state(&self, standing: &Standing) -> State {
+        let scanning = !self.scans_open.is_empty() || !self.sources.is_quiet();
+        let state = self.state_at_rest(standing);
+        if scanning && matches!(state, State::Syncing | State::InSync) {
+            return State::Scanning;
+        }
+        state
+    }
+
+    /// The state at a moment of rest: what is looked at from now on came after it.
+    pub(crate) fn state_at_rest(&self, standing: &Standing) -> State {
         if self.holds.paused {
             State::Paused
         } else if standing.held > 0 {
@@ -83,8 +93,6 @@ impl Actor {
             State::Problems
         } else if standing.conflicts > 0 {
             State::Conflicts
-        } else if !self.scans_open.is_empty() || !self.sources.is_quiet() {
-            State::Scanning
         } else if standing.pending > 0 || !self.running.is_empty() {
             State::Syncing
         } else {
