@@ -164,14 +164,16 @@ pub(super) fn reading(source: io::Error) -> ApplyError {
     }
 }
 
-/// Whether anything has this path; a missing directory on the way means no.
+/// Whether anything has this path; a missing directory on the way, or something else in its place, means no.
 ///
 /// # Errors
 /// The kernel's: it cannot be told.
 pub fn present(root: &sys::Root, path: &crate::dataflow::model::path::RelPath) -> io::Result<bool> {
     match root.stat(path) {
         Ok(stat) => Ok(stat.is_some()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) =>
+        {
             Ok(false)
         }
         Err(error) => Err(error),

@@ -258,6 +258,20 @@ fn large_files_arrive_equal_with_their_digest_and_their_holes() {
 }
 
 #[test]
+fn a_symlink_in_place_of_a_directory_holds_nothing_of_what_was_in_it() {
+    let bench = Bench::new();
+    fs::create_dir(bench.at("b/d")).unwrap();
+    bench.write("b/d/f", "content");
+    let old = bench.value("b/d/f");
+    fs::create_dir(bench.at("outside/d")).unwrap();
+    bench.write("outside/d/f", "content");
+    symlink(bench.at("outside/d"), bench.at("a/d")).unwrap();
+    delete(&bench.from, bench.target(), &path(b"d/f"), &old, &bench.control).unwrap();
+    assert!(!bench.at("b/d/f").exists() && bench.at("outside/d/f").exists());
+    assert_eq!(bench.kept(), [b"content"]);
+}
+
+#[test]
 fn odd_names_are_names() {
     let bench = Bench::new();
     let long = vec![b'x'; 255];
