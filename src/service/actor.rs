@@ -77,11 +77,9 @@ pub struct Actor {
     pub(crate) pool: Arc<Pool>,
     pub(crate) engine: Engine,
     pub(crate) schedule: Schedule<JobKey>,
-    /// The rows behind the queued jobs.
+    /// The ready rows of the engine that ask for a job.
     pub(crate) rows: HashMap<JobKey, JobChange>,
     pub(crate) running: HashMap<JobKey, Running>,
-    /// Rows that came while an older job of the same path and leaf was still running.
-    pub(crate) next: HashMap<JobKey, JobChange>,
     pub(crate) problems: Problems,
     pub(crate) holds: Holds,
     pub(crate) waiters: Waiters,
@@ -231,9 +229,8 @@ impl Actor {
     /// Nothing is waiting in the channels.
     fn calm(&mut self) {
         if self.is_quiet() {
-            if !self.scanned_once {
-                self.scanned_once = true;
-            }
+            self.check_rows();
+            self.scanned_once = true;
             // A one-shot copy ends here anyway.
             if self.scanned_once && !self.compacted && self.registry.is_some() {
                 self.compacted = true;
@@ -261,7 +258,6 @@ impl Actor {
         self.schedule.shrink();
         self.rows.shrink_to_fit();
         self.running.shrink_to_fit();
-        self.next.shrink_to_fit();
         self.touched.shrink_to_fit();
         // A cache that cannot be written costs the next start time, nothing else.
         drop(self.cache.flush());

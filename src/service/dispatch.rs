@@ -1,8 +1,9 @@
 //! From ready rows to workers and back.
 //!
-//! Holds: a row that goes while its job runs cancels it; a job that ended while its row stays failed and is tried
-//! again later; one job at a time acts on a path for a leaf. What a sink reports is taken over only where nothing
-//! newer has been seen since the job was made.
+//! Holds: `rows` are the engine's ready rows, and each of them has a job that is queued, delayed or running; a row that
+//! goes while its job runs cancels it; a job that ended while its row stays failed and is tried again later; one job at
+//! a time acts on a path for a leaf. What a sink reports is taken over only where nothing newer has been seen since the
+//! job was made.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, File, Value};
 use crate::dataflow::model::verdict::{Act, Verdict};
-use crate::dataflow::query::Remains;
+use crate::dataflow::query::{Remains, Waits};
 use crate::service::actor::{Actor, Event};
 use crate::service::problems::Problem;
 use crate::sinks::apply::{Applied, ApplyError, Control};
@@ -69,25 +70,18 @@ impl Actor {
 
     fn withdraw(&mut self, change: &JobChange) {
         let key = JobKey { path: change.path, leaf: change.verdict.leaf };
-        if let Some(running) = self.running.get_mut(&key)
-            && running.change.verdict == change.verdict
-        {
+        let Some(row) = self.rows.remove(&key) else { return };
+        debug_assert_eq!(row, JobChange { diff: 1, ..*change }, "a key has one row");
+        if let Some(running) = self.running.get_mut(&key) {
             running.unwanted = true;
             running.control.cancel();
             return;
         }
-        if self.next.get(&key).is_some_and(|next| next.verdict == change.verdict) {
-            self.next.remove(&key);
-            return;
-        }
         self.passing.remove(&key);
-        if self.rows.get(&key).is_some_and(|row| row.verdict == change.verdict) {
-            self.rows.remove(&key);
-            self.schedule.cancel(key);
-            if !self.problems.is_empty() {
-                let path = self.engine.paths().path(change.path);
-                self.problems.clear_path(&path);
-            }
+        self.schedule.cancel(key);
+        if !self.problems.is_empty() {
+            let path = self.engine.paths().path(change.path);
+            self.problems.clear_path(&path);
         }
     }
 
@@ -98,17 +92,27 @@ impl Actor {
             replicas.iter().for_each(|replica| self.sources.read(replica, &path));
             return;
         }
-        let Some(gate) = gate_of(&change.verdict) else { return };
-        if self.running.contains_key(&key) {
-            self.next.insert(key, change);
+        if gate_of(&change.verdict).is_none() {
             return;
         }
-        let live = self.touched.contains(&change.path);
-        let bytes = if change.moved_from.is_some() { 0 } else { change.verdict.bytes };
         self.rows.insert(key, change);
-        self.schedule.add(key, Item { gate, bytes, live });
+        if !self.running.contains_key(&key) {
+            self.queue(key);
+        }
     }
 
+    /// Queues the job of a row, as if none of its key had been tried before.
+    fn queue(&mut self, key: JobKey) {
+        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row)) {
+            self.schedule.add(key, item);
+        }
+    }
+
+    fn item_of(&self, row: &JobChange) -> Option<Item> {
+        let gate = gate_of(&row.verdict)?;
+        let bytes = if row.moved_from.is_some() { 0 } else { row.verdict.bytes };
+        Some(Item { gate, bytes, live: self.touched.contains(&row.path) })
+    }
     /// Hands out what can run now.
     pub(crate) fn dispatch(&mut self, now: Instant) {
         loop {
@@ -117,14 +121,16 @@ impl Actor {
             let Some(batch) = batch else { return };
             let mut assigned = Vec::with_capacity(batch.keys.len());
             for key in batch.keys {
-                let Some(change) = self.rows.remove(&key) else { continue };
-                let verdict = change.verdict;
-                let Some(job) = self.engine.job(key.path, &verdict, change.moved_from) else {
+                let Some(change) = self.rows.get(&key).copied() else { continue };
+                let Some(item) = self.item_of(&change) else { continue };
+                let job = self.engine.job(key.path, &change.verdict, change.moved_from);
+                let Some(job) = job else {
+                    // Its row is about to change. Until then it waits like one that failed.
+                    self.schedule.failed(key, item, now);
+                    self.passing.insert(key);
                     continue;
                 };
                 let control = Arc::new(Control::default());
-                let live = self.touched.contains(&key.path);
-                let item = Item { gate: batch.gate, bytes: verdict.bytes, live };
                 let running = Running {
                     change,
                     item,
@@ -253,28 +259,23 @@ impl Actor {
         }
     }
 
-    /// What was carried out but is still asked for is tried again after a pause.
+    /// What was carried out but is still asked for is tried again after a pause; another row of its key goes at once.
     pub(crate) fn try_again(&mut self, ended: Vec<Running>, now: Instant) {
         for running in ended {
             let change = running.change;
             let key = JobKey { path: change.path, leaf: change.verdict.leaf };
-            if let Some(next) = self.next.remove(&key) {
-                self.admit(next);
-            } else if !running.unwanted && self.is_still_ready(&change) {
-                self.rows.insert(key, change);
-                self.schedule.failed(key, running.item, now);
-                let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
-                // A replica spoke meanwhile, and is looked at again: most likely it is done.
-                if running.seen != ReplicaSet::EMPTY && attempts <= PASSING_MAX {
-                    self.passing.insert(key);
-                }
+            let Some(row) = self.rows.get(&key) else { continue };
+            if running.unwanted || *row != change {
+                self.queue(key);
+                continue;
+            }
+            self.schedule.failed(key, running.item, now);
+            let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
+            // A replica spoke meanwhile, and is looked at again: most likely it is done.
+            if running.seen != ReplicaSet::EMPTY && attempts <= PASSING_MAX {
+                self.passing.insert(key);
             }
         }
-    }
-
-    fn is_still_ready(&mut self, change: &JobChange) -> bool {
-        !self.rows.contains_key(&JobKey { path: change.path, leaf: change.verdict.leaf })
-            && self.engine.job(change.path, &change.verdict, change.moved_from).is_some()
     }
 
     fn take_failure(
@@ -285,17 +286,12 @@ impl Actor {
         now: Instant,
     ) {
         let (key, path, change) = (done.key, &done.job.path, running.change);
-        if let Some(next) = self.next.remove(&key) {
-            self.schedule.forget(key);
-            self.admit(next);
-            return;
-        }
         if running.unwanted {
             self.passing.remove(&key);
             self.schedule.forget(key);
+            self.queue(key);
             return;
         }
-        self.rows.insert(key, change);
         self.schedule.failed(key, running.item, now);
         let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
         match error {
@@ -322,6 +318,29 @@ impl Actor {
             attempts,
         };
         self.note_problem(path, replica, problem);
+    }
+
+    /// Checks, in debug builds, that the rows are the engine's and that each of them has a job.
+    pub(crate) fn check_rows(&mut self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        for key in self.rows.keys() {
+            let waits =
+                self.schedule.position(*key).is_some() || self.schedule.delayed(*key).is_some();
+            assert!(waits || self.running.contains_key(key), "a row without a job: {key:?}");
+        }
+        let mut ready = 0;
+        let rows = &self.rows;
+        self.engine.outstanding(PathId::ROOT, &mut |path, verdict, waits| {
+            if waits == Waits::Nothing && gate_of(verdict).is_some() {
+                ready += 1;
+                let row = rows.get(&JobKey { path, leaf: verdict.leaf });
+                assert_eq!(row.map(|row| row.verdict), Some(*verdict), "what is ready has its row");
+            }
+            true
+        });
+        assert_eq!(ready, rows.len(), "what has a row is ready");
     }
 
     fn look_again(&mut self, op: &Op, leaf: Replica, path: &RelPath) {

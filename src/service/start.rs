@@ -340,7 +340,6 @@ pub fn prepare(
         schedule: Schedule::new(SLOTS),
         rows: Default::default(),
         running: Default::default(),
-        next: Default::default(),
         passing: Default::default(),
         problems,
         holds,

@@ -124,3 +124,28 @@ fn what_a_user_made_again_before_the_sink_reported_its_delete_is_there() {
     let id = ready.actor.id_of(&path).unwrap();
     assert!(ready.actor.engine.held(id, leaf()).is_some(), "it is not taken for gone");
 }
+
+#[test]
+fn what_a_user_makes_and_removes_again_and_again_before_the_sink_reported_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    fs::create_dir(dir.path().join("b")).unwrap();
+    std::os::unix::fs::symlink("target", dir.path().join("a/l")).unwrap();
+    let mut ready = ready(dir.path());
+    let path = RelPath::parse(b"l").unwrap();
+
+    let report = report(&mut ready);
+    let id = ready.actor.id_of(&path).unwrap();
+    let link = ready.actor.engine.held(id, Replica::SOURCE);
+    fs::remove_file(dir.path().join("a/l")).unwrap();
+    for value in [None, link, None] {
+        let replica = Replica::SOURCE;
+        let seen = Fact::Holds { replica, path: path.clone(), value };
+        ready.actor.take_seen(Seen::Facts(vec![seen]));
+        ready.actor.turn();
+    }
+    ready.actor.take(report);
+    rest(&mut ready);
+
+    assert!(dir.path().join("b/l").symlink_metadata().is_err(), "its delete went on");
+}
