@@ -236,6 +236,20 @@ impl Engine {
         }
     }
 
+    /// A directory that a replica holds and that is not completely known there, though nothing above it hides it.
+    #[must_use]
+    pub fn unlisted(&self, replica: Replica) -> Option<PathId> {
+        let paths = self.paths.borrow();
+        let mut left = vec![PathId::ROOT];
+        while let Some(dir) = left.pop() {
+            if !self.state.is_told(dir, replica) {
+                return Some(dir);
+            }
+            left.extend(paths.children(dir).filter(|c| self.state.kind(*c, replica) == Kind::Dir));
+        }
+        None
+    }
+
     /// How many files and symlinks a replica holds, as observed.
     #[must_use]
     pub fn files(&self, replica: Replica) -> u64 {

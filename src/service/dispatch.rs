@@ -343,6 +343,19 @@ impl Actor {
         assert_eq!(ready, rows.len(), "what has a row is ready");
     }
 
+    pub(crate) fn check_listed(&mut self) {
+        if !cfg!(debug_assertions) || self.holds.is_stopped() {
+            return;
+        }
+        for replica in self.record.leaves().with(Replica::SOURCE).iter() {
+            if let Some(dir) = self.engine.unlisted(replica) {
+                let path = self.engine.paths().path(dir);
+                let troubled = self.problems.within(&path).any(|(_, at, _)| at == replica);
+                assert!(troubled, "{path:?} is not listed at {replica:?}, and nobody says so");
+            }
+        }
+    }
+
     fn look_again(&mut self, op: &Op, leaf: Replica, path: &RelPath) {
         self.sources.look(Replica::SOURCE, path);
         self.sources.look(leaf, path);

@@ -27,7 +27,6 @@ use crate::sinks::schedule::Schedule;
 use crate::sinks::stage::{OpIds, Store};
 use crate::sinks::transfer::{Shop, Site};
 use crate::sources::Sources;
-use crate::sources::hash::now_ns;
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
@@ -154,12 +153,12 @@ impl KnownDigests for Cached {
         self.cache.lookup(stat)
     }
 
-    fn record(&self, stat: &Stat, digest: Digest) {
+    fn record(&self, stat: &Stat, digest: Digest, since_ns: i64) {
         if !self.remembers {
             return;
         }
         let grain = self.grains.iter().filter(|(dev, _)| *dev == stat.dev).map(|(_, g)| *g).max();
-        self.cache.record(stat, digest, now_ns(), grain.unwrap_or(2_000_000_000));
+        self.cache.record(stat, digest, since_ns, grain.unwrap_or(2_000_000_000));
     }
 }
 

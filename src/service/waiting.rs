@@ -54,6 +54,7 @@ impl Actor {
         let (ready, waiting) = waiting.into_iter().partition(|w| w.flush.is_none());
         self.waiters.waiting = waiting;
         for waiter in ready {
+            self.check_listed();
             (waiter.then)(self);
         }
     }

@@ -7,10 +7,9 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::dataflow::model::value::Digest;
-use crate::sys::{self, Kind, Stat};
+use crate::sys::{self, Kind, Stat, now_ns};
 
 /// Reading is as fast with this as with anything larger, and it stays in the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -81,13 +80,6 @@ fn hash_noticing(
         return Ok(Hashed::Changed);
     }
     Ok(Hashed::Whole { digest: Digest(*hasher.finalize().as_bytes()), stat, looked_at_ns })
-}
-
-/// The wall clock, which file times are compared with, in nanoseconds since the epoch.
-#[must_use]
-pub fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

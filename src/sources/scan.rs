@@ -12,13 +12,12 @@ mod shut;
 mod unwatched;
 mod work;
 
-use super::hash::now_ns;
 use super::look::take_rules;
 use super::tree::{Tree, errno};
 use super::watch::{Added, WatchError};
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::Value;
-use crate::sys::{Dir, Stat};
+use crate::sys::{Dir, Stat, now_ns};
 
 /// How often a directory that changes meanwhile is listed in one go.
 const TRIES: u32 = 5;

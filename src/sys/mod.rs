@@ -22,4 +22,4 @@ pub use file::{
 pub use lease::{Lease, Leased, lease};
 pub use process::detach;
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
-pub use stat::{Kind, Stat, fstat};
+pub use stat::{Kind, Stat, fstat, now_ns};

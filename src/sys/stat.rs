@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{self, AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
@@ -66,6 +67,13 @@ impl Stat {
         (self.dev, self.ino, self.size, self.mtime_ns)
             == (earlier.dev, earlier.ino, earlier.size, earlier.mtime_ns)
     }
+}
+
+/// The wall clock, which file times are compared with, in nanoseconds since the epoch.
+#[must_use]
+pub fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Set once the kernel has said that it has no `statx` (before 4.11).

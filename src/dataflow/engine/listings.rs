@@ -20,7 +20,7 @@ pub(super) struct Listing {
 
 impl State {
     /// Whether a replica has listed this directory: told, not vacuous.
-    pub(super) fn is_told(&self, dir: PathId, replica: Replica) -> bool {
+    pub(in crate::dataflow) fn is_told(&self, dir: PathId, replica: Replica) -> bool {
         self.listing(dir).told & (1 << replica.slot()) != 0
     }
 

@@ -125,12 +125,13 @@ pub(super) fn file_digest(
     if let Some(digest) = digests.digest(stat) {
         return Ok(Some(digest));
     }
+    let since_ns = sys::now_ns();
     let mut file = dir.open_read(name).map_err(ApplyError::io("read what is there"))?;
     let digest = digest_of(&mut file, control).map_err(reading)?;
     let same = sys::fstat(&file).map_err(ApplyError::io("look at what is there"))?;
     match digest {
         Some(digest) if same.is_unchanged(stat) => {
-            digests.record(stat, digest);
+            digests.record(stat, digest, since_ns);
             Ok(Some(digest))
         }
         _ => Ok(None),

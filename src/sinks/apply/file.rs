@@ -31,6 +31,7 @@ pub fn put_file(
 ) -> Result<Applied, ApplyError> {
     let opened = handles.origin(from, path);
     let (origin, name) = opened.map_err(gone_or("open the directory it is in"))?;
+    let since_ns = sys::now_ns();
     let (mut file, before) = origin.open_with_stat(name.as_bytes()).map_err(gone_or("open it"))?;
     if before.size != new.size {
         return Err(ApplyError::Stale(End::From));
@@ -48,7 +49,7 @@ pub fn put_file(
     if !announced {
         return Err(ApplyError::Stale(End::From));
     }
-    target.digests.record(&before, digest);
+    target.digests.record(&before, digest, since_ns);
     staged.finish(new, flush && expect.is_some())?;
     let opened = handles.target(target.root, path);
     let (parent, name) = opened.map_err(gone_or_at(End::To, "open the directory it goes to"))?;
@@ -65,14 +66,9 @@ pub fn put_file(
         Some(file) => place_unnamed(target, file, &parent, name).map(|()| None)?,
         None => swap_in(target, &parent, name, there.zip(expect), control)?,
     };
-    let placed = staged.placed(new.mode)?;
-    target.digests.record(&placed, digest);
     let content = Content::known(digest);
-    Ok(Applied {
-        from_now: Some(super::value_of(&before, content)),
-        to_now: Some(super::value_of(&placed, content)),
-        kept,
-    })
+    let placed = staged.placed(&value::File { content, ..*new })?;
+    Ok(Applied { from_now: Some(super::value_of(&before, content)), to_now: Some(placed), kept })
 }
 
 pub(super) fn gone_or(what: &'static str) -> impl Fn(io::Error) -> ApplyError {

@@ -31,8 +31,8 @@ pub use remove::{delete, move_within};
 pub trait KnownDigests: Send + Sync {
     /// The digest of the file that has this stat.
     fn digest(&self, stat: &Stat) -> Option<Digest>;
-    /// A file with this stat was read and has this digest.
-    fn record(&self, stat: &Stat, digest: Digest);
+    /// A file that had this stat before and after it was read, which began at `since_ns`, has this digest.
+    fn record(&self, stat: &Stat, digest: Digest, since_ns: i64);
 }
 
 /// A running act as others see it.

@@ -8,7 +8,7 @@ use super::error::{ApplyError, End};
 use super::file::{gone_or, gone_or_at};
 use super::{Applied, Control, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::value::{Content, Digest, Value};
+use crate::dataflow::model::value::{self, Content, Digest, Value};
 use crate::sinks::stage::ASIDE;
 use crate::sys::{self, Dir, Kind, Leased, Root, Stat};
 
@@ -132,7 +132,7 @@ impl KnownDigests for Nothing {
     fn digest(&self, _: &Stat) -> Option<Digest> {
         None
     }
-    fn record(&self, _: &Stat, _: Digest) {}
+    fn record(&self, _: &Stat, _: Digest, _: i64) {}
 }
 
 /// Where two names cannot be swapped: the old file gets a second name, then the new one takes the first.
@@ -301,26 +301,13 @@ pub fn set_metadata(
         .open_parent(path)
         .map_err(gone_or_at(End::To, "open the directory it is in"))?;
     let name = name.as_bytes();
-    let content = match expect.digest() {
-        Some(digest) => Content::known(digest),
-        None => Content::unread(0),
-    };
-    expected(&parent, name, Some(expect), target.digests, control)?;
+    let there = expected(&parent, name, Some(expect), target.digests, control)?;
     match new {
-        Value::File(file) => {
-            let open = parent.open_read(name).map_err(gone_or_at(End::To, "open it"))?;
-            sys::set_mtime(&open, file.mtime).map_err(ApplyError::io("set its time"))?;
-            sys::set_mode(&open, file.mode).map_err(ApplyError::io("set its mode"))?;
-            let stat = sys::fstat(&open).map_err(ApplyError::io("look at it"))?;
-            if let Some(digest) = content.digest() {
-                target.digests.record(&stat, digest);
-            }
-            Ok(Applied { to_now: Some(value_of(&stat, content)), ..Applied::default() })
-        }
+        Value::File(file) => set_file_metadata(target, &parent, name, file, there, expect),
         Value::Dir { mode } => {
             parent.set_mode(name, *mode).map_err(ApplyError::io("set its mode"))?;
             let stat = parent.stat(name).map_err(ApplyError::io("look at it"))?;
-            let to_now = stat.map(|stat| value_of(&stat, content));
+            let to_now = stat.map(|stat| value_of(&stat, Content::unread(0)));
             Ok(Applied { to_now, ..Applied::default() })
         }
         Value::Symlink { .. }
@@ -329,4 +316,35 @@ pub fn set_metadata(
         | Value::Unreadable { .. }
         | Value::Remnant => Err(ApplyError::Stale(End::To)),
     }
+}
+
+/// Its digest is kept only where no write can have come between the look at it and the new time, which would hide it.
+fn set_file_metadata(
+    target: Target<'_>,
+    parent: &Dir,
+    name: &[u8],
+    new: &value::File,
+    seen: Option<Stat>,
+    expect: &Value,
+) -> Result<Applied, ApplyError> {
+    let open = || parent.open_read(name).map_err(gone_or_at(End::To, "open it"));
+    let file = open()?;
+    let leased = sys::lease(open()?);
+    let look = || sys::fstat(&file).map_err(ApplyError::io("look at it"));
+    let now = look()?;
+    if !seen.is_some_and(|seen| now.is_same_object(&seen) && now.is_unchanged(&seen)) {
+        return Err(ApplyError::Stale(End::To));
+    }
+    sys::set_mtime(&file, new.mtime).map_err(ApplyError::io("set its time"))?;
+    sys::set_mode(&file, new.mode).map_err(ApplyError::io("set its mode"))?;
+    let stat = look()?;
+    let known = match leased {
+        Leased::Writing => None,
+        Leased::Held(_) | Leased::Unknown => expect.digest(),
+    };
+    let content = known.map_or(Content::unread(stat.identity()), Content::known);
+    if let Some(digest) = known {
+        target.digests.record(&stat, digest, sys::now_ns());
+    }
+    Ok(Applied { to_now: Some(value_of(&stat, content)), ..Applied::default() })
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 
-use super::check::{expected, held, present, value_of};
+use super::check::{expected, held, present};
 use super::error::{ApplyError, End};
 use super::file::gone_or_at;
 use super::place::writable;
+use super::staged::as_placed;
 use super::{Applied, Control, Target};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::value::{Content, Value};
+use crate::dataflow::model::value::{self, Content, Value};
 use crate::sys::{self, Dir, Kind, Root, Stat};
 
 /// Displaces what `path` holds, because `because` lacks it.
@@ -134,11 +135,15 @@ pub fn move_within(
         };
     }
     let stat = parent.stat(name).map_err(ApplyError::io("look at it in its place"))?;
-    let content = expect.digest().map_or(Content::unread(0), Content::known);
-    if let (Some(stat), Some(digest)) = (stat, content.digest()) {
-        target.digests.record(&stat, digest);
-    }
-    Ok(Applied { to_now: stat.map(|s| value_of(&s, content)), ..Applied::default() })
+    let to_now = match (new, stat) {
+        (Value::File(new), Some(stat)) => {
+            let content = expect.digest().map_or(Content::unread(0), Content::known);
+            Some(as_placed(target, &stat, &value::File { content, ..*new }))
+        }
+        (_, Some(_)) => Some(*expect),
+        (_, None) => None,
+    };
+    Ok(Applied { to_now, ..Applied::default() })
 }
 
 fn set_as(dir: &Dir, name: &[u8], new: &Value) -> io::Result<()> {

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::check::{digest_of, reading};
+use super::check::{digest_of, reading, value_of};
 use super::error::ApplyError;
 use super::{Control, Handles, Target};
-use crate::dataflow::model::value::{self, Digest};
-use crate::sys::{self, Stat};
+use crate::dataflow::model::value::{self, Digest, Value};
+use crate::sys::{self, Kind, Stat};
 
 /// Files from this size on are worth the attempt to share blocks.
 const REFLINK_BYTES_MIN: u64 = 16 << 10;
@@ -125,17 +125,31 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
-    /// The stat of the file in its place. A default ACL can have taken bits from its mode: they are given back.
-    pub(super) fn placed(&self, mode: u16) -> Result<Stat, ApplyError> {
+    /// What was placed. A default ACL can have taken bits from its mode: they are given back.
+    pub(super) fn placed(&self, new: &value::File) -> Result<Value, ApplyError> {
         self.placed.set(true);
         let look = || sys::fstat(&self.file).map_err(ApplyError::io("look at it in its place"));
-        let stat = look()?;
-        if stat.mode == mode {
-            return Ok(stat);
+        let mut stat = look()?;
+        if stat.mode != new.mode {
+            sys::set_mode(&self.file, new.mode).map_err(ApplyError::io("set its mode"))?;
+            stat = look()?;
         }
-        sys::set_mode(&self.file, mode).map_err(ApplyError::io("set its mode"))?;
-        look()
+        Ok(as_placed(self.target, &stat, new))
     }
+}
+
+/// The value that was given a name, of which `stat` was seen after. Its digest is remembered unless somebody has
+/// written to it in between: a stat that is not ours must never be given our digest.
+pub(super) fn as_placed(target: Target<'_>, stat: &Stat, new: &value::File) -> Value {
+    let grain = target.root.caps().mtime_grain_ns;
+    let is_ours = stat.kind == Kind::File
+        && stat.size == new.size
+        && stat.mtime_ns.abs_diff(new.mtime) < grain.unsigned_abs();
+    let Some(digest) = new.content.digest().filter(|_| is_ours) else {
+        return Value::File(*new);
+    };
+    target.digests.record(stat, digest, sys::now_ns());
+    value_of(stat, new.content)
 }
 
 impl Drop for Staged<'_> {

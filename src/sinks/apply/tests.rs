@@ -18,7 +18,7 @@ impl KnownDigests for Memory {
     fn digest(&self, stat: &Stat) -> Option<Digest> {
         self.0.lock().unwrap().get(&stat.identity()).copied()
     }
-    fn record(&self, stat: &Stat, digest: Digest) {
+    fn record(&self, stat: &Stat, digest: Digest, _: i64) {
         self.0.lock().unwrap().insert(stat.identity(), digest);
     }
 }
@@ -373,6 +373,38 @@ fn metadata_is_set_without_touching_the_bytes() {
     let set = set_metadata(bench.target(), &path(b"f"), &new, &Value::File(old), &bench.control);
     assert_eq!(set.unwrap().to_now, Some(new));
     assert_eq!(bench.value("b/f"), new);
+}
+
+#[test]
+fn what_is_written_right_after_a_file_was_placed_is_not_taken_for_ours() {
+    let bench = Bench::new();
+    bench.write("a/f", "ours");
+    assert!(bench.put("f", None).is_ok());
+    let Value::File(placed) = bench.value("b/f") else { panic!("a file") };
+    for theirs in ["another", "same"] {
+        bench.write("b/f", theirs);
+        let stat = bench.to.stat(&path(b"f")).unwrap().unwrap();
+        let said = staged::as_placed(bench.target(), &stat, &placed);
+        assert_eq!(said, Value::File(placed), "what it was when it got the name");
+        assert_eq!(bench.digests.digest(&stat), None);
+    }
+}
+
+#[test]
+fn a_file_that_a_program_writes_is_read_again_after_its_time_was_set() {
+    let bench = Bench::new();
+    bench.write("b/f", "content");
+    let expect = bench.value("b/f");
+    let Value::File(file) = expect else { panic!("a file") };
+    let new = Value::File(value::File { mtime: 1_600_000_000_000_000_000, ..file });
+    let set = |expect| {
+        let set = set_metadata(bench.target(), &path(b"f"), &new, expect, &bench.control);
+        set.unwrap().to_now.unwrap()
+    };
+    let writer = fs::File::options().write(true).open(bench.at("b/f")).unwrap();
+    assert_eq!(set(&expect).digest(), None);
+    drop(writer);
+    assert_eq!(set(&bench.value("b/f")), new);
 }
 
 #[test]
