@@ -85,6 +85,8 @@ pub struct Actor {
     pub(crate) waiters: Waiters,
     /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.
     pub(crate) passing: foldhash::HashSet<JobKey>,
+    /// Why the last attempt of a job that is tried again failed.
+    pub(crate) failures: HashMap<JobKey, String>,
     /// Directories whose agreements have been given to the engine.
     pub(crate) loaded: HashSet<RelPath>,
     /// Paths looked at since the last epoch: their rows are live.
@@ -180,6 +182,7 @@ impl Actor {
     fn take(&mut self, event: Event) {
         match event {
             Event::Done { done, large } => {
+                self.waiters.tell();
                 self.schedule.batch_done(large);
                 self.done.extend(done);
             }

@@ -17,7 +17,7 @@ use crate::dataflow::model::value::{Content, File, Value};
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::{Remains, Waits};
 use crate::service::actor::{Actor, Event};
-use crate::service::problems::Problem;
+use crate::service::problems::{About, Problem};
 use crate::sinks::apply::{Applied, ApplyError, Control};
 use crate::sinks::journal::Change;
 use crate::sinks::schedule::{Gate, Item, Kind};
@@ -78,10 +78,11 @@ impl Actor {
             return;
         }
         self.passing.remove(&key);
+        self.failures.remove(&key);
         self.schedule.cancel(key);
         if !self.problems.is_empty() {
             let path = self.engine.paths().path(change.path);
-            self.problems.clear_path(&path);
+            self.problems.clear_acts(&path);
         }
     }
 
@@ -187,8 +188,9 @@ impl Actor {
     fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied, seen: ReplicaSet) {
         self.schedule.forget(done.key);
         self.passing.remove(&done.key);
+        self.failures.remove(&done.key);
         let path = &done.job.path;
-        self.problems.clear_path(path);
+        self.problems.clear_acts(path);
         self.displaced += u64::from(applied.kept.is_some());
         match &done.job.op {
             Op::Put { from, to, new, expect } => {
@@ -288,11 +290,14 @@ impl Actor {
         let (key, path, change) = (done.key, &done.job.path, running.change);
         if running.unwanted {
             self.passing.remove(&key);
+            self.failures.remove(&key);
+            self.problems.clear_acts(path);
             self.schedule.forget(key);
             self.queue(key);
             return;
         }
         self.schedule.failed(key, running.item, now);
+        self.failures.insert(key, error.to_string());
         let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
         match error {
             ApplyError::Stale(_) => self.look_again(&done.job.op, done.job.leaf, path),
@@ -317,7 +322,7 @@ impl Actor {
             hint: error.hint().map(str::to_owned),
             attempts,
         };
-        self.note_problem(path, replica, problem);
+        self.note_problem(path, replica, About::Acting, problem);
     }
 
     /// Checks, in debug builds, that the rows are the engine's and that each of them has a job.

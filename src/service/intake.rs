@@ -9,16 +9,21 @@ use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
 use crate::service::actor::Actor;
-use crate::service::problems::Problem;
+use crate::service::problems::{About, Problem};
 use crate::sinks::journal::Change;
 use crate::sources::scan::pool::{Seen, Trouble};
 
 impl Actor {
     pub(crate) fn take_seen(&mut self, seen: Seen) {
+        if !matches!(seen, Seen::Flushed { .. } | Seen::Quiet { .. }) {
+            self.waiters.tell();
+        }
         match seen {
             Seen::Facts(facts) => facts.iter().for_each(|fact| self.take_fact(fact)),
             Seen::Trouble { replica, path, trouble } => self.take_trouble(replica, path, trouble),
-            Seen::Watched { replica, dir } => drop(self.problems.clear(&dir, replica)),
+            Seen::Watched { replica, dir } => {
+                self.problems.clear(&dir, replica, About::Watching);
+            }
             Seen::RootGone { replica } => self.root_lost(replica),
             Seen::Done { scan, .. } => drop(self.scans_open.remove(&scan)),
             Seen::Quiet { .. } => {}
@@ -29,7 +34,7 @@ impl Actor {
     fn take_fact(&mut self, fact: &Fact) {
         match fact {
             Fact::Listed { replica, dir, children } => {
-                self.problems.clear(dir, *replica);
+                self.problems.clear(dir, *replica, About::Looking);
                 let is_dir =
                     |name: &[u8]| children.iter().any(|(n, v)| n.as_bytes() == name && v.is_dir());
                 self.load(dir, is_dir);
@@ -37,13 +42,15 @@ impl Actor {
                     self.holds.emptied(*replica, self.engine.files(*replica));
                 }
                 if !self.problems.is_empty() {
-                    for (name, _) in children {
-                        self.problems.clear(&dir.join(name), *replica);
-                    }
+                    self.problems.clear_gone(dir, *replica, is_dir);
                 }
             }
             Fact::Holds { replica, path, value } => {
-                self.problems.clear(path, *replica);
+                if !self.problems.is_empty() && value.is_none_or(|v| !v.is_dir()) {
+                    self.problems.clear(path, *replica, About::Looking);
+                    self.problems.clear(path, *replica, About::Watching);
+                    self.problems.clear_gone(path, *replica, |_| false);
+                }
                 if let Some((dir, _)) = path.split() {
                     self.load(&dir, |_| true);
                 }
@@ -78,7 +85,7 @@ impl Actor {
             Ok(facts) => facts,
             Err(error) => {
                 let what = error.to_string();
-                self.note_problem(dir, Replica::SOURCE, Problem::new(what));
+                self.note_problem(dir, Replica::SOURCE, About::Acting, Problem::new(what));
                 return;
             }
         };
@@ -101,18 +108,27 @@ impl Actor {
     }
 
     fn take_trouble(&mut self, replica: Replica, path: RelPath, trouble: Trouble) {
-        let errno = match trouble {
-            Trouble::Unlistable { errno } | Trouble::Rules { errno } => Some(errno),
-            Trouble::Restless | Trouble::Unwatched(_) => None,
+        let (errno, about) = match trouble {
+            Trouble::Unlistable { errno } | Trouble::Rules { errno } => {
+                (Some(errno), About::Looking)
+            }
+            Trouble::Restless => (None, About::Looking),
+            Trouble::Unwatched(_) => (None, About::Watching),
         };
         let problem = Problem { errno, ..Problem::new(trouble.to_string()) };
-        self.note_problem(&path, replica, problem);
+        self.note_problem(&path, replica, about, problem);
     }
 
     /// Notes a problem; it is logged when it is new.
-    pub(crate) fn note_problem(&mut self, path: &RelPath, replica: Replica, problem: Problem) {
+    pub(crate) fn note_problem(
+        &mut self,
+        path: &RelPath,
+        replica: Replica,
+        about: About,
+        problem: Problem,
+    ) {
         let note = problem.what.clone();
-        if self.problems.note(path, replica, problem) {
+        if self.problems.note(path, replica, about, problem) {
             self.log("problem", path, replica, note);
         }
     }

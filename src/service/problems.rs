@@ -1,7 +1,7 @@
 //! What went wrong on a path and has not gone right since.
 //!
-//! Holds: a problem belongs to one path and one replica and stops nothing else (INV-6); it goes when the path's job
-//! succeeds or is no longer wanted. The list is bounded: past the bound problems are counted, not kept.
+//! Holds: a problem belongs to one path and one replica and stops nothing else (INV-6); it goes when what failed has
+//! gone right, or is no longer wanted: looking at a path says nothing of a job that failed there. The list is bounded.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,17 @@ use crate::dataflow::model::replica::Replica;
 
 /// More problems than anybody reads; the count goes on.
 const KEPT_MAX: usize = 100_000;
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// Seeing all that is in a directory.
+    Looking,
+    /// Noticing what changes in a directory.
+    Watching,
+    /// Carrying something out.
+    Acting,
+}
 
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,35 +42,53 @@ impl Problem {
     }
 }
 
-/// The problems of one sync by path and replica.
+/// The problems of one sync by path, replica and what failed.
 #[derive(Default)]
 pub struct Problems {
-    by_path: BTreeMap<(RelPath, Replica), Problem>,
+    by_path: BTreeMap<(RelPath, Replica, About), Problem>,
 }
 
 impl Problems {
-    /// Notes a failure; true if this path had no problem before.
-    pub fn note(&mut self, path: &RelPath, replica: Replica, problem: Problem) -> bool {
-        if let Some(known) = self.by_path.get_mut(&(path.clone(), replica)) {
+    /// Notes a failure; true if this path had no such problem before.
+    pub fn note(
+        &mut self,
+        path: &RelPath,
+        replica: Replica,
+        about: About,
+        problem: Problem,
+    ) -> bool {
+        if let Some(known) = self.by_path.get_mut(&(path.clone(), replica, about)) {
             let attempts = known.attempts.saturating_add(1);
             *known = Problem { attempts, ..problem };
             return false;
         }
         if self.by_path.len() < KEPT_MAX {
-            self.by_path.insert((path.clone(), replica), problem);
+            self.by_path.insert((path.clone(), replica, about), problem);
         }
         true
     }
 
-    /// The path is well again on this replica.
-    pub fn clear(&mut self, path: &RelPath, replica: Replica) -> bool {
-        !self.by_path.is_empty() && self.by_path.remove(&(path.clone(), replica)).is_some()
+    /// This went right at the path on this replica.
+    pub fn clear(&mut self, path: &RelPath, replica: Replica, about: About) -> bool {
+        !self.by_path.is_empty() && self.by_path.remove(&(path.clone(), replica, about)).is_some()
     }
 
-    /// The path is well again on every replica.
-    pub fn clear_path(&mut self, path: &RelPath) {
+    /// A replica holds no directory here, or one of which `is_dir` says which children are directories: what is not
+    /// there cannot be looked at or watched.
+    pub fn clear_gone(&mut self, at: &RelPath, replica: Replica, is_dir: impl Fn(&[u8]) -> bool) {
+        let depth = at.components().count();
+        let gone = |path: &RelPath| {
+            path.is_within(at) && path.components().nth(depth).is_none_or(|name| !is_dir(name))
+        };
+        self.by_path.retain(|(path, r, about), _| {
+            *r != replica || *about == About::Acting || !gone(path) || path == at
+        });
+    }
+
+    /// What was to be carried out at the path was, or is no longer asked for.
+    pub fn clear_acts(&mut self, path: &RelPath) {
         if !self.by_path.is_empty() {
-            self.by_path.retain(|(p, _), _| p != path);
+            self.by_path.retain(|(p, _, about), _| p != path || *about != About::Acting);
         }
     }
 
@@ -69,8 +98,8 @@ impl Problems {
         dir: &'a RelPath,
     ) -> impl Iterator<Item = (&'a RelPath, Replica, &'a Problem)> {
         self.by_path
-            .range((dir.clone(), Replica::SOURCE)..)
-            .map(|((path, replica), problem)| (path, *replica, problem))
+            .range((dir.clone(), Replica::SOURCE, About::Looking)..)
+            .map(|((path, replica, _), problem)| (path, *replica, problem))
             .filter(move |(path, _, _)| path.is_within(dir))
     }
 
@@ -93,14 +122,36 @@ mod tests {
         let mut problems = Problems::default();
         let problem =
             Problem { what: "cannot write".into(), errno: Some(30), hint: None, attempts: 1 };
-        assert!(problems.note(&path("a/b"), Replica::SOURCE, problem.clone()));
-        assert!(!problems.note(&path("a/b"), Replica::SOURCE, problem.clone()));
-        assert!(problems.note(&path("ab"), Replica::SOURCE, problem));
+        let acting = About::Acting;
+        assert!(problems.note(&path("a/b"), Replica::SOURCE, acting, problem.clone()));
+        assert!(!problems.note(&path("a/b"), Replica::SOURCE, acting, problem.clone()));
+        assert!(problems.note(&path("ab"), Replica::SOURCE, acting, problem));
         let dir = path("a");
         let (_, _, first) = problems.within(&dir).next().expect("a/b is within a");
         assert_eq!(first.attempts, 2);
         assert_eq!(problems.within(&dir).count(), 1, "ab is not within a");
-        assert!(problems.clear(&path("a/b"), Replica::SOURCE));
+        assert!(problems.clear(&path("a/b"), Replica::SOURCE, acting));
         assert!(!problems.is_empty());
+    }
+
+    #[test]
+    fn what_was_seen_says_nothing_of_what_failed_to_be_done() {
+        let mut problems = Problems::default();
+        let mut note = |text: &str, about| {
+            problems.note(&path(text), Replica::SOURCE, about, Problem::new("x".into()));
+        };
+        note("a", About::Looking);
+        note("a/gone", About::Looking);
+        note("a/gone/deep", About::Watching);
+        note("a/gone", About::Acting);
+        note("a/there", About::Looking);
+        note("ab", About::Looking);
+        problems.clear_gone(&path("a"), Replica::SOURCE, |name| name == b"there");
+        let root = RelPath::root();
+        let left: Vec<String> =
+            problems.within(&root).map(|(path, _, _)| format!("{path:?}")).collect();
+        assert_eq!(left, ["a", "a/gone", "a/there", "ab"]);
+        problems.clear_acts(&path("a/gone"));
+        assert_eq!(problems.within(&path("a/gone")).count(), 0);
     }
 }

@@ -17,15 +17,16 @@ use crate::service::actor::{Actor, Event};
 use crate::service::dispatch::SLOTS;
 use crate::service::holds::{Holds, RootHold};
 use crate::service::pool::Pool;
-use crate::service::problems::{Problem, Problems};
+use crate::service::problems::{About, Problem, Problems};
 use crate::service::recover;
 use crate::service::waiting::Waiters;
 use crate::sinks::apply::KnownDigests;
+use crate::sinks::journal::record::LogRecord;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
-use crate::sinks::journal::{Journal, JournalError};
+use crate::sinks::journal::{Change, Journal, JournalError};
 use crate::sinks::schedule::Schedule;
 use crate::sinks::stage::{OpIds, Store};
-use crate::sinks::transfer::{Shop, Site};
+use crate::sinks::transfer::{Shop, Site, now_ms};
 use crate::sources::Sources;
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen};
@@ -258,8 +259,11 @@ fn open_journal(
 ) -> Result<Arc<Journal>, StartError> {
     let store = shared.stores.join(format!("{name}.redb"));
     let (journal, notice) = Journal::open_or_set_aside(&store)?;
-    if let Some(notice) = notice {
-        problems.note(&RelPath::root(), Replica::SOURCE, Problem::new(notice));
+    if let Some(note) = notice {
+        let (act, path, replica) = ("problem".to_owned(), RelPath::root(), Replica::SOURCE);
+        problems.note(&path, replica, About::Looking, Problem::new(note.clone()));
+        let line = LogRecord { when_ms: now_ms(), act, replica, path, old: None, new: None, note };
+        journal.submit(vec![Change::Log(line)], None);
     }
     Ok(Arc::new(journal))
 }
@@ -324,7 +328,8 @@ pub fn prepare(
         boot: sys::boot_id(),
     });
     if let Err(error) = recover::recover(&shop) {
-        problems.note(&RelPath::root(), Replica::SOURCE, Problem::new(error.to_string()));
+        let problem = Problem::new(error.to_string());
+        problems.note(&RelPath::root(), Replica::SOURCE, About::Acting, problem);
     }
     let leaves = record.leaves();
     let mut holds = Holds::new(record.paused, leaves.with(Replica::SOURCE), record.held);
@@ -340,6 +345,7 @@ pub fn prepare(
         rows: Default::default(),
         running: Default::default(),
         passing: Default::default(),
+        failures: Default::default(),
         problems,
         holds,
         waiters: Waiters::default(),

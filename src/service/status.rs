@@ -279,7 +279,8 @@ impl Actor {
         }
         if let Some((until, attempts)) = self.schedule.delayed(key) {
             let seconds = until.saturating_duration_since(Instant::now()).as_secs();
-            return format!("the next attempt in {seconds} s, after {attempts} that failed");
+            let why = self.failures.get(&key).map_or(String::new(), |why| format!(": {why}"));
+            return format!("the next attempt in {seconds} s, after {attempts} that failed{why}");
         }
         match self.schedule.position(key) {
             Some(ahead) => format!("the queue: {ahead} before it"),

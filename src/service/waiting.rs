@@ -1,12 +1,15 @@
 //! Who waits for a sync to come to rest.
 //!
 //! Holds: an answer is given at a moment of rest that came after everything that had happened before the question was
-//! taken in: the watchers are flushed first.
+//! taken in, and after what that led to: the watchers are flushed first, and again until nothing came of it. What was
+//! carried out is known before the watchers tell of it: a directory just made may hold something by then.
 
 use crate::service::actor::{Actor, Question};
 
 struct Waiter {
     flush: Option<u64>,
+    /// How much had been told when the flush was asked for.
+    told: u64,
     then: Question,
 }
 
@@ -17,9 +20,16 @@ pub struct Waiters {
     /// Questions that are answered once the watchers are flushed, at rest or not.
     flushing: Vec<Waiter>,
     number: u64,
+    /// Counts what sinks and sources told.
+    told: u64,
 }
 
 impl Waiters {
+    /// A sink or a source told something.
+    pub fn tell(&mut self) {
+        self.told += 1;
+    }
+
     /// The watchers have told all that happened before this number was given out.
     pub fn flushed(&mut self, number: u64) {
         for waiter in self.waiting.iter_mut().chain(&mut self.flushing) {
@@ -39,20 +49,34 @@ impl Actor {
 
     /// Runs `then` at the first moment of rest after all that happened before now.
     pub(crate) fn at_rest(&mut self, then: Question) {
-        let flush = self.flush();
-        self.waiters.waiting.push(Waiter { flush, then });
+        let (flush, told) = (self.flush(), self.waiters.told);
+        self.waiters.waiting.push(Waiter { flush, told, then });
     }
 
     /// Runs `then` once all that happened before now has been looked at, or at once where nothing is watched.
     pub(crate) fn flushed(&mut self, then: Question) {
-        let flush = self.flush();
-        self.waiters.flushing.push(Waiter { flush, then });
+        let (flush, told) = (self.flush(), self.waiters.told);
+        self.waiters.flushing.push(Waiter { flush, told, then });
     }
 
+    /// Answers those who wait for rest, of which this is a moment.
     pub(crate) fn answer_waiters(&mut self) {
         let waiting = std::mem::take(&mut self.waiters.waiting);
-        let (ready, waiting) = waiting.into_iter().partition(|w| w.flush.is_none());
+        let (flushed, waiting): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|w| w.flush.is_none());
         self.waiters.waiting = waiting;
+        let told = self.waiters.told;
+        let (mut ready, again): (Vec<_>, Vec<_>) =
+            flushed.into_iter().partition(|w| w.told == told);
+        if !again.is_empty() {
+            match self.flush() {
+                None => ready.extend(again),
+                flush => {
+                    let again = again.into_iter().map(|w| Waiter { flush, told, ..w });
+                    self.waiters.waiting.extend(again);
+                }
+            }
+        }
         for waiter in ready {
             self.check_listed();
             (waiter.then)(self);

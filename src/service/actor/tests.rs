@@ -9,7 +9,8 @@ use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
 use crate::sinks::journal::registry::ReplicaRecord;
-use crate::sources::scan::pool::Scanner;
+use crate::sources::scan::pool::{Scanner, Trouble};
+use crate::sources::watch::WatchError;
 use crate::sys::Identity;
 
 fn leaf() -> Replica {
@@ -148,4 +149,39 @@ fn what_a_user_makes_and_removes_again_and_again_before_the_sink_reported_is_gon
     rest(&mut ready);
 
     assert!(dir.path().join("b/l").symlink_metadata().is_err(), "its delete went on");
+}
+
+fn problems(ready: &Ready) -> Vec<String> {
+    let root = RelPath::root();
+    ready.actor.problems.within(&root).map(|(path, _, _)| format!("{path:?}")).collect()
+}
+
+#[test]
+fn a_directory_that_could_not_be_listed_is_a_problem_until_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("a/d")).unwrap();
+    fs::create_dir(dir.path().join("b")).unwrap();
+    let mut ready = ready(dir.path());
+    rest(&mut ready);
+    let (replica, path) = (Replica::SOURCE, RelPath::parse(b"d").unwrap());
+    let value = ready.actor.engine.held(ready.actor.id_of(&path).unwrap(), replica);
+    let listed = Fact::Listed { replica, dir: path.clone(), children: Vec::new() };
+    let seen_there = Fact::Holds { replica, path: path.clone(), value };
+    let limit = WatchError::Limit { limit: 1, better: 2 };
+    let troubles = [Trouble::Restless, Trouble::Unlistable { errno: libc::EIO }];
+
+    for trouble in troubles {
+        let path = path.clone();
+        ready.actor.take_seen(Seen::Trouble { replica, path, trouble });
+        ready.actor.take_seen(Seen::Facts(vec![seen_there.clone()]));
+        assert_eq!(problems(&ready), ["d"], "that it is there does not say what is in it");
+        ready.actor.take_seen(Seen::Facts(vec![listed.clone()]));
+        assert_eq!(problems(&ready), [] as [&str; 0]);
+    }
+    let trouble = Trouble::Unwatched(limit);
+    ready.actor.take_seen(Seen::Trouble { replica, path: path.clone(), trouble });
+    ready.actor.take_seen(Seen::Facts(vec![listed]));
+    assert_eq!(problems(&ready), ["d"], "what is listed now and then is not watched");
+    ready.actor.take_seen(Seen::Watched { replica, dir: path });
+    assert_eq!(problems(&ready), [] as [&str; 0]);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::flight::Flights;
-use super::queue::{End, Pass, Passes, Queue, Task, Work};
+use super::queue::{End, Pass, Passes, PutOff, Queue, Task, Work};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
@@ -187,7 +187,7 @@ impl Handle {
         self.shared.put(&self.ground, task, &path, &Passes::new());
     }
 
-    /// How many tasks are not finished; 0 at rest.
+    /// How many tasks are not finished; 0 at rest. A directory that changed all the time while it was listed counts.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.ground.outstanding.load(Ordering::Acquire)
@@ -247,10 +247,21 @@ impl Shared {
         }
     }
 
-    pub(super) fn put_later(&self, ground: &Ground, delay: Duration, task: Task, path: &RelPath) {
+    /// `counts`: there is no rest before it is done.
+    pub(super) fn put_later(
+        &self,
+        ground: &Ground,
+        delay: Duration,
+        task: Task,
+        path: &RelPath,
+        counts: bool,
+    ) {
         let mut state = self.state();
         if state.grounds.contains_key(&ground.id) {
-            state.queue.put_later(Instant::now() + delay, ground.id, task, path.clone());
+            let what = PutOff { tree: ground.id, task, path: path.clone(), counts };
+            if state.queue.put_later(Instant::now() + delay, what) && counts {
+                ground.outstanding.fetch_add(1, Ordering::AcqRel);
+            }
             drop(state);
             // Whoever sleeps until a later deadline, or without one, must know.
             self.ready.notify_all();
@@ -311,7 +322,7 @@ impl Shared {
         if due.len() > 1 {
             self.ready.notify_all();
         }
-        for (tree, task, path) in due {
+        for PutOff { tree, task, path, counts } in due {
             let Some(ground) = state.grounds.get(&tree).cloned() else {
                 continue;
             };
@@ -319,6 +330,8 @@ impl Shared {
             if state.queue.put(ground.sync, tree, task, &path, &vec![pass]) {
                 ground.outstanding.fetch_add(1, Ordering::AcqRel);
             }
+            // The task just put in counts in its place.
+            ground.outstanding.fetch_sub(usize::from(counts), Ordering::AcqRel);
         }
     }
 

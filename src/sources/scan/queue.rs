@@ -90,12 +90,22 @@ pub(super) struct Work {
     pub(super) passes: Passes,
 }
 
+/// A task for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PutOff {
+    pub(super) tree: u32,
+    pub(super) task: Task,
+    pub(super) path: RelPath,
+    /// There is no rest before it is done.
+    pub(super) counts: bool,
+}
+
 #[derive(Default)]
 pub(super) struct Queue {
     syncs: BTreeMap<u32, BTreeMap<Key, Passes>>,
     last: u32,
     looks: HashMap<u32, usize>,
-    later: BTreeMap<(Instant, u64), (u32, Task, RelPath)>,
+    later: BTreeMap<(Instant, u64), PutOff>,
     put_off: HashSet<(u32, Task, RelPath)>,
     count: u64,
 }
@@ -133,24 +143,27 @@ impl Queue {
         new
     }
 
-    /// Puts a task in at `when`, unless it is put off already.
-    pub(super) fn put_later(&mut self, when: Instant, tree: u32, task: Task, path: RelPath) {
-        let whole = self.later.len() >= LATER_MAX;
-        let what = if whole { (tree, Task::Scan, RelPath::root()) } else { (tree, task, path) };
-        if self.put_off.insert(what.clone()) {
+    /// Puts a task in at `when`. Returns whether it was not put off already.
+    pub(super) fn put_later(&mut self, when: Instant, mut what: PutOff) -> bool {
+        if self.later.len() >= LATER_MAX {
+            (what.task, what.path) = (Task::Scan, RelPath::root());
+        }
+        let new = self.put_off.insert((what.tree, what.task, what.path.clone()));
+        if new {
             self.count += 1;
             self.later.insert((when, self.count), what);
         }
+        new
     }
 
     /// What was put off until now.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(u32, Task, RelPath)> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<PutOff> {
         let mut due = Vec::new();
         while let Some(first) = self.later.first_entry()
             && first.key().0 <= now
         {
             let what = first.remove();
-            self.put_off.remove(&what);
+            self.put_off.remove(&(what.tree, what.task, what.path.clone()));
             due.push(what);
         }
         due
@@ -206,7 +219,7 @@ impl Queue {
             tasks.retain(|key, _| key.tree != tree);
         }
         self.syncs.retain(|_, tasks| !tasks.is_empty());
-        self.later.retain(|_, (t, _, _)| *t != tree);
+        self.later.retain(|_, what| what.tree != tree);
         self.put_off.retain(|(t, _, _)| *t != tree);
         self.looks.remove(&tree);
     }
@@ -305,11 +318,12 @@ mod tests {
         let mut queue = Queue::default();
         let now = Instant::now();
         let soon = now + Duration::from_secs(1);
-        queue.put_later(soon, 1, Task::List, path("a"));
-        queue.put_later(soon + Duration::from_secs(1), 1, Task::List, path("a"));
+        let what = PutOff { tree: 1, task: Task::List, path: path("a"), counts: false };
+        assert!(queue.put_later(soon, what.clone()));
+        assert!(!queue.put_later(soon + Duration::from_secs(1), what.clone()));
         assert_eq!(queue.next_deadline(), Some(soon));
         assert!(queue.take_due(now).is_empty());
-        assert_eq!(queue.take_due(soon), [(1, Task::List, path("a"))]);
+        assert_eq!(queue.take_due(soon), [what]);
         assert_eq!(queue.next_deadline(), None);
     }
 }

@@ -55,10 +55,10 @@ impl Shared {
                 (ground.sink)(Seen::Watched { replica: tree.replica, dir });
             }
             ground.trouble(&RelPath::root(), Trouble::Unwatched(error));
-            self.put_later(ground, EVERY_MIN, Task::Scan, &RelPath::root());
+            self.put_later(ground, EVERY_MIN, Task::Scan, &RelPath::root(), false);
         } else if unwatched.dirs.insert(dir.clone()) {
             ground.trouble(dir, Trouble::Unwatched(error));
-            self.put_later(ground, EVERY_MIN, Task::List, dir);
+            self.put_later(ground, EVERY_MIN, Task::List, dir, false);
         }
     }
 
@@ -75,7 +75,7 @@ impl Shared {
         let own = task == Task::List || dir.is_root();
         if (whole && unwatched.many) || (own && unwatched.dirs.contains(dir)) {
             let every = (took * EVERY_COSTS).clamp(EVERY_MIN, EVERY_MAX);
-            self.put_later(ground, every, task, dir);
+            self.put_later(ground, every, task, dir, false);
         }
     }
 }

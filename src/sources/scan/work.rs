@@ -19,6 +19,8 @@ use crate::sources::look::{Looked, Reading, look};
 /// After the first failure; doubled with each, up to five minutes.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// A directory that is found restless so often in a row is not waited for.
+const RESTLESS_MAX: u32 = 5;
 /// The most directories whose failures are counted.
 const FAILURES_MAX: usize = 4096;
 
@@ -143,7 +145,7 @@ impl Shared {
                 (ground.sink)(Seen::Facts(facts));
                 drop(flights);
                 ground.trouble(dir, Trouble::Restless);
-                self.try_again(ground, dir);
+                self.try_again(ground, dir, true);
                 self.after_listing(ground, dir, &listing, &below, work);
             }
             Err(ListError::Gone) => {
@@ -201,11 +203,12 @@ impl Shared {
     fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, waits: bool) {
         ground.trouble(dir, Trouble::Unlistable { errno });
         if !waits {
-            self.try_again(ground, dir);
+            self.try_again(ground, dir, false);
         }
     }
 
-    fn try_again(&self, ground: &Ground, dir: &RelPath) {
+    /// `restless`: it most likely can be listed the next time, and is waited for.
+    fn try_again(&self, ground: &Ground, dir: &RelPath, restless: bool) {
         let mut failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILURES_MAX {
             failures.clear();
@@ -213,8 +216,9 @@ impl Shared {
         let count = failures.entry(dir.clone()).or_default();
         let delay = RETRY_MIN.saturating_mul(1 << (*count).min(16)).min(RETRY_MAX);
         *count += 1;
+        let counts = restless && *count <= RESTLESS_MAX;
         drop(failures);
-        self.put_later(ground, delay, Task::Scan, dir);
+        self.put_later(ground, delay, Task::Scan, dir, counts);
     }
 }
 
