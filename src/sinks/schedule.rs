@@ -47,6 +47,9 @@ const BUMPED: usize = 0;
 const LARGE: usize = 3;
 /// Of so many small batches one goes to what has waited longest, whatever its lane: nothing starves.
 const AGED_EVERY: u32 = 8;
+/// The first batch after a rest has so many jobs, each one after it so many more: what becomes possible by the first
+/// (a file, once its directory is there) does not wait for a long one.
+const BATCH_GROWTH: usize = 8;
 /// A batch ends when it has this many bytes.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -111,6 +114,8 @@ pub struct Schedule<K> {
     sequence: u64,
     /// Small batches since one went to what had waited longest.
     since_aged: u32,
+    /// Jobs in the last small batch since the last rest, at most.
+    batch_jobs: usize,
     queued: HashMap<K, Queued>,
     lanes: BTreeMap<Gate, [BTreeMap<Place, K>; LANES]>,
     delayed: HashMap<K, Delayed>,
@@ -131,6 +136,7 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
             running_large: 0,
             sequence: 0,
             since_aged: 0,
+            batch_jobs: 0,
             queued: HashMap::new(),
             lanes: BTreeMap::new(),
             delayed: HashMap::new(),
@@ -247,6 +253,8 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
 
     fn take_small(&mut self, gate: Gate, lane: usize, from: Place, max: usize) -> Batch<K> {
         let (mut keys, mut bytes) = (Vec::new(), 0);
+        self.batch_jobs = self.batch_jobs.saturating_add(BATCH_GROWTH);
+        let max = max.min(self.batch_jobs);
         while keys.len() < max.max(1) && bytes < BATCH_BYTES_MAX {
             let Some((key, item)) = self.pop(gate, lane, from) else {
                 break;
@@ -280,6 +288,9 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
     pub fn batch_done(&mut self, large: bool) {
         self.running -= 1;
         self.running_large -= usize::from(large);
+        if self.running == 0 && self.queued.is_empty() {
+            self.batch_jobs = 0;
+        }
     }
 
     /// A job succeeded or is no longer wanted.

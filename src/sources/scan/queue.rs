@@ -1,7 +1,8 @@
 //! What is to be looked at, in which order: pure, time is an argument.
 //!
 //! Holds: looks before listings before reads before scans; within these, paths in the order of a walk, the same on all
-//! replicas of a sync; syncs take turns. A thing asked for twice before it is begun is done once.
+//! replicas of a sync; what arrives takes turns with scans, syncs take turns. A thing asked for twice before it is begun
+//! is done once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -60,6 +61,13 @@ struct Key {
     tree: u32,
 }
 
+impl Key {
+    /// Before all of a kind.
+    fn first(task: Task) -> Self {
+        Self { task, order: WalkOrder::of(&RelPath::root()), tree: 0 }
+    }
+}
+
 /// A path that sorts as a walk comes by it: a directory's content right after the directory.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct WalkOrder(Box<[u8]>);
@@ -104,6 +112,9 @@ pub(super) struct PutOff {
 pub(super) struct Queue {
     syncs: BTreeMap<u32, BTreeMap<Key, Passes>>,
     last: u32,
+    /// Whether the last thing taken had arrived: a scan of a source must not wait until all is looked at that it has
+    /// already made arrive on the leaves, or there is nothing to put in there.
+    arrived: bool,
     looks: HashMap<u32, usize>,
     later: BTreeMap<(Instant, u64), PutOff>,
     put_off: HashSet<(u32, Task, RelPath)>,
@@ -189,7 +200,13 @@ impl Queue {
 
     fn take_from(&mut self, sync: u32, reads: bool) -> Option<Work> {
         let tasks = self.syncs.get_mut(&sync)?;
-        let first = tasks.keys().find(|key| reads || key.task != Task::Read)?.clone();
+        let mut first = tasks.keys().find(|key| reads || key.task != Task::Read)?;
+        let takes_turns = first.task == Task::Arrive && self.arrived;
+        self.arrived = first.task == Task::Arrive && !takes_turns;
+        if takes_turns && let Some((scan, _)) = tasks.range(Key::first(Task::Scan)..).next() {
+            first = scan;
+        }
+        let first = first.clone();
         let passes = tasks.remove(&first).expect("just found");
         let mut work =
             Work { tree: first.tree, task: first.task, paths: vec![first.order.path()], passes };
@@ -262,6 +279,21 @@ mod tests {
         queue.put(0, 1, Task::Look, &path("y"), &vec![]);
         let order = order(&mut queue);
         assert_eq!(order, ["1 Look [y]", "1 Look [z/x, z/y]", "1 Read [z]", "1 Scan [a]"]);
+    }
+
+    #[test]
+    fn what_arrives_takes_turns_with_scans() {
+        let mut queue = Queue::default();
+        for dir in ["a", "b", "c"] {
+            queue.put(0, 2, Task::Arrive, &path(dir), &vec![]);
+        }
+        for dir in ["a", "b"] {
+            queue.put(0, 1, Task::Scan, &path(dir), &vec![]);
+        }
+        queue.put(0, 2, Task::Look, &path("z"), &vec![]);
+        let order = order(&mut queue);
+        assert_eq!(order[..4], ["2 Look [z]", "2 Arrive [a]", "1 Scan [a]", "2 Arrive [b]"]);
+        assert_eq!(order[4..], ["1 Scan [b]", "2 Arrive [c]"]);
     }
 
     #[test]

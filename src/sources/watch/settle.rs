@@ -142,7 +142,9 @@ impl Settle {
 
     fn take(&mut self) -> Vec<(Replica, Hint)> {
         let mut hints: Vec<(Replica, Hint)> = std::mem::take(&mut self.whole).into_iter().collect();
+        // What arrived is looked at anyway.
         let looks = std::mem::take(&mut self.ready).into_iter();
+        let looks = looks.filter(|key| !self.scans.contains(key));
         hints.extend(looks.map(|(replica, path)| (replica, Hint::Look(path))));
         let lists = std::mem::take(&mut self.lists).into_iter();
         hints.extend(lists.map(|(replica, dir)| (replica, Hint::List(dir))));
@@ -264,6 +266,16 @@ mod tests {
         let at = looked_at(5000);
         assert_eq!(at.len(), 12);
         assert!(at.iter().all(|at| at % 5000 == 20));
+    }
+
+    #[test]
+    fn a_directory_that_came_and_changed_its_mode_is_one_hint() {
+        let mut settle = Settle::default();
+        settle.scan(Replica::SOURCE, path("d"));
+        change(&mut settle, 0, "d", Change::Done);
+        change(&mut settle, 0, "e", Change::Done);
+        assert_eq!(looks(&settle.due(ms(0))), ["Look(e)", "Scan(d)"]);
+        assert!(settle.due(ms(0)).is_empty());
     }
 
     #[test]
