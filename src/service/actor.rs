@@ -20,6 +20,7 @@ use crate::service::dispatch::{JobKey, Running};
 use crate::service::holds::Holds;
 use crate::service::pool::Pool;
 use crate::service::problems::Problems;
+use crate::service::repositories::Repositories;
 use crate::service::waiting::Waiters;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
 use crate::sinks::schedule::Schedule;
@@ -80,6 +81,7 @@ pub struct Actor {
     /// The ready rows of the engine that ask for a job.
     pub(crate) rows: HashMap<JobKey, JobChange>,
     pub(crate) running: HashMap<JobKey, Running>,
+    pub(crate) repositories: Repositories,
     pub(crate) problems: Problems,
     pub(crate) holds: Holds,
     pub(crate) waiters: Waiters,
@@ -145,7 +147,6 @@ impl Actor {
             } else {
                 (budget * 2).min(EPOCH_FACTS_MAX)
             };
-            self.answer_flushed();
             // Before the channels are looked into: what was found by then is in them.
             self.rested = self.sources.is_quiet();
             if events.is_empty() && seen.is_empty() {
@@ -182,7 +183,6 @@ impl Actor {
     fn take(&mut self, event: Event) {
         match event {
             Event::Done { done, large } => {
-                self.waiters.tell();
                 self.schedule.batch_done(large);
                 self.done.extend(done);
             }
@@ -210,6 +210,7 @@ impl Actor {
         for question in std::mem::take(&mut self.questions) {
             question(self);
         }
+        self.answer_flushed();
         // An answer may have been a wish: it is acted on at once.
         let changes = self.settle();
         if !changes.is_empty() {
@@ -231,6 +232,11 @@ impl Actor {
 
     /// Nothing is waiting in the channels.
     fn calm(&mut self) {
+        if self.rested && self.scans_open.is_empty() {
+            while self.go_on_in_repositories() {
+                self.dispatch(Instant::now());
+            }
+        }
         if self.is_quiet() {
             self.check_rows();
             self.scanned_once = true;
@@ -251,6 +257,7 @@ impl Actor {
             && self.scans_open.is_empty()
             && self.running.is_empty()
             && self.done.is_empty()
+            && !self.repositories.are_moving()
             && (self.passing.is_empty() || self.holds.is_stopped())
             && !self.schedule.has_runnable(|gate| self.holds.open(gate, Instant::now()))
             && !self.holds.is_deciding(Instant::now())

@@ -72,6 +72,7 @@ impl Actor {
         let key = JobKey { path: change.path, leaf: change.verdict.leaf };
         let Some(row) = self.rows.remove(&key) else { return };
         debug_assert_eq!(row, JobChange { diff: 1, ..*change }, "a key has one row");
+        self.leave_repository(key);
         if let Some(running) = self.running.get_mut(&key) {
             running.unwanted = true;
             running.control.cancel();
@@ -80,9 +81,9 @@ impl Actor {
         self.passing.remove(&key);
         self.failures.remove(&key);
         self.schedule.cancel(key);
-        if !self.problems.is_empty() {
+        if let Some(gate) = gate_of(&row.verdict).filter(|_| !self.problems.is_empty()) {
             let path = self.engine.paths().path(change.path);
-            self.problems.clear_acts(&path);
+            self.problems.clear(&path, gate.replica, About::Acting);
         }
     }
 
@@ -97,14 +98,17 @@ impl Actor {
             return;
         }
         self.rows.insert(key, change);
+        self.enter_repository(key, &change);
         if !self.running.contains_key(&key) {
             self.queue(key);
         }
     }
 
-    /// Queues the job of a row, as if none of its key had been tried before.
-    fn queue(&mut self, key: JobKey) {
-        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row)) {
+    /// Queues the job of a row, as if none of its key had been tried before, once it is its turn.
+    pub(crate) fn queue(&mut self, key: JobKey) {
+        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row))
+            && !self.waits_in_repository(key)
+        {
             self.schedule.add(key, item);
         }
     }
@@ -124,6 +128,11 @@ impl Actor {
             for key in batch.keys {
                 let Some(change) = self.rows.get(&key).copied() else { continue };
                 let Some(item) = self.item_of(&change) else { continue };
+                // What it was queued for may have been overtaken by what was seen since.
+                if self.waits_in_repository(key) {
+                    self.schedule.forget(key);
+                    continue;
+                }
                 let job = self.engine.job(key.path, &change.verdict, change.moved_from);
                 let Some(job) = job else {
                     // Its row is about to change. Until then it waits like one that failed.
@@ -186,11 +195,12 @@ impl Actor {
     }
 
     fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied, seen: ReplicaSet) {
+        let running_at = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
         self.schedule.forget(done.key);
         self.passing.remove(&done.key);
         self.failures.remove(&done.key);
         let path = &done.job.path;
-        self.problems.clear_acts(path);
+        self.problems.clear(path, running_at, About::Acting);
         self.displaced += u64::from(applied.kept.is_some());
         match &done.job.op {
             Op::Put { from, to, new, expect } => {
@@ -201,6 +211,12 @@ impl Actor {
                     self.take_over(*from, path, &before, now.into(), seen);
                 }
                 self.take_over(*to, path, &[*expect], applied.to_now, seen);
+                if new.is_dir() {
+                    self.waiters.made_dir();
+                    if !self.sources.notices_in(*to, path) {
+                        self.sources.scan(*to, path);
+                    }
+                }
                 if !self.sources.is_watching() && new.is_dir() {
                     // Nobody but this process looks at it: what was just made is empty.
                     let (replica, dir, children) = (*to, path.clone(), Vec::new());
@@ -291,7 +307,7 @@ impl Actor {
         if running.unwanted {
             self.passing.remove(&key);
             self.failures.remove(&key);
-            self.problems.clear_acts(path);
+            self.problems.clear(path, running.item.gate.replica, About::Acting);
             self.schedule.forget(key);
             self.queue(key);
             return;
@@ -331,8 +347,9 @@ impl Actor {
             return;
         }
         for key in self.rows.keys() {
-            let waits =
+            let queued =
                 self.schedule.position(*key).is_some() || self.schedule.delayed(*key).is_some();
+            let waits = queued || self.repositories.has(*key);
             assert!(waits || self.running.contains_key(key), "a row without a job: {key:?}");
         }
         let mut ready = 0;
@@ -355,7 +372,11 @@ impl Actor {
         for replica in self.record.leaves().with(Replica::SOURCE).iter() {
             if let Some(dir) = self.engine.unlisted(replica) {
                 let path = self.engine.paths().path(dir);
-                let troubled = self.problems.within(&path).any(|(_, at, _)| at == replica);
+                let root = RelPath::root();
+                let mut problems = self.problems.within(&root);
+                let troubled = problems.any(|(problem, at, _)| {
+                    at == replica && (problem.is_within(&path) || path.is_within(problem))
+                });
                 assert!(troubled, "{path:?} is not listed at {replica:?}, and nobody says so");
             }
         }

@@ -10,6 +10,7 @@ use crate::service::actor::Actor;
 use crate::sinks::journal::LogFilter;
 use crate::sinks::journal::record::LogRecord;
 use crate::sources::control::wire::{Conflict, ConflictSide, Explanation, Holding, LogLine};
+use crate::sources::ignores::ALWAYS;
 
 /// How many of a path's last acts `explain` shows.
 const ACTS_SHOWN: usize = 10;
@@ -189,6 +190,9 @@ impl Actor {
                         file.as_bytes().escape_ascii(),
                         self.record.replica_name(*replica)
                     ),
+                    None if by.line == ALWAYS => {
+                        format!("ignored by `{pattern}`: git is at work there, nothing to carry")
+                    }
                     None => format!("ignored by `{pattern}`, an option of the sync"),
                 };
                 return vec![note];

@@ -15,9 +15,6 @@ use crate::sources::scan::pool::{Seen, Trouble};
 
 impl Actor {
     pub(crate) fn take_seen(&mut self, seen: Seen) {
-        if !matches!(seen, Seen::Flushed { .. } | Seen::Quiet { .. }) {
-            self.waiters.tell();
-        }
         match seen {
             Seen::Facts(facts) => facts.iter().for_each(|fact| self.take_fact(fact)),
             Seen::Trouble { replica, path, trouble } => self.take_trouble(replica, path, trouble),
@@ -27,7 +24,10 @@ impl Actor {
             Seen::RootGone { replica } => self.root_lost(replica),
             Seen::Done { scan, .. } => drop(self.scans_open.remove(&scan)),
             Seen::Quiet { .. } => {}
-            Seen::Flushed { number } => self.waiters.flushed(number),
+            Seen::Flushed { number } => {
+                self.waiters.flushed(number);
+                self.repositories.flushed(number);
+            }
         }
     }
 
@@ -66,6 +66,7 @@ impl Actor {
         self.engine.observe(fact);
         if let Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. } = fact {
             self.note_seen(*replica, path);
+            self.touch_repository(path);
         }
         if let Fact::Holds { path, .. } = fact
             && let Some(id) = self.engine.paths().lookup(path)
@@ -84,8 +85,10 @@ impl Actor {
         let facts = match journal.facts_in(dir, self.record.leaves().with(Replica::SOURCE)) {
             Ok(facts) => facts,
             Err(error) => {
+                // Tried again with the next listing.
+                self.loaded.remove(dir);
                 let what = error.to_string();
-                self.note_problem(dir, Replica::SOURCE, About::Acting, Problem::new(what));
+                self.note_problem(dir, Replica::SOURCE, About::Looking, Problem::new(what));
                 return;
             }
         };

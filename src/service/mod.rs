@@ -17,6 +17,7 @@ pub mod pool;
 pub mod problems;
 pub mod purge;
 pub mod recover;
+pub mod repositories;
 pub mod resolve;
 pub mod start;
 pub mod status;

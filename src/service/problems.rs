@@ -46,6 +46,8 @@ impl Problem {
 #[derive(Default)]
 pub struct Problems {
     by_path: BTreeMap<(RelPath, Replica, About), Problem>,
+    /// How many of them are not about acting.
+    of_sources: usize,
 }
 
 impl Problems {
@@ -64,18 +66,25 @@ impl Problems {
         }
         if self.by_path.len() < KEPT_MAX {
             self.by_path.insert((path.clone(), replica, about), problem);
+            self.of_sources += usize::from(about != About::Acting);
         }
         true
     }
 
     /// This went right at the path on this replica.
     pub fn clear(&mut self, path: &RelPath, replica: Replica, about: About) -> bool {
-        !self.by_path.is_empty() && self.by_path.remove(&(path.clone(), replica, about)).is_some()
+        let there = !self.by_path.is_empty()
+            && self.by_path.remove(&(path.clone(), replica, about)).is_some();
+        self.of_sources -= usize::from(there && about != About::Acting);
+        there
     }
 
     /// A replica holds no directory here, or one of which `is_dir` says which children are directories: what is not
     /// there cannot be looked at or watched.
     pub fn clear_gone(&mut self, at: &RelPath, replica: Replica, is_dir: impl Fn(&[u8]) -> bool) {
+        if self.of_sources == 0 {
+            return;
+        }
         let depth = at.components().count();
         let gone = |path: &RelPath| {
             path.is_within(at) && path.components().nth(depth).is_none_or(|name| !is_dir(name))
@@ -83,13 +92,8 @@ impl Problems {
         self.by_path.retain(|(path, r, about), _| {
             *r != replica || *about == About::Acting || !gone(path) || path == at
         });
-    }
-
-    /// What was to be carried out at the path was, or is no longer asked for.
-    pub fn clear_acts(&mut self, path: &RelPath) {
-        if !self.by_path.is_empty() {
-            self.by_path.retain(|(p, _, about), _| p != path || *about != About::Acting);
-        }
+        let left = self.by_path.keys().filter(|(_, _, about)| *about != About::Acting);
+        self.of_sources = left.count();
     }
 
     /// Problems at or below `dir`, in path order.
@@ -151,7 +155,7 @@ mod tests {
         let left: Vec<String> =
             problems.within(&root).map(|(path, _, _)| format!("{path:?}")).collect();
         assert_eq!(left, ["a", "a/gone", "a/there", "ab"]);
-        problems.clear_acts(&path("a/gone"));
+        problems.clear(&path("a/gone"), Replica::SOURCE, About::Acting);
         assert_eq!(problems.within(&path("a/gone")).count(), 0);
     }
 }

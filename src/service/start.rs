@@ -346,6 +346,7 @@ pub fn prepare(
         running: Default::default(),
         passing: Default::default(),
         failures: Default::default(),
+        repositories: Default::default(),
         problems,
         holds,
         waiters: Waiters::default(),

@@ -282,6 +282,9 @@ impl Actor {
             let why = self.failures.get(&key).map_or(String::new(), |why| format!(": {why}"));
             return format!("the next attempt in {seconds} s, after {attempts} that failed{why}");
         }
+        if self.repositories.has(key) {
+            return "the rest of its git repository, which goes first".to_owned();
+        }
         match self.schedule.position(key) {
             Some(ahead) => format!("the queue: {ahead} before it"),
             None => "nothing".to_owned(),

@@ -1,15 +1,15 @@
 //! Who waits for a sync to come to rest.
 //!
 //! Holds: an answer is given at a moment of rest that came after everything that had happened before the question was
-//! taken in, and after what that led to: the watchers are flushed first, and again until nothing came of it. What was
-//! carried out is known before the watchers tell of it: a directory just made may hold something by then.
+//! taken in, and after what that led to: the watchers are flushed first, and again after a directory was made. That it
+//! is there is known before the watchers tell of it, and it may hold something by then.
 
 use crate::service::actor::{Actor, Question};
 
 struct Waiter {
     flush: Option<u64>,
-    /// How much had been told when the flush was asked for.
-    told: u64,
+    /// How many directories had been made when the flush was asked for.
+    made: u64,
     then: Question,
 }
 
@@ -20,14 +20,14 @@ pub struct Waiters {
     /// Questions that are answered once the watchers are flushed, at rest or not.
     flushing: Vec<Waiter>,
     number: u64,
-    /// Counts what sinks and sources told.
-    told: u64,
+    /// Counts the directories that were made.
+    made: u64,
 }
 
 impl Waiters {
-    /// A sink or a source told something.
-    pub fn tell(&mut self) {
-        self.told += 1;
+    /// A directory was made of which nothing was seen yet.
+    pub fn made_dir(&mut self) {
+        self.made += 1;
     }
 
     /// The watchers have told all that happened before this number was given out.
@@ -41,7 +41,8 @@ impl Waiters {
 }
 
 impl Actor {
-    fn flush(&mut self) -> Option<u64> {
+    /// Asks the watchers for all that happened before now; `None` where nothing is watched.
+    pub(crate) fn flush(&mut self) -> Option<u64> {
         self.waiters.number += 1;
         let number = self.waiters.number;
         self.sources.flush(number).then_some(number)
@@ -49,14 +50,14 @@ impl Actor {
 
     /// Runs `then` at the first moment of rest after all that happened before now.
     pub(crate) fn at_rest(&mut self, then: Question) {
-        let (flush, told) = (self.flush(), self.waiters.told);
-        self.waiters.waiting.push(Waiter { flush, told, then });
+        let (flush, made) = (self.flush(), self.waiters.made);
+        self.waiters.waiting.push(Waiter { flush, made, then });
     }
 
     /// Runs `then` once all that happened before now has been looked at, or at once where nothing is watched.
     pub(crate) fn flushed(&mut self, then: Question) {
-        let (flush, told) = (self.flush(), self.waiters.told);
-        self.waiters.flushing.push(Waiter { flush, told, then });
+        let (flush, made) = (self.flush(), self.waiters.made);
+        self.waiters.flushing.push(Waiter { flush, made, then });
     }
 
     /// Answers those who wait for rest, of which this is a moment.
@@ -65,14 +66,14 @@ impl Actor {
         let (flushed, waiting): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|w| w.flush.is_none());
         self.waiters.waiting = waiting;
-        let told = self.waiters.told;
+        let made = self.waiters.made;
         let (mut ready, again): (Vec<_>, Vec<_>) =
-            flushed.into_iter().partition(|w| w.told == told);
+            flushed.into_iter().partition(|w| w.made == made);
         if !again.is_empty() {
             match self.flush() {
                 None => ready.extend(again),
                 flush => {
-                    let again = again.into_iter().map(|w| Waiter { flush, told, ..w });
+                    let again = again.into_iter().map(|w| Waiter { flush, made, ..w });
                     self.waiters.waiting.extend(again);
                 }
             }

@@ -3,6 +3,7 @@
 //! Holds: syntax and precedence are git's (the deeper file wins, the last line in a file wins, `!` takes back). What
 //! the rules of any one replica leave out is left out on all, so that replicas which see new rules at different
 //! times never take one side's ignored file for a delete. A line that is no pattern ignores nothing and is a problem.
+//! What git is working with inside a repository is always left out.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::dataflow::model::git;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 
@@ -35,11 +37,14 @@ const VCS: [&str; 9] =
 pub struct IgnoredBy {
     /// As it was written.
     pub pattern: String,
-    /// The `.yeetignore` it stands in; `None`: it was an option of the sync.
+    /// The `.yeetignore` it stands in; `None`: it was an option of the sync, or holds for all.
     pub file: Option<(Replica, RelPath)>,
-    /// Its line there, from 1; of an option: the how manyth; 0: `--ignore-vcs`.
+    /// Its line there, from 1; of an option: the how manyth; 0: `--ignore-vcs`, or [`ALWAYS`].
     pub line: u32,
 }
+
+/// The line of what is left out whatever the rules say: git's locks and temporary files.
+pub const ALWAYS: u32 = u32::MAX;
 
 /// A line, or a whole file, of rules that could not be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +232,8 @@ impl Ignores {
             chains.push(vec![self.options_link()]);
         }
         chains.retain(|chain| chain.iter().any(|link| !link.rules.globs.is_empty()));
-        DirRules { dir: dir.clone(), chains }
+        let in_repository = dir.components().any(|name| name == git::REPOSITORY);
+        DirRules { dir: dir.clone(), in_repository, chains }
     }
 
     /// Whether `name` in `dir` is left out, and by which rule. Asks nothing about the directories above.
@@ -317,6 +323,7 @@ fn same_rules(a: &[Link], b: &[Link]) -> bool {
 /// The rules for the children of one directory, as they were when [`Ignores::in_dir`] was called.
 pub struct DirRules {
     dir: RelPath,
+    in_repository: bool,
     /// One for every replica whose rules differ, deepest file first.
     chains: Vec<Vec<Link>>,
 }
@@ -325,12 +332,17 @@ impl DirRules {
     /// Whether nothing can be left out here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chains.is_empty()
+        self.chains.is_empty() && !self.in_repository
     }
 
     /// Whether the child `name` is left out, and by which rule.
     #[must_use]
     pub fn matched(&self, name: &[u8], is_dir: bool) -> Option<IgnoredBy> {
+        if self.in_repository
+            && let Some(pattern) = git::transient(&self.dir, name)
+        {
+            return Some(IgnoredBy { pattern: pattern.to_owned(), file: None, line: ALWAYS });
+        }
         self.chains.iter().find_map(|chain| self.matched_by(chain, name, is_dir))
     }
 

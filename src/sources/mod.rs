@@ -153,6 +153,12 @@ impl Sources {
         self.watcher.is_some()
     }
 
+    /// Whether what happens in the directory a path is in is noticed; where nothing is to be watched, it counts as that.
+    #[must_use]
+    pub fn notices_in(&self, replica: Replica, path: &RelPath) -> bool {
+        !self.watch.wanted() || path.split().is_none_or(|(dir, _)| self.watch.knows(replica, &dir))
+    }
+
     /// Whether nothing is left to look at.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -7,6 +7,7 @@ mod conflicts;
 mod crash;
 mod disks;
 mod everyday;
+mod git;
 mod holds;
 mod refusals;
 mod rig;

@@ -137,6 +137,28 @@ impl Rig {
         daemon.wait().expect("it is our child");
     }
 
+    /// Holds every thread of the daemon still while `look` runs.
+    #[allow(dead_code, reason = "not every test binary that shares the rig freezes its daemon")]
+    pub(crate) fn frozen<T>(&self, look: impl FnOnce() -> T) -> T {
+        let pid = self.daemon.as_ref().expect("a daemon runs").id();
+        let signal = |name: &str| {
+            let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+            assert!(sent.expect("kill is there").success(), "kill {name} {pid}");
+        };
+        signal("-STOP");
+        let stands = |task: &fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('T'))
+        };
+        let tasks = || fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+        while !tasks().all(|task| stands(&task.expect("a thread"))) {
+            std::thread::yield_now();
+        }
+        let seen = look();
+        signal("-CONT");
+        seen
+    }
+
     /// Asks the daemon to stop.
     pub(crate) fn stop(&mut self) {
         self.ok(&["daemon", "stop"]);

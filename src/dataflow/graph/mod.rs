@@ -116,7 +116,7 @@ impl Graph {
             let evidence = directories::evidence(gated.clone(), outcomes.clone(), plan);
 
             let ruled = directories::ruled(evidence.clone());
-            let moves = moves::paired(gated.clone());
+            let moves = moves::paired(gated.clone(), &plan.paths);
             let plain = gates::plain(gated);
             let sink = Rc::clone(&outputs);
             plain

@@ -4,12 +4,14 @@
 //! the delete is no job of its own as long as it is paired. A path is in at most one pair per replica. The engine lets
 //! a pair count unless its new name is below something stuck: then what goes does not wait for it.
 
+use std::rc::Rc;
+
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use serde::{Deserialize, Serialize};
 
-use super::Rows;
 use super::gates::Gated;
 use super::rows::{Output, Pair, Ready, Shape, Wish};
+use super::{Rows, SharedPaths};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::verdict::{Act, Verdict};
@@ -50,15 +52,21 @@ pub(in crate::dataflow) fn place(wish: &Wish) -> Option<Replica> {
 }
 
 /// Rows of the moves: of paths with the same content going and coming at a replica, the k-th with the k-th.
-pub(super) fn paired(gated: Rows<'_, Gated>) -> Rows<'_, Output> {
+///
+/// What is in a git repository is not paired: there it matters in which order things come and go.
+pub(super) fn paired<'s>(gated: Rows<'s, Gated>, paths: &SharedPaths) -> Rows<'s, Output> {
+    let paths = Rc::clone(paths);
     gated
-        .flat_map(|row| {
+        .flat_map(move |row| {
             let (path, wish, there) = match row {
                 Gated::Asserted(path, wish) => (path, wish, false),
                 Gated::Reachable(path, wish) => (path, wish, true),
                 Gated::Directory(..) => return None,
             };
             let at = place(&wish)?;
+            if paths.borrow().is_in_git(path) {
+                return None;
+            }
             let end = match (wish.verdict.act, there) {
                 (Act::Delete { .. }, _) => End::Goes(path, wish.verdict),
                 (_, false) => End::Comes(path, wish.verdict),

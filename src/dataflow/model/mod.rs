@@ -1,6 +1,7 @@
 //! The words of the engine: paths, values, facts, verdicts, jobs. Plain data, no decisions.
 
 pub mod fact;
+pub mod git;
 pub mod job;
 pub mod mode;
 pub mod path;

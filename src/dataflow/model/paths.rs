@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 
+use super::git;
 use super::path::{Name, RelPath};
 
 /// A path in a [`Paths`] arena.
@@ -31,6 +32,8 @@ struct Node {
     name_at: u32,
     name_block: u16,
     name_len: u8,
+    /// It is a git repository, or in one.
+    in_git: bool,
 }
 
 /// Names are kept in blocks so that growing never copies them.
@@ -62,6 +65,7 @@ impl Paths {
             name_at: 0,
             name_block: 0,
             name_len: 0,
+            in_git: false,
         };
         Self {
             nodes: vec![root],
@@ -105,6 +109,7 @@ impl Paths {
             name_at,
             name_block,
             name_len: u8::try_from(name.as_bytes().len()).expect("a name has at most 255 bytes"),
+            in_git: self.nodes[parent.index()].in_git || name.as_bytes() == git::REPOSITORY,
         });
         self.nodes[parent.index()].first_child = id;
         self.table[slot] = id;
@@ -133,6 +138,12 @@ impl Paths {
     pub fn parent(&self, id: PathId) -> Option<PathId> {
         let parent = self.nodes[id.index()].parent;
         (parent != PathId::NONE).then_some(parent)
+    }
+
+    /// Whether it is a git repository, or in one.
+    #[must_use]
+    pub fn is_in_git(&self, id: PathId) -> bool {
+        self.nodes[id.index()].in_git
     }
 
     /// The last component; empty for the root.

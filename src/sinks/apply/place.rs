@@ -237,14 +237,14 @@ fn new_dir(parent: &Dir, name: &[u8], mode: u16) -> Result<Stat, ApplyError> {
             false => ApplyError::Io { what: "make the directory", source },
         }
     })?;
-    let made = parent.stat(name).map_err(ApplyError::io("look at the new directory"))?;
-    match made {
-        Some(made) if made.kind == Kind::Dir && made.mode == mode => return Ok(made),
-        Some(made) if made.kind == Kind::Dir => {}
-        // Somebody was faster.
-        Some(_) | None => return Err(ApplyError::Stale(End::To)),
-    }
     let finish = || {
+        let made = parent.stat(name).map_err(ApplyError::io("look at the new directory"))?;
+        match made {
+            Some(made) if made.kind == Kind::Dir && made.mode == mode => return Ok(made),
+            Some(made) if made.kind == Kind::Dir => {}
+            // Somebody was faster.
+            Some(_) | None => return Err(ApplyError::Stale(End::To)),
+        }
         let made = parent.open_child(name).map_err(ApplyError::io("open the new directory"))?;
         sys::set_mode(&made, mode).map_err(ApplyError::io("set the directory's mode"))?;
         made.fstat().map_err(ApplyError::io("look at the new directory"))

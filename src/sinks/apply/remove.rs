@@ -134,11 +134,13 @@ pub fn move_within(
             Err(_) => Err(ApplyError::Surprise),
         };
     }
-    let stat = parent.stat(name).map_err(ApplyError::io("look at it in its place"))?;
-    let to_now = match (new, stat) {
-        (Value::File(new), Some(stat)) => {
+    let there = parent.stat(name).map_err(ApplyError::io("look at it in its place"))?;
+    let to_now = match (new, there) {
+        (Value::File(new), Some(there)) => {
             let content = expect.digest().map_or(Content::unread(0), Content::known);
-            Some(as_placed(target, &stat, &value::File { content, ..*new }))
+            let placed = value::File { content, ..*new };
+            let is_moved = (there.dev, there.ino) == (stat.dev, stat.ino);
+            Some(if is_moved { as_placed(target, &there, &placed) } else { Value::File(placed) })
         }
         (_, Some(_)) => Some(*expect),
         (_, None) => None,

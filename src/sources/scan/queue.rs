@@ -112,9 +112,9 @@ pub(super) struct PutOff {
 pub(super) struct Queue {
     syncs: BTreeMap<u32, BTreeMap<Key, Passes>>,
     last: u32,
-    /// Whether the last thing taken had arrived: a scan of a source must not wait until all is looked at that it has
-    /// already made arrive on the leaves, or there is nothing to put in there.
-    arrived: bool,
+    /// Syncs of which something that arrived was taken since a scan: a scan of a source must not wait until all is
+    /// looked at that it has already made arrive on the leaves, or there is nothing to put in there.
+    arrived: HashSet<u32>,
     looks: HashMap<u32, usize>,
     later: BTreeMap<(Instant, u64), PutOff>,
     put_off: HashSet<(u32, Task, RelPath)>,
@@ -201,10 +201,14 @@ impl Queue {
     fn take_from(&mut self, sync: u32, reads: bool) -> Option<Work> {
         let tasks = self.syncs.get_mut(&sync)?;
         let mut first = tasks.keys().find(|key| reads || key.task != Task::Read)?;
-        let takes_turns = first.task == Task::Arrive && self.arrived;
-        self.arrived = first.task == Task::Arrive && !takes_turns;
-        if takes_turns && let Some((scan, _)) = tasks.range(Key::first(Task::Scan)..).next() {
+        if first.task == Task::Arrive
+            && !self.arrived.insert(sync)
+            && let Some((scan, _)) = tasks.range(Key::first(Task::Scan)..).next()
+        {
             first = scan;
+        }
+        if first.task == Task::Scan {
+            self.arrived.remove(&sync);
         }
         let first = first.clone();
         let passes = tasks.remove(&first).expect("just found");
@@ -291,7 +295,9 @@ mod tests {
             queue.put(0, 1, Task::Scan, &path(dir), &vec![]);
         }
         queue.put(0, 2, Task::Look, &path("z"), &vec![]);
-        let order = order(&mut queue);
+        queue.put(7, 9, Task::Scan, &path("other sync"), &vec![]);
+        let mut order = order(&mut queue);
+        order.retain(|work| !work.contains("other sync"));
         assert_eq!(order[..4], ["2 Look [z]", "2 Arrive [a]", "1 Scan [a]", "2 Arrive [b]"]);
         assert_eq!(order[4..], ["1 Scan [b]", "2 Arrive [c]"]);
     }

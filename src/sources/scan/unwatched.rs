@@ -1,6 +1,6 @@
 //! Directories that cannot be watched, listed from time to time instead.
 //!
-//! Holds: each is said to be unwatched once, and said to be watched when it is; their number is bounded.
+//! Holds: each is said to be unwatched whenever it is listed, and said to be watched when it is; their number is bounded.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -56,8 +56,12 @@ impl Shared {
             }
             ground.trouble(&RelPath::root(), Trouble::Unwatched(error));
             self.put_later(ground, EVERY_MIN, Task::Scan, &RelPath::root(), false);
-        } else if unwatched.dirs.insert(dir.clone()) {
-            ground.trouble(dir, Trouble::Unwatched(error));
+            return;
+        }
+        let new = unwatched.dirs.insert(dir.clone());
+        // Said every time: with a directory that went and came again the trouble went, too.
+        ground.trouble(dir, Trouble::Unwatched(error));
+        if new {
             self.put_later(ground, EVERY_MIN, Task::List, dir, false);
         }
     }

@@ -61,6 +61,18 @@ impl Shared {
             if let Some(fact) = looked.fact(tree) {
                 (ground.sink)(Seen::Facts(vec![fact]));
             }
+            // Before anybody else reports: what he may say of it is newer.
+            match &looked {
+                Looked::Failed { dir, errno } => {
+                    ground.trouble(dir, Trouble::Unlistable { errno: *errno });
+                }
+                Looked::Holds { path, rules_unreadable: Some(errno), .. } => {
+                    if let Some((dir, _)) = path.split() {
+                        ground.trouble(&dir, Trouble::Rules { errno: *errno });
+                    }
+                }
+                Looked::Holds { .. } | Looked::Nothing | Looked::Root | Looked::RootGone => {}
+            }
             break (looked, again, waits);
         };
         self.scan_on_all(ground, &rules_changed, None);
@@ -68,11 +80,8 @@ impl Shared {
         match looked {
             Looked::Nothing | Looked::Root => {}
             Looked::RootGone => (ground.sink)(Seen::RootGone { replica: tree.replica }),
-            Looked::Failed { dir, errno } => self.failed(ground, &dir, errno, waits),
-            Looked::Holds { path: found, value, rules_unreadable } => {
-                if let (Some(errno), Some((dir, _))) = (rules_unreadable, found.split()) {
-                    ground.trouble(&dir, Trouble::Rules { errno });
-                }
+            Looked::Failed { dir, .. } => self.failed(ground, &dir, waits),
+            Looked::Holds { path: found, value, .. } => {
                 if !value.is_some_and(|value| value.is_dir()) {
                     return;
                 }
@@ -128,6 +137,7 @@ impl Shared {
                 let below = directories(dir, &children);
                 let fact = Fact::Listed { replica, dir: dir.clone(), children };
                 (ground.sink)(Seen::Facts(vec![fact]));
+                ground.rules_trouble(dir, &listing);
                 drop(flights);
                 ground.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(dir);
                 self.after_listing(ground, dir, &listing, &below, work);
@@ -143,8 +153,9 @@ impl Shared {
                     Fact::Holds { replica, path, value }
                 }));
                 (ground.sink)(Seen::Facts(facts));
-                drop(flights);
+                ground.rules_trouble(dir, &listing);
                 ground.trouble(dir, Trouble::Restless);
+                drop(flights);
                 self.try_again(ground, dir, true);
                 self.after_listing(ground, dir, &listing, &below, work);
             }
@@ -159,8 +170,9 @@ impl Shared {
                 let (replica, dir) = (ground.tree.replica, dir.clone());
                 (ground.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir: dir.clone() }]));
                 let waits = ground.shut_out(&dir, errno);
+                ground.trouble(&dir, Trouble::Unlistable { errno });
                 drop(flights);
-                self.failed(ground, &dir, errno, waits);
+                self.failed(ground, &dir, waits);
             }
         }
     }
@@ -175,9 +187,6 @@ impl Shared {
     ) {
         let tree = &ground.tree;
         self.note_watched(ground, dir, listing.unwatched);
-        if let Some(errno) = listing.rules_unreadable {
-            ground.trouble(dir, Trouble::Rules { errno });
-        }
         for dir in below {
             if work.task == Task::Scan || !tree.watch.knows(tree.replica, dir) {
                 self.put(ground, Task::Scan, dir, &work.passes);
@@ -200,8 +209,7 @@ impl Shared {
     }
 
     /// `waits`: an event will tell when to try again. Most failures may end without one.
-    fn failed(&self, ground: &Ground, dir: &RelPath, errno: i32, waits: bool) {
-        ground.trouble(dir, Trouble::Unlistable { errno });
+    fn failed(&self, ground: &Ground, dir: &RelPath, waits: bool) {
         if !waits {
             self.try_again(ground, dir, false);
         }
@@ -219,6 +227,14 @@ impl Shared {
         let counts = restless && *count <= RESTLESS_MAX;
         drop(failures);
         self.put_later(ground, delay, Task::Scan, dir, counts);
+    }
+}
+
+impl Ground {
+    fn rules_trouble(&self, dir: &RelPath, listing: &Listing) {
+        if let Some(errno) = listing.rules_unreadable {
+            self.trouble(dir, Trouble::Rules { errno });
+        }
     }
 }
 

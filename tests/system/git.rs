@@ -1,0 +1,145 @@
+//! Repositories survive being synced: whatever git does on one side, the other is a repository at every moment.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::rig::Rig;
+
+/// Runs git as nobody in particular.
+fn git(dir: &Path, args: &[&str]) -> Output {
+    Command::new("git")
+        .args(["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"])
+        .args(["-c", "gc.auto=0", "-c", "commit.gpgsign=false", "-c", "core.editor=true"])
+        .args(args)
+        .current_dir(dir)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn good(dir: &Path, args: &[&str]) -> String {
+    let out = git(dir, args);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "git {args:?}: {said}");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+fn has_git() -> bool {
+    let there = Command::new("git").arg("--version").output().is_ok_and(|out| out.status.success());
+    if !there {
+        eprintln!("skipped: git is not installed");
+    }
+    there
+}
+
+/// A rig with an empty repository at `a/r`, and where it is on both sides.
+fn repositories() -> (Rig, PathBuf, PathBuf) {
+    let rig = Rig::synced("two-way");
+    let (near, far) = (rig.path("a/r"), rig.path("b/r"));
+    std::fs::create_dir(&near).unwrap();
+    good(&near, &["init", "--quiet"]);
+    (rig, near, far)
+}
+
+/// One thing a developer does, by its number.
+fn work(repository: &Path, step: usize) {
+    let text = format!("line {step}\n").repeat(1 + step % 50);
+    std::fs::write(repository.join(format!("f{}", step % 7)), text).unwrap();
+    good(repository, &["add", "-A"]);
+    good(repository, &["commit", "--quiet", "--allow-empty", "-m", &format!("step {step}")]);
+    let branch = format!("b/{step}");
+    match step % 10 {
+        1 => drop(good(repository, &["branch", &branch])),
+        2 => drop(good(repository, &["checkout", "--quiet", "-B", "topic"])),
+        3 => {
+            std::fs::write(repository.join("stashed"), format!("{step}")).unwrap();
+            good(repository, &["stash", "--quiet", "--include-untracked"]);
+            good(repository, &["stash", "pop", "--quiet"]);
+        }
+        4 => drop(good(repository, &["repack", "-a", "-d", "--quiet"])),
+        5 => drop(good(repository, &["pack-refs", "--all", "--prune"])),
+        6 => {
+            good(repository, &["checkout", "--quiet", "main"]);
+            drop(git(repository, &["rebase", "--quiet", "-X", "theirs", "topic"]));
+            drop(git(repository, &["rebase", "--abort"]));
+        }
+        7 => drop(good(repository, &["gc", "--quiet", "--prune=now"])),
+        8 => drop(good(
+            repository,
+            &["commit", "--quiet", "--amend", "--allow-empty", "-m", "amended"],
+        )),
+        9 => {
+            good(repository, &["tag", "-f", "-m", "t", &format!("v{step}")]);
+            drop(git(repository, &["branch", "--quiet", "-D", &format!("b/{}", step - 8)]));
+        }
+        _ => {}
+    }
+}
+
+/// What is wrong with a repository, if anything is.
+fn fault(repository: &Path) -> Option<String> {
+    let checks = [
+        &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"][..],
+        &["fsck", "--full", "--no-dangling", "--no-progress"],
+        &["log", "--oneline", "--all", "--reflog"],
+    ];
+    checks.iter().find_map(|args| {
+        let out = git(repository, args);
+        let said = [out.stdout, out.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        (!out.status.success()).then(|| format!("git {args:?}: {said:?}"))
+    })
+}
+
+/// Raises a flag when it goes, also in a panic.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Works in one repository, and looks at the other one again and again while nothing moves there.
+fn works_at(near: &Path, far: &Path, rig: &Rig) {
+    let done = AtomicBool::new(false);
+    let looks = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(rig.frozen(|| fault(far)), None, "after {looks} good looks");
+                looks += 1;
+            }
+            looks
+        });
+        let _done = Raised(&done);
+        for step in 1..60 {
+            work(near, step);
+            if looking.is_finished() {
+                break;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        looking.join().unwrap()
+    });
+    assert!(looks > 0);
+    rig.settle();
+    assert_eq!(fault(far), None);
+    rig.equal();
+}
+
+#[test]
+fn while_git_works_on_one_side_the_other_is_a_repository_at_every_moment() {
+    if !has_git() {
+        return;
+    }
+    let (rig, near, far) = repositories();
+    work(&near, 0);
+    rig.settle();
+    works_at(&near, &far, &rig);
+    works_at(&far, &near, &rig);
+}
