@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::git;
 use crate::dataflow::model::job::{JobChange, Op};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
@@ -211,6 +212,11 @@ impl Actor {
                     self.take_over(*from, path, &before, now.into(), seen);
                 }
                 self.take_over(*to, path, &[*expect], applied.to_now, seen);
+                if git::is_index(path) {
+                    // What it means is found by reading it alone.
+                    self.sources.look(*from, path);
+                    self.sources.look(*to, path);
+                }
                 if new.is_dir() {
                     self.waiters.made_dir();
                     if !self.sources.notices_in(*to, path) {

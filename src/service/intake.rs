@@ -61,6 +61,7 @@ impl Actor {
             Fact::Unlisted { .. }
             | Fact::Agreed { .. }
             | Fact::Past { .. }
+            | Fact::Means { .. }
             | Fact::Yields { .. } => {}
         }
         self.engine.observe(fact);

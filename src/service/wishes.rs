@@ -200,6 +200,7 @@ impl Actor {
                 | Fact::Holds { .. }
                 | Fact::Unlisted { .. }
                 | Fact::Past { .. }
+                | Fact::Means { .. }
                 | Fact::Yields { .. } => None,
             });
             journal.commit(changes.collect()).map_err(|error| error.to_string())?;

@@ -329,6 +329,14 @@ pub struct DirRules {
 }
 
 impl DirRules {
+    /// Whether the child `name` is the index of a git repository.
+    #[must_use]
+    pub fn is_index(&self, name: &[u8]) -> bool {
+        self.in_repository
+            && name == b"index"
+            && Name::parse(name).is_ok_and(|name| git::is_index(&self.dir.join(&name)))
+    }
+
     /// Whether nothing can be left out here.
     #[must_use]
     pub fn is_empty(&self) -> bool {

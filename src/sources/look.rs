@@ -145,14 +145,21 @@ fn value(
     reading: Reading,
     cancel: &AtomicBool,
 ) -> Value {
-    let value = tree.value(handle, &tree.ignores.in_dir(dir), name.as_bytes(), stat);
+    let rules = tree.ignores.in_dir(dir);
+    let value = tree.value(handle, &rules, name.as_bytes(), stat);
     let unread = matches!(value, Value::File(file) if file.content.digest().is_none());
     if !unread || !worth_reading(tree, stat, reading) {
         return value;
     }
     for _ in 0..TRIES {
         match tree.read(handle, name.as_bytes(), cancel) {
-            Ok(Hashed::Whole { digest, stat, .. }) => return file(&stat, Content::known(digest)),
+            Ok(Hashed::Whole { digest, stat, .. }) => {
+                let learns = rules.is_index(name.as_bytes());
+                match learns.then(|| tree.learn_index(handle, name.as_bytes(), &stat, digest)) {
+                    None | Some(Ok(())) => return file(&stat, Content::known(digest)),
+                    Some(Err(error)) => return unreadable(&error, value, reading),
+                }
+            }
             Ok(Hashed::Changed) => {}
             Ok(Hashed::Cancelled) => return value,
             Err(error) => return unreadable(&error, value, reading),

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub mod control;
+mod git_index;
 pub mod hash;
 pub mod ignores;
 pub mod look;

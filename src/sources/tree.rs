@@ -1,17 +1,25 @@
 //! A replica's tree as sources see it, and what an object in it is worth.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::git_index;
 use super::hash::{self, Hashed};
 use super::ignores::{DirRules, IGNORE_FILE, IGNORE_FILE_BYTES_MAX, Ignores};
 use super::stat_cache::StatCache;
 use super::watch::Watch;
+use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::{self, Content, Digest, Special, Value};
-use crate::sys::{Dir, Kind, Root, Stat};
+use crate::sys::{self, Dir, Kind, Root, Stat};
+
+/// A larger index is compared byte by byte.
+const INDEX_BYTES_MAX: u64 = 256 << 20;
+/// The most digests whose meaning is known to be told; beyond, they are told again.
+const MEANINGS_MAX: usize = 1 << 14;
 
 /// The one name of ours, at the root: never reported.
 pub const OWN_DIR: &[u8] = b".yeet";
@@ -25,6 +33,7 @@ pub struct Tree {
     pub watch: Arc<dyn Watch>,
     /// What the root is: objects of other file systems are mounts.
     home: Stat,
+    meanings: Meanings,
 }
 
 impl Tree {
@@ -41,7 +50,8 @@ impl Tree {
     ) -> io::Result<Self> {
         let home = root.open_dir(&RelPath::root())?.fstat()?;
         ignores.attach(replica);
-        Ok(Self { replica, root, ignores, cache, watch, home })
+        let meanings = Meanings::default();
+        Ok(Self { replica, root, ignores, cache, watch, home, meanings })
     }
 
     /// Whether `name` in `dir` is ours.
@@ -61,7 +71,10 @@ impl Tree {
         }
         match stat.kind {
             Kind::File => {
-                let known = self.cache.lookup(stat).map(Content::known);
+                let known = self.cache.lookup(stat);
+                // What an index means is not remembered: it is read once.
+                let known = known.filter(|d| !rules.is_index(name) || self.meanings.is_told(*d));
+                let known = known.map(Content::known);
                 file(stat, known.unwrap_or_else(|| Content::unread(stat.identity())))
             }
             Kind::Dir => Value::Dir { mode: stat.mode & 0o777 },
@@ -90,6 +103,46 @@ impl Tree {
         Ok(hashed)
     }
 
+    /// Finds out what the index that has just been read means; [`Tree::meanings`] tells it.
+    ///
+    /// # Errors
+    /// What opening or reading it failed with.
+    pub fn learn_index(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        stat: &Stat,
+        digest: Digest,
+    ) -> io::Result<()> {
+        if self.meanings.is_told(digest) {
+            return Ok(());
+        }
+        if stat.size > INDEX_BYTES_MAX {
+            self.meanings.learn(digest, digest);
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        let mut open = dir.open_read(name)?;
+        let is_same =
+            |open: &std::fs::File| Ok::<_, io::Error>(sys::fstat(open)?.is_unchanged(stat));
+        if !is_same(&open)? {
+            return Ok(());
+        }
+        io::Read::read_to_end(&mut open, &mut bytes)?;
+        if is_same(&open)? {
+            let meaning = git_index::meaning(&bytes).unwrap_or(digest);
+            self.meanings.learn(digest, meaning);
+        }
+        Ok(())
+    }
+
+    /// What was found out since it was last asked for: to be told before the values it is about.
+    #[must_use]
+    pub fn meanings(&self) -> Vec<Fact> {
+        let found = std::mem::take(&mut self.meanings.known().new);
+        found.into_iter().map(|(digest, meaning)| Fact::Means { digest, meaning }).collect()
+    }
+
     /// Takes in what the `.yeetignore` of an open directory says. Returns the directory to be listed again on all
     /// replicas if that is new.
     ///
@@ -110,6 +163,36 @@ impl Tree {
             text.resize(usize::try_from(IGNORE_FILE_BYTES_MAX).unwrap_or(usize::MAX) + 1, b'\n');
         }
         Ok(self.ignores.set(self.replica, dir, Some(&text)))
+    }
+}
+
+/// What indexes mean, as far as it is known and told.
+#[derive(Default)]
+struct Meanings(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    all: HashSet<Digest>,
+    new: Vec<(Digest, Digest)>,
+}
+
+impl Meanings {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_told(&self, digest: Digest) -> bool {
+        self.known().all.contains(&digest)
+    }
+
+    fn learn(&self, digest: Digest, meaning: Digest) {
+        let mut known = self.known();
+        if known.all.len() >= MEANINGS_MAX {
+            known.all.clear();
+        }
+        if known.all.insert(digest) {
+            known.new.push((digest, meaning));
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl Known {
             Fact::Unlisted { replica, dir } => {
                 self.listed.retain(|(r, d)| *r != replica || !d.is_within(&dir));
             }
+            Fact::Means { .. } => {}
             Fact::Agreed { .. } | Fact::Past { .. } | Fact::Yields { .. } => {
                 panic!("not a source's to say")
             }

@@ -17,6 +17,7 @@ use foldhash::{HashMap, HashMapExt};
 use self::moves::{Moves, Stuck, effect};
 use self::observe::Notes;
 use self::state::State;
+use super::graph::meanings::Meanings;
 use super::graph::rows::{Output, Ready};
 use super::graph::views::Judge;
 use super::graph::{Graph, Plan};
@@ -43,6 +44,7 @@ pub struct Engine {
     pub(super) state: State,
     pub(super) graph: Graph,
     pub(super) judge: Judge,
+    pub(super) meanings: Meanings,
     pub(super) deletes: [Deletes; 32],
     pub(super) moves: Moves,
     pub(super) stuck: Stuck,
@@ -56,11 +58,13 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         let EngineConfig { policy, leaves } = config;
         let paths = Rc::new(RefCell::new(Paths::new()));
-        let plan = Plan { policy, leaves, paths: Rc::clone(&paths) };
+        let meanings = Meanings::new();
+        let plan = Plan { policy, leaves, paths: Rc::clone(&paths), meanings: meanings.clone() };
         Self {
             state: State::new(Rc::clone(&paths), leaves.with(Replica::SOURCE)),
             graph: Graph::new(&plan),
-            judge: Judge::new(policy, leaves),
+            judge: Judge::new(policy, leaves, meanings.clone()),
+            meanings,
             deletes: [Deletes::default(); 32],
             moves: Moves::default(),
             stuck: Stuck::new(),

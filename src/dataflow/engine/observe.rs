@@ -50,6 +50,7 @@ impl Engine {
             Fact::Agreed { leaf, path, value } if state.registered(*leaf) && !leaf.is_source() => {
                 state.agree(*leaf, path, *value, notes);
             }
+            Fact::Means { digest, meaning } => self.meanings.learn(*digest, *meaning),
             Fact::Past { path, digest } => {
                 let path = state.intern(path);
                 state.remember(path, *digest);

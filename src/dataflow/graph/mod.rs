@@ -5,6 +5,7 @@
 
 pub(in crate::dataflow) mod directories;
 mod gates;
+pub(in crate::dataflow) mod meanings;
 pub(in crate::dataflow) mod moves;
 pub(in crate::dataflow) mod rows;
 mod tally;
@@ -30,6 +31,7 @@ use timely::progress::Antichain;
 use timely::worker::Worker;
 
 use self::directories::Evidence;
+use self::meanings::Meanings;
 use self::rows::{Bits, Outcome, Output, Row, Wish};
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::paths::{PathId, Paths};
@@ -66,6 +68,7 @@ pub(in crate::dataflow) struct Plan {
     pub(in crate::dataflow) policy: Policy,
     pub(in crate::dataflow) leaves: ReplicaSet,
     pub(in crate::dataflow) paths: SharedPaths,
+    pub(in crate::dataflow) meanings: Meanings,
 }
 
 /// The arrangements that answer questions, as of the last settled epoch.

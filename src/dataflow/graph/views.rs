@@ -9,6 +9,7 @@ use std::rc::Rc;
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 
+use super::meanings::Meanings;
 use super::rows::{Bits, DirFacts, Outcome, Row, Wish};
 use super::{Plan, Trace};
 use crate::dataflow::model::mode::{Mode, Policy};
@@ -24,7 +25,7 @@ pub(super) fn outcomes<'s>(
     plan: &Plan,
     fault: Rc<Cell<Option<PathId>>>,
 ) -> Arranged<'s, Trace<Outcome>> {
-    let mut judge = Judge::new(plan.policy, plan.leaves);
+    let mut judge = Judge::new(plan.policy, plan.leaves, plan.meanings.clone());
     state.reduce_abelian::<_, ValBuilder<PathId, Outcome, u64, isize>, ValSpine<PathId, Outcome, u64, isize>, _, _>(
         "Decide",
         move |path, rows, out| {
@@ -47,12 +48,13 @@ pub(in crate::dataflow) struct Judge {
     replicas: ReplicaSet,
     /// The bits of a row that everybody holds and has agreed on.
     everywhere: u64,
+    meanings: Meanings,
     views: Views,
     decisions: Vec<Decision>,
 }
 
 impl Judge {
-    pub(in crate::dataflow) fn new(policy: Policy, leaves: ReplicaSet) -> Self {
+    pub(in crate::dataflow) fn new(policy: Policy, leaves: ReplicaSet, meanings: Meanings) -> Self {
         let view = |leaf| LeafView { leaf, value: None, agreed: None, yields: None };
         let leaves: Vec<Replica> = leaves.iter().filter(|r| !r.is_source()).collect();
         let replicas = ReplicaSet::of(&leaves).with(Replica::SOURCE);
@@ -62,6 +64,7 @@ impl Judge {
             replicas,
             everywhere: leaves.iter().fold(Bits::holds(Replica::SOURCE).0, bits),
             views: Views { leaves: leaves.into_iter().map(view).collect(), ..Views::default() },
+            meanings,
             decisions: Vec::new(),
         }
     }
@@ -88,6 +91,7 @@ impl Judge {
         if !self.look(rows) {
             return false;
         }
+        self.meanings.align(&mut self.views);
         self.decisions.clear();
         decide(&self.views, self.policy, &mut self.decisions);
         for decision in &self.decisions {

@@ -22,6 +22,8 @@ pub enum Fact {
     Agreed { leaf: Replica, path: RelPath, value: Option<Value> },
     /// The source once held this content.
     Past { path: RelPath, digest: Digest },
+    /// The content of this digest says the same as every other content of this meaning, whatever their bytes.
+    Means { digest: Digest, meaning: Digest },
     /// By the user's word this replica's present content gives way at this path; `None` takes the word back.
     Yields { replica: Replica, path: RelPath, value: Option<Value> },
 }

@@ -66,6 +66,7 @@ fn scan() -> BoxedStrategy<Vec<Fact>> {
             | Fact::Unlisted { .. }
             | Fact::Agreed { .. }
             | Fact::Past { .. }
+            | Fact::Means { .. }
             | Fact::Yields { .. } => false,
         })
     };
@@ -112,7 +113,7 @@ proptest! {
         by_replica.sort_by_key(|fact| match fact {
             Fact::Agreed { .. } => 0,
             Fact::Listed { replica, .. } => 10 - replica.slot(),
-            Fact::Holds { .. } | Fact::Unlisted { .. } | Fact::Past { .. } | Fact::Yields { .. } => 11,
+            Fact::Holds { .. } | Fact::Unlisted { .. } | Fact::Past { .. } | Fact::Means { .. } | Fact::Yields { .. } => 11,
         });
         let ignores = facts.iter().any(|fact| format!("{fact:?}").contains("Ignored"));
         // What is forgotten for an ignore depends on when it was heard of; what is past, on what was seen.

@@ -4,6 +4,7 @@ mod convergence;
 mod derived;
 mod histories;
 mod loading;
+mod meanings;
 mod oracle;
 mod scenarios;
 mod script;

@@ -65,6 +65,7 @@ impl Oracle {
                     self.drop_yields(&path);
                 }
             }
+            Fact::Means { .. } => unreachable!("no history says what contents mean"),
             Fact::Past { path, digest } => self.remember(&text(path), *digest),
             Fact::Yields { replica, path, value } => {
                 let path = text(path);

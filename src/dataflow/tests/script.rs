@@ -1,7 +1,8 @@
 //! A tiny language for facts, and an engine that keeps count of what is ready.
 //!
 //! One fact a line: `source lists d: x=1 e=dir`, `leaf1 holds d/x=2`, `leaf1 lacks d/x`, `leaf1 unlists d`,
-//! `leaf1 agreed d/x=1`, `leaf1 agreed d/x`, `source yields d/x=1`. The root is `/`. Values: `1` to `9` are files with
+//! `leaf1 agreed d/x=1`, `leaf1 agreed d/x`, `source yields d/x=1`, `source means 1=9` (whoever says so: content 1 says
+//! the same as every other that means 9). The root is `/`. Values: `1` to `9` are files with
 //! that content, `1!` the same with another mode, `u1` one that nobody has read, `dir`, `dir!`, `link`, `ignored`,
 //! `fifo`, `mount`, `broken`, `remnant`.
 
@@ -137,6 +138,12 @@ pub(super) fn fact(line: &str) -> Fact {
         "unlists" => Fact::Unlisted { replica, dir: path },
         "agreed" => Fact::Agreed { leaf: replica, path, value },
         "yields" => Fact::Yields { replica, path, value },
+        "means" => {
+            let content = std::str::from_utf8(path.as_bytes()).expect("a value");
+            let digest = |value: Value| value.digest().expect("a content");
+            let meaning = digest(value.expect("means VALUE=VALUE"));
+            Fact::Means { digest: digest(self::value(content)), meaning }
+        }
         other => panic!("unknown verb {other}"),
     }
 }

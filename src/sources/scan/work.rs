@@ -58,8 +58,10 @@ impl Shared {
                 Looked::Failed { dir, errno } => waits = ground.shut_out(dir, *errno),
                 Looked::Nothing | Looked::RootGone => {}
             }
-            if let Some(fact) = looked.fact(tree) {
-                (ground.sink)(Seen::Facts(vec![fact]));
+            let mut facts = tree.meanings();
+            facts.extend(looked.fact(tree));
+            if !facts.is_empty() {
+                (ground.sink)(Seen::Facts(facts));
             }
             // Before anybody else reports: what he may say of it is newer.
             match &looked {
