@@ -6,7 +6,6 @@
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{Job, Op};
@@ -56,8 +55,7 @@ pub struct Done<K> {
 /// Unix time in milliseconds.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(sys::now_ns() / 1_000_000).unwrap_or(0)
 }
 
 /// Carries out a batch; every job of it is answered.

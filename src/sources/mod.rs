@@ -40,6 +40,9 @@ pub struct Sources {
     handles: Handles,
     watcher: Option<Arc<Watcher>>,
     watch: Arc<dyn Watch>,
+    /// A test tells what happens.
+    #[cfg(test)]
+    simulated: bool,
 }
 
 impl Sources {
@@ -52,6 +55,12 @@ impl Sources {
         cache: Arc<StatCache>,
         sink: Sink,
     ) -> Self {
+        #[cfg(test)]
+        if let Some(watch) = watch::simulated::here() {
+            let mut sources = Self::unwatched(scanner, sync, ignores, cache, sink);
+            (sources.watch, sources.simulated) = (watch, true);
+            return sources;
+        }
         let handles = Handles::default();
         let (known, told) = (handles.clone(), sink.clone());
         let started = Watcher::start(move |notice| match notice {
@@ -69,7 +78,18 @@ impl Sources {
             // Every directory will be said to be unwatched, and listed from time to time.
             Err(error) => Arc::new(NoWatch::Refused(error)),
         };
-        Self { scanner, sync, ignores, cache, sink, handles, watcher, watch }
+        Self {
+            scanner,
+            sync,
+            ignores,
+            cache,
+            sink,
+            handles,
+            watcher,
+            watch,
+            #[cfg(test)]
+            simulated: false,
+        }
     }
 
     /// Sources that look at what they are asked to, once.
@@ -83,7 +103,18 @@ impl Sources {
     ) -> Self {
         let watch = Arc::new(NoWatch::NotWanted);
         let handles = Handles::default();
-        Self { scanner, sync, ignores, cache, sink, handles, watcher: None, watch }
+        Self {
+            scanner,
+            sync,
+            ignores,
+            cache,
+            sink,
+            handles,
+            watcher: None,
+            watch,
+            #[cfg(test)]
+            simulated: false,
+        }
     }
 
     /// Takes in a replica. Nothing is looked at before [`Sources::scan`].
@@ -150,7 +181,19 @@ impl Sources {
     /// Whether changes are noticed, as far as the system lets them be.
     #[must_use]
     pub fn is_watching(&self) -> bool {
+        #[cfg(test)]
+        if self.simulated {
+            return true;
+        }
         self.watcher.is_some()
+    }
+
+    /// Passes a hint on as a watcher would.
+    #[cfg(test)]
+    pub(crate) fn hint(&self, replica: Replica, hint: watch::Hint) {
+        if let Some(handle) = self.handle(replica) {
+            handle.hint(hint);
+        }
     }
 
     /// Whether nothing is left to look at.
