@@ -15,6 +15,7 @@ use crate::dataflow::model::value::Value;
 use crate::sinks::apply::{self, Applied, ApplyError, Control, Handles, KnownDigests, Target};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
+use crate::sinks::left;
 use crate::sinks::stage::{OpId, OpIds, Store};
 use crate::sys::{self, Root};
 
@@ -261,6 +262,14 @@ impl Shop {
         true
     }
 
+    /// What a job that failed displaced all the same.
+    fn left(&self, job: &Job, replica: Replica, op: OpId) -> Option<Value> {
+        let intent = intent_of(job, self.boot)?;
+        let site = self.site(replica)?;
+        let store = site.store.as_ref().ok()?;
+        left::left(&site.root, store, op, &job.path, intent.old, intent.new)
+    }
+
     /// What is to be remembered of one job.
     fn record(
         &self,
@@ -284,12 +293,12 @@ impl Shop {
         let Some(replica) = writes_to(job) else { return };
         let kept = match result {
             Ok(applied) => applied.kept,
-            Err(ApplyError::Surprise) => old_of(job),
-            Err(_) => None,
+            Err(_) => self.left(job, replica, op),
         };
         if let Some(value) = kept {
             let why = match (&job.op, result) {
-                (_, Err(_)) => "surprise",
+                (_, Err(ApplyError::Surprise)) => "surprise",
+                (_, Err(_)) => "recovered",
                 (Op::Delete { .. }, Ok(_)) => "deleted",
                 (_, Ok(_)) => "replaced",
             };
