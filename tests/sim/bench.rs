@@ -12,7 +12,7 @@ use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::dataflow::model::verdict::Rule;
 use crate::service::recover::recover;
-use crate::sinks::apply::{Control, KnownDigests, target_digest};
+use crate::sinks::apply::{KnownDigests, target_digest};
 use crate::sinks::journal::{Change, Journal, memory};
 use crate::sinks::stage::{OpId, OpIds, Store};
 use crate::sinks::transfer::{Assigned, Done, Shop, Site, carry_out};
@@ -67,18 +67,31 @@ pub(super) fn value(disk: usize, path: &str) -> Option<Value> {
 }
 
 /// What a user wrote, as bytes that must be somewhere.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bytes {
     File(Vec<u8>),
     Link(Vec<u8>),
 }
 
-fn bytes_of(disk: &Disk, ino: Ino) -> Option<Bytes> {
-    match disk.node(ino) {
-        Node::File(bytes) => Some(Bytes::File(bytes.to_vec())),
-        Node::Link(text) => Some(Bytes::Link(text.clone())),
-        Node::Dir => None,
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::File(text) | Self::Link(text)) = self;
+        write!(f, "{:?}", String::from_utf8_lossy(text))
     }
+}
+
+impl Bytes {
+    pub(super) fn of(node: &Node) -> Option<Self> {
+        match node {
+            Node::File(bytes) => Some(Self::File(bytes.to_vec())),
+            Node::Link(text) => Some(Self::Link(text.clone())),
+            Node::Dir => None,
+        }
+    }
+}
+
+pub(super) fn bytes_of(disk: &Disk, ino: Ino) -> Option<Bytes> {
+    Bytes::of(disk.node(ino))
 }
 
 /// What a case begins with and what is to be done.
@@ -167,7 +180,6 @@ impl Bench {
     pub(super) fn carry_out(&self) -> Vec<Done<()>> {
         let shop = self.shop.as_ref().unwrap();
         let assign = |job: &Job| Assigned { key: (), job: job.clone(), control: Arc::default() };
-        let _unused: Control = Control::default();
         carry_out(shop, self.jobs.iter().map(assign).collect())
     }
 

@@ -6,3 +6,7 @@
 mod bench;
 mod crashes;
 mod errnos;
+mod history;
+mod ledger;
+mod users;
+mod world;

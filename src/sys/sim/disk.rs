@@ -4,7 +4,7 @@
 //! xfs and btrfs), bytes only by a flush of their file or of the whole disk. A crash keeps any beginning of the first
 //! and, of a file whose bytes were not flushed, what [`Bytes`] says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The number of an object.
@@ -77,6 +77,15 @@ impl Image {
     }
 }
 
+/// Something that a watcher would be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A name in a directory came or went; what it names now.
+    Name(Ino, Vec<u8>, Option<Ino>),
+    /// An object has other bytes or attributes.
+    Object(Ino),
+}
+
 /// A disk.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -95,6 +104,10 @@ pub struct Disk {
     pub unnamed: bool,
     /// What ctimes are rounded down to; 0: no two changes have the same.
     pub grain: i64,
+    /// What happened and was not told yet.
+    pub events: Vec<Event>,
+    /// Objects that users made or wrote to.
+    pub users: BTreeSet<Ino>,
 }
 
 impl Disk {
@@ -111,6 +124,8 @@ impl Disk {
             exchange: true,
             unnamed: false,
             grain: 0,
+            events: Vec::new(),
+            users: BTreeSet::new(),
         };
         let attributes = Attributes { mode: 0o755, mtime: now, ctime: now };
         disk.now.nodes.insert(root, Node::Dir);
@@ -168,6 +183,7 @@ impl Disk {
                 let attributes = Attributes { ctime: stamp, ..self.attributes(changed) };
                 changes.push(Change::Attributes(changed, attributes));
             }
+            self.events.push(Event::Name(dir, name.clone(), ino));
             changes.push(Change::Name(dir, name, ino));
         }
         self.change(changes);
@@ -177,6 +193,7 @@ impl Disk {
     pub fn write(&mut self, ino: Ino, bytes: Vec<u8>, now: i64) {
         let stamp = self.stamp(now);
         self.now.nodes.insert(ino, Node::File(Rc::new(bytes)));
+        self.events.push(Event::Object(ino));
         let attributes = Attributes { mtime: stamp, ctime: stamp, ..self.attributes(ino) };
         self.change(vec![Change::Attributes(ino, attributes)]);
     }
@@ -196,6 +213,43 @@ impl Disk {
     pub fn flush_bytes(&mut self, ino: Ino) {
         let node = self.now.nodes[&ino].clone();
         self.durable.nodes.insert(ino, node);
+    }
+
+    /// The objects that have a name of which a crash would leave at least the one it had at the last flush.
+    #[must_use]
+    pub fn durable(&self) -> Vec<(Ino, Node)> {
+        let named = self.durable.names.values().flat_map(BTreeMap::values);
+        named.filter_map(|ino| Some((*ino, self.durable.nodes.get(ino)?.clone()))).collect()
+    }
+
+    /// The objects that have a name outside of `.yeet` in that case.
+    #[must_use]
+    pub fn durable_tree(&self) -> Vec<Ino> {
+        let (mut found, mut dirs) = (Vec::new(), vec![self.root]);
+        while let Some(dir) = dirs.pop() {
+            for (name, ino) in self.durable.names.get(&dir).into_iter().flatten() {
+                if name != b".yeet" {
+                    found.push(*ino);
+                    dirs.push(*ino);
+                }
+            }
+        }
+        found
+    }
+
+    /// The path of a directory, if it has one.
+    #[must_use]
+    pub fn path_of(&self, dir: Ino) -> Option<String> {
+        if dir == self.root {
+            return Some(String::new());
+        }
+        let found = self.now.names.iter().find_map(|(parent, names)| {
+            let name = names.iter().find(|(_, ino)| **ino == dir)?.0;
+            Some((*parent, String::from_utf8_lossy(name).into_owned()))
+        });
+        let (parent, name) = found?;
+        let above = self.path_of(parent)?;
+        Some(if above.is_empty() { name } else { format!("{above}/{name}") })
     }
 
     /// The power goes. What had not been made durable is lost but for what `loss` says.
@@ -224,6 +278,7 @@ impl Disk {
             }
         }
         self.pending.clear();
+        self.events.clear();
         self.now = self.durable.clone();
     }
 }

@@ -9,7 +9,7 @@ use rustix::fs::{OFlags, RenameFlags, SeekFrom, Statx};
 use rustix::io::Errno;
 
 use super::Kernel;
-use super::disk::{Attributes, Change, Disk, Ino, Node};
+use super::disk::{Attributes, Change, Disk, Event, Ino, Node};
 use super::open::Opened;
 
 type Call<T> = Result<T, Errno>;
@@ -282,6 +282,7 @@ impl Kernel {
         set(&mut attributes);
         attributes.ctime = disk.stamp(now);
         disk.change(vec![Change::Attributes(ino, attributes)]);
+        disk.events.push(Event::Object(ino));
         Ok(())
     }
 

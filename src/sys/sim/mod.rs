@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use disk::{Bytes, Disk, Ino, Loss, Node};
+pub use disk::{Bytes, Disk, Event, Ino, Loss, Node};
 use open::Opened;
 
 /// Runs before a call of ours takes effect, with the number of that call.

@@ -1,6 +1,6 @@
 //! What users do to a simulated disk: never counted, never failing, and atomic but for what they say.
 
-use super::disk::{Attributes, Change, Ino, Node};
+use super::disk::{Attributes, Change, Event, Ino, Node};
 use super::{Disk, Kernel};
 
 /// A write that waits for a lease.
@@ -85,6 +85,7 @@ impl Kernel {
                 self.waiting.push(write);
             } else {
                 self.clock_ns += 1000;
+                self.disks[write.disk].users.insert(write.ino);
                 self.disks[write.disk].write(write.ino, write.bytes, self.clock_ns);
             }
         }
@@ -102,6 +103,7 @@ impl Kernel {
             if self.breaks_lease(disk, ino) {
                 self.waiting.push(write);
             } else {
+                self.disks[disk].users.insert(ino);
                 self.disks[disk].write(ino, write.bytes, now);
             }
             return true;
@@ -109,6 +111,7 @@ impl Kernel {
         let Some((dir, name)) = self.disks[disk].parent(path) else { return false };
         let ino = self.disks[disk].make(Node::File(Vec::new().into()), 0o644, now);
         self.disks[disk].rename(vec![(dir, name.to_vec(), Some(ino))], now);
+        self.disks[disk].users.insert(ino);
         self.disks[disk].write(ino, bytes.to_vec(), now);
         true
     }
@@ -122,6 +125,7 @@ impl Kernel {
             return false;
         };
         let ino = disk.make(node, 0o755, now);
+        disk.users.insert(ino);
         disk.rename(vec![(dir, name.to_vec(), Some(ino))], now);
         true
     }
@@ -182,5 +186,6 @@ impl Kernel {
             ctime: disk.stamp(now),
         };
         disk.change(vec![Change::Attributes(ino, attributes)]);
+        disk.events.push(Event::Object(ino));
     }
 }
