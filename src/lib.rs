@@ -18,3 +18,8 @@ pub mod service;
 pub mod sinks;
 pub mod sources;
 pub mod sys;
+
+// It needs what only tests of the library have: the simulated kernel, and threads that are stepped.
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod sim;

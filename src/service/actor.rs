@@ -28,6 +28,7 @@ use crate::sinks::transfer::{Done, Shop};
 use crate::sources::Sources;
 use crate::sources::scan::pool::Seen;
 use crate::sources::stat_cache::StatCache;
+use crate::sys;
 
 /// The first epoch takes few facts so that the first job comes out at once; later ones amortize.
 const EPOCH_FACTS_FIRST: usize = 256;
@@ -128,35 +129,48 @@ impl Actor {
         let mut budget = EPOCH_FACTS_FIRST;
         while !self.stopping {
             self.take_next(events, seen);
-            let mut taken = 1;
-            while taken < budget {
-                if let Ok(event) = events.try_recv() {
-                    taken += event.facts();
-                    self.take(event);
-                } else if let Ok(seen) = seen.try_recv() {
-                    taken += facts_in(&seen);
-                    self.take_seen(seen);
-                } else {
-                    break;
-                }
-            }
-            let began = Instant::now();
-            self.turn();
-            budget = if self.sources.is_watching() && began.elapsed() > EPOCH_TIME {
-                (budget / 2).max(EPOCH_FACTS_FIRST)
-            } else {
-                (budget * 2).min(EPOCH_FACTS_MAX)
-            };
-            // Before the channels are looked into: what was found by then is in them.
-            self.rested = self.sources.is_quiet();
-            if events.is_empty() && seen.is_empty() {
-                budget = EPOCH_FACTS_FIRST.max(budget / 2);
-                self.calm();
-                if until(self) {
-                    return;
-                }
+            if self.epoch(events, seen, &mut budget) && until(self) {
+                return;
             }
         }
+    }
+
+    /// Takes in what waits, up to a budget of facts, and acts on it. Returns whether nothing waits any more.
+    pub(crate) fn epoch(
+        &mut self,
+        events: &Receiver<Event>,
+        seen: &Receiver<Seen>,
+        budget: &mut usize,
+    ) -> bool {
+        let mut taken = 1;
+        while taken < *budget {
+            if let Ok(event) = events.try_recv() {
+                taken += event.facts();
+                self.take(event);
+            } else if let Ok(seen) = seen.try_recv() {
+                taken += facts_in(&seen);
+                self.take_seen(seen);
+            } else {
+                break;
+            }
+        }
+        let began = sys::now();
+        self.turn();
+        *budget = if self.sources.is_watching()
+            && sys::now().saturating_duration_since(began) > EPOCH_TIME
+        {
+            (*budget / 2).max(EPOCH_FACTS_FIRST)
+        } else {
+            (*budget * 2).min(EPOCH_FACTS_MAX)
+        };
+        // Before the channels are looked into: what was found by then is in them.
+        self.rested = self.sources.is_quiet();
+        let calm = events.is_empty() && seen.is_empty();
+        if calm {
+            *budget = EPOCH_FACTS_FIRST.max(*budget / 2);
+            self.calm();
+        }
+        calm
     }
 
     /// Waits for the next event, or for a deadline.
@@ -173,8 +187,8 @@ impl Actor {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        [self.schedule.next_deadline(), self.holds.next_deadline(Instant::now())]
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        [self.schedule.next_deadline(), self.holds.next_deadline(sys::now())]
             .into_iter()
             .flatten()
             .min()
@@ -193,7 +207,7 @@ impl Actor {
 
     /// One epoch: settle, hand the changes on, answer what was asked.
     fn turn(&mut self) {
-        let now = Instant::now();
+        let now = sys::now();
         let changes = self.settle();
         self.take_changes(changes);
         if !self.done.is_empty() {
@@ -234,7 +248,7 @@ impl Actor {
     fn calm(&mut self) {
         if self.rested && self.scans_open.is_empty() {
             while self.go_on_in_repositories() {
-                self.dispatch(Instant::now());
+                self.dispatch(sys::now());
             }
         }
         if self.is_quiet() {
@@ -259,8 +273,8 @@ impl Actor {
             && self.done.is_empty()
             && !self.repositories.are_moving()
             && (self.passing.is_empty() || self.holds.is_stopped())
-            && !self.schedule.has_runnable(|gate| self.holds.open(gate, Instant::now()))
-            && !self.holds.is_deciding(Instant::now())
+            && !self.schedule.has_runnable(|gate| self.holds.open(gate, sys::now()))
+            && !self.holds.is_deciding(sys::now())
     }
 
     fn give_memory_back(&mut self) {
@@ -271,7 +285,7 @@ impl Actor {
         self.touched.shrink_to_fit();
         // A cache that cannot be written costs the next start time, nothing else.
         drop(self.cache.flush());
-        crate::sys::trim_memory();
+        sys::trim_memory();
     }
 }
 

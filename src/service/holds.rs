@@ -10,6 +10,7 @@ use crate::dataflow::rules::brake::{Brake, Flow};
 use crate::service::actor::Actor;
 use crate::sinks::schedule::{Gate, Kind};
 use crate::sinks::transfer::now_ms;
+use crate::sys;
 
 /// Why a root cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Holds {
     /// The root of `replica` was listed and is empty, though it had `files` files: what will be deleted is on the
     /// other replicas.
     pub fn emptied(&mut self, replica: Replica, files: u64) {
-        let now = Instant::now();
+        let now = sys::now();
         for (other, at) in &mut self.replicas {
             if *other != replica && (replica.is_source() || other.is_source()) {
                 at.brake.emptied(now, files);

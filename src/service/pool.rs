@@ -72,6 +72,19 @@ impl Pool {
         Ok(Self { shared, threads })
     }
 
+    /// A pool without threads: its work is done in [`Self::step`].
+    #[cfg(test)]
+    pub(crate) fn stepped() -> Self {
+        Self { shared: Arc::default(), threads: Vec::new() }
+    }
+
+    /// Does the next piece of work on this thread; false if there is none.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> bool {
+        let next = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).heap.pop();
+        next.map(|queued| (queued.work)()).is_some()
+    }
+
     /// Queues work; what has the smallest `order` is done first, among equals the first come.
     pub fn submit(&self, order: &[u8], work: Work) {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,6 @@
 //! Holds: of what lies in a store only what yeet itself announced, or bytes that its source still has, is removed; all
 //! else becomes a kept version. A removal of our own is never taken for a user's (guarantees, D30).
 
-use std::fs;
 use std::io::{self, Read};
 
 use crate::dataflow::model::value::{Content, Digest, File, Value};
@@ -12,7 +11,7 @@ use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
-use crate::sys::{Dir, Kind};
+use crate::sys::{self, Dir, Kind};
 
 /// Settles every open intent of a sync.
 ///
@@ -86,9 +85,9 @@ fn acknowledge(
     let Some(new) = intent.new else { return Ok(()) };
     let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(()) };
     let Some(value) = placed(&dir, name.as_bytes(), new)? else { return Ok(()) };
-    crate::sys::sync_fs(&site.root)?;
+    sys::sync_fs(&site.root)?;
     if let Some(source) = shop.site(crate::dataflow::model::replica::Replica::SOURCE) {
-        crate::sys::sync_fs(&source.root)?;
+        sys::sync_fs(&source.root)?;
     }
     let (leaf, path) = (intent.leaf, intent.path.clone());
     changes.push(Change::Agreed { leaf, path, value: Some(value) });
@@ -161,9 +160,9 @@ fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Resu
     is_prefix(&mut store.dir().open_read(&op.name())?, &mut source)
 }
 
-fn is_prefix(part: &mut fs::File, whole: &mut fs::File) -> io::Result<bool> {
-    let mut left = part.metadata()?.len();
-    if left > whole.metadata()?.len() {
+fn is_prefix(part: &mut sys::File, whole: &mut sys::File) -> io::Result<bool> {
+    let mut left = sys::fstat(&*part)?.size;
+    if left > sys::fstat(&*whole)?.size {
         return Ok(false);
     }
     let (mut a, mut b) = (vec![0; 256 << 10], vec![0; 256 << 10]);

@@ -22,6 +22,7 @@ use crate::sinks::apply::{self, Control};
 use crate::sinks::journal::Change;
 use crate::sinks::transfer::{self, Assigned};
 use crate::sources::control::wire::Winner;
+use crate::sys;
 
 /// What became of one conflict.
 pub(crate) enum Resolved {
@@ -177,7 +178,7 @@ impl Actor {
         let open = || -> io::Result<Option<crate::dataflow::model::value::Digest>> {
             let (dir, name) = site.root.open_parent(path)?;
             let mut open = dir.open_read(name.as_bytes())?;
-            if Content::unread(crate::sys::fstat(&open)?.identity()) != file.content {
+            if Content::unread(sys::fstat(&open)?.identity()) != file.content {
                 return Ok(None);
             }
             apply::digest_of(&mut open, &Control::default())
@@ -225,7 +226,7 @@ impl Actor {
         let site = self.shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
         let (dir, name) = site.root.open_parent(from)?;
         let mut open = dir.open_read(name.as_bytes())?;
-        let stat = crate::sys::fstat(&open)?;
+        let stat = sys::fstat(&open)?;
         self.place(replica, to, &mut open, stat.mode, Some(stat.mtime_ns), None)
     }
 
@@ -294,7 +295,7 @@ impl Actor {
 
     fn replace_with(&mut self, path: &RelPath, views: &Views, file: &Path) -> Result<(), String> {
         let failed = |error: io::Error| format!("cannot use {}: {error}", file.display());
-        let mut open = File::open(file).map_err(failed)?;
+        let mut open = sys::opened(File::open(file).map_err(failed)?);
         let mode = match views.source {
             Some(Value::File(file)) => file.mode,
             Some(Value::Dir { .. }) => return Err("the source has a directory there".to_owned()),

@@ -35,7 +35,7 @@ use crate::sys::{self, Lock, LockError, Root, RootError, Stat};
 
 /// Listings that may wait for the thread of a sync; a full queue makes scanners wait. Short, because what a leaf or an
 /// edit has to say waits behind what the first scan of the source found.
-const SEEN_QUEUE: usize = 16;
+const SEEN_QUEUE: usize = if cfg!(test) { SEEN_QUEUE_ONCE } else { 16 };
 /// In a one-shot copy nobody edits: there the queue keeps all cores busy.
 const SEEN_QUEUE_ONCE: usize = 1024;
 

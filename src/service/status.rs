@@ -1,7 +1,5 @@
 //! How a sync stands: read from the engine's arrangements, the schedule and the holds; never a second bookkeeping.
 
-use std::time::Instant;
-
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
@@ -13,6 +11,7 @@ use crate::service::dispatch::JobKey;
 use crate::sources::control::wire::{
     FileKind, FileStatus, LeafStatus, Listed, Progress, State, SyncStatus,
 };
+use crate::sys;
 
 /// Sums over the leaves asked about.
 #[derive(Clone, Copy, Default)]
@@ -278,7 +277,7 @@ impl Actor {
             return "`yeet resume`: the sync is paused".to_owned();
         }
         if let Some((until, attempts)) = self.schedule.delayed(key) {
-            let seconds = until.saturating_duration_since(Instant::now()).as_secs();
+            let seconds = until.saturating_duration_since(sys::now()).as_secs();
             let why = self.failures.get(&key).map_or(String::new(), |why| format!(": {why}"));
             return format!("the next attempt in {seconds} s, after {attempts} that failed{why}");
         }

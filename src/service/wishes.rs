@@ -3,7 +3,7 @@
 //! Holds: a wish is durable before it is acted on, binds to what the daemon holds at that moment, and destroys no
 //! bytes.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ use crate::sinks::journal::Change;
 use crate::sinks::journal::record::{Kept, LogRecord};
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::now_ms;
+use crate::sys::{self, File};
 
 impl Actor {
     /// Makes a user's file of `bytes` at a replica; what it replaces is kept.
@@ -84,8 +85,8 @@ impl Actor {
         let mut bytes = store.dir().open_read(&name).map_err(failed)?;
         let mode = if let Value::File(file) = kept.value { file.mode } else { 0o644 };
         if let Some(to) = to {
-            let out = File::options().write(true).create_new(true).open(to).map_err(failed)?;
-            fill(&out, &mut bytes, mode, None).map_err(failed)?;
+            let out = OpenOptions::new().write(true).create_new(true).open(to).map_err(failed)?;
+            fill(&sys::opened(out), &mut bytes, mode, None).map_err(failed)?;
             return Ok(format!("{}", to.display()));
         }
         let (replica, there) = self.restore_place(kept)?;
@@ -276,10 +277,10 @@ impl Actor {
 
 fn fill(out: &File, bytes: &mut File, mode: u16, mtime_ns: Option<i64>) -> io::Result<()> {
     let mut out = out;
-    crate::sys::copy_bytes(bytes, &mut out, &mut vec![0; 256 << 10], u64::MAX, |_| {}, |_| true)?;
-    crate::sys::set_mode(out, mode)?;
+    sys::copy_bytes(bytes, &mut out, &mut vec![0; 256 << 10], u64::MAX, |_| {}, |_| true)?;
+    sys::set_mode(out, mode)?;
     if let Some(mtime_ns) = mtime_ns {
-        crate::sys::set_mtime(out, mtime_ns)?;
+        sys::set_mtime(out, mtime_ns)?;
     }
     out.sync_all()
 }

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod journal;
+mod left;
 pub mod schedule;
 pub mod stage;
 pub mod transfer;

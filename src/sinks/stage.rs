@@ -3,12 +3,10 @@
 //! Holds: a file is staged under the name under which what it displaces is kept, so nothing moves between the swap
 //! and the keeping; a name is used once.
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::sys::{Dir, Naming, Root};
+use crate::sys::{self, Dir, File, Naming, Root};
 
 /// An operation on one path; also its file's name, in 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,10 +41,8 @@ pub struct OpIds(AtomicU64);
 impl OpIds {
     /// Ids after all those of earlier starts, unless the clock was put back (then a taken name is passed over).
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "only where ids start, nothing is decided by it")]
     pub fn start() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or(0) << 8))
+        Self(AtomicU64::new(u64::try_from(sys::now_ns() / 1_000).unwrap_or(0) << 8))
     }
 
     pub fn take(&self) -> OpId {

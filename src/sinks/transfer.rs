@@ -6,7 +6,6 @@
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{Job, Op};
@@ -16,6 +15,7 @@ use crate::dataflow::model::value::Value;
 use crate::sinks::apply::{self, Applied, ApplyError, Control, Handles, KnownDigests, Target};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
+use crate::sinks::left;
 use crate::sinks::stage::{OpId, OpIds, Store};
 use crate::sys::{self, Root};
 
@@ -56,8 +56,7 @@ pub struct Done<K> {
 /// Unix time in milliseconds.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(sys::now_ns() / 1_000_000).unwrap_or(0)
 }
 
 /// Carries out a batch; every job of it is answered.
@@ -263,6 +262,14 @@ impl Shop {
         true
     }
 
+    /// What a job that failed displaced all the same.
+    fn left(&self, job: &Job, replica: Replica, op: OpId) -> Option<Value> {
+        let intent = intent_of(job, self.boot)?;
+        let site = self.site(replica)?;
+        let store = site.store.as_ref().ok()?;
+        left::left(&site.root, store, op, &job.path, intent.old, intent.new)
+    }
+
     /// What is to be remembered of one job.
     fn record(
         &self,
@@ -286,12 +293,12 @@ impl Shop {
         let Some(replica) = writes_to(job) else { return };
         let kept = match result {
             Ok(applied) => applied.kept,
-            Err(ApplyError::Surprise) => old_of(job),
-            Err(_) => None,
+            Err(_) => self.left(job, replica, op),
         };
         if let Some(value) = kept {
             let why = match (&job.op, result) {
-                (_, Err(_)) => "surprise",
+                (_, Err(ApplyError::Surprise)) => "surprise",
+                (_, Err(_)) => "recovered",
                 (Op::Delete { .. }, Ok(_)) => "deleted",
                 (_, Ok(_)) => "replaced",
             };

@@ -4,12 +4,11 @@
 //! last one, as far as size, mtime and ctime tell; whatever moved meanwhile is [`Hashed::Changed`].
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::dataflow::model::value::Digest;
-use crate::sys::{self, Kind, Stat, now_ns};
+use crate::sys::{self, File, Kind, Stat, now_ns};
 
 /// Reading is as fast with this as with anything larger, and it stays in the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -96,7 +95,7 @@ mod tests {
 
     fn while_reading(content: &[u8], act: impl FnOnce(&std::path::Path)) -> Hashed {
         let (_dir, path) = file(content);
-        let open = File::open(&path).expect("opened");
+        let open = File::from(fs::File::open(&path).expect("opened"));
         hash_noticing(&open, &AtomicBool::new(false), || act(&path)).expect("read")
     }
 
@@ -124,7 +123,7 @@ mod tests {
     #[test]
     fn a_raised_flag_stops_it() {
         let (_dir, path) = file(b"abc");
-        let open = File::open(&path).expect("opened");
+        let open = File::from(fs::File::open(&path).expect("opened"));
         let hashed = hash(&open, &AtomicBool::new(true)).expect("not even read");
         assert_eq!(hashed, Hashed::Cancelled);
     }
@@ -132,7 +131,7 @@ mod tests {
     #[test]
     fn a_directory_is_no_file() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let open = File::open(dir.path()).expect("opened");
+        let open = File::from(fs::File::open(dir.path()).expect("opened"));
         let hashed = hash(&open, &AtomicBool::new(false)).expect("only stat");
         assert_eq!(hashed, Hashed::Changed);
     }

@@ -41,6 +41,9 @@ pub struct Sources {
     handles: Handles,
     watcher: Option<Arc<Watcher>>,
     watch: Arc<dyn Watch>,
+    /// A test tells what happens.
+    #[cfg(test)]
+    simulated: bool,
 }
 
 impl Sources {
@@ -53,6 +56,12 @@ impl Sources {
         cache: Arc<StatCache>,
         sink: Sink,
     ) -> Self {
+        #[cfg(test)]
+        if let Some(watch) = watch::simulated::here() {
+            let mut sources = Self::unwatched(scanner, sync, ignores, cache, sink);
+            (sources.watch, sources.simulated) = (watch, true);
+            return sources;
+        }
         let handles = Handles::default();
         let (known, told) = (handles.clone(), sink.clone());
         let started = Watcher::start(move |notice| match notice {
@@ -70,7 +79,18 @@ impl Sources {
             // Every directory will be said to be unwatched, and listed from time to time.
             Err(error) => Arc::new(NoWatch::Refused(error)),
         };
-        Self { scanner, sync, ignores, cache, sink, handles, watcher, watch }
+        Self {
+            scanner,
+            sync,
+            ignores,
+            cache,
+            sink,
+            handles,
+            watcher,
+            watch,
+            #[cfg(test)]
+            simulated: false,
+        }
     }
 
     /// Sources that look at what they are asked to, once.
@@ -84,7 +104,18 @@ impl Sources {
     ) -> Self {
         let watch = Arc::new(NoWatch::NotWanted);
         let handles = Handles::default();
-        Self { scanner, sync, ignores, cache, sink, handles, watcher: None, watch }
+        Self {
+            scanner,
+            sync,
+            ignores,
+            cache,
+            sink,
+            handles,
+            watcher: None,
+            watch,
+            #[cfg(test)]
+            simulated: false,
+        }
     }
 
     /// Takes in a replica. Nothing is looked at before [`Sources::scan`].
@@ -151,6 +182,10 @@ impl Sources {
     /// Whether changes are noticed, as far as the system lets them be.
     #[must_use]
     pub fn is_watching(&self) -> bool {
+        #[cfg(test)]
+        if self.simulated {
+            return true;
+        }
         self.watcher.is_some()
     }
 
@@ -158,6 +193,14 @@ impl Sources {
     #[must_use]
     pub fn notices_in(&self, replica: Replica, path: &RelPath) -> bool {
         !self.watch.wanted() || path.split().is_none_or(|(dir, _)| self.watch.knows(replica, &dir))
+    }
+
+    /// Passes a hint on as a watcher would.
+    #[cfg(test)]
+    pub(crate) fn hint(&self, replica: Replica, hint: watch::Hint) {
+        if let Some(handle) = self.handle(replica) {
+            handle.hint(hint);
+        }
     }
 
     /// Whether nothing is left to look at.

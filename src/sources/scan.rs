@@ -17,7 +17,7 @@ use super::tree::{Tree, errno};
 use super::watch::{Added, WatchError};
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::Value;
-use crate::sys::{Dir, Stat, now_ns};
+use crate::sys::{self, Dir, Stat, now_ns};
 
 /// How often a directory that changes meanwhile is listed in one go.
 const TRIES: u32 = 5;
@@ -84,7 +84,7 @@ pub fn list(
         if tries == TRIES {
             break Err(listing);
         }
-        std::thread::sleep(PAUSE * (1 << tries));
+        sys::pause(PAUSE * (1 << tries));
     };
     if !tree.root.still_there() {
         return Err(ListError::RootGone);

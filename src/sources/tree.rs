@@ -123,8 +123,7 @@ impl Tree {
         }
         let mut bytes = Vec::new();
         let mut open = dir.open_read(name)?;
-        let is_same =
-            |open: &std::fs::File| Ok::<_, io::Error>(sys::fstat(open)?.is_unchanged(stat));
+        let is_same = |open: &sys::File| Ok::<_, io::Error>(sys::fstat(open)?.is_unchanged(stat));
         if !is_same(&open)? {
             return Ok(());
         }

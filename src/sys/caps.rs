@@ -1,12 +1,12 @@
 //! What the kernel and a replica's file system can do, found out by trying.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::dir::Dir;
 use super::file::set_mtime;
+use super::os::{self as fs, File, Handle};
 use super::stat::fstat;
 
 /// A replica's capabilities and traits.
@@ -46,7 +46,7 @@ const TICK_NS: i64 = 10_000_000;
 
 impl Caps {
     /// What is assumed where nothing can be tried.
-    pub(super) fn assumed(dir: &impl AsFd) -> Self {
+    pub(super) fn assumed(dir: &impl Handle) -> Self {
         Self {
             openat2: has_openat2(dir),
             exchange: false,
@@ -117,13 +117,13 @@ fn naming(dir: &Dir, free: &[u8]) -> Naming {
     ways.next().unwrap_or(Naming::Never)
 }
 
-fn has_openat2(dir: &impl AsFd) -> bool {
+fn has_openat2(dir: &impl Handle) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::openat2(dir, ".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
 }
 
 /// Kernels since 6.13 give a change made after a look a time of its own; older ones the time of the last tick.
-fn ctime_grain(file: &mut std::fs::File) -> io::Result<i64> {
+fn ctime_grain(file: &mut File) -> io::Result<i64> {
     let mut last = fstat(&*file)?.ctime_ns;
     for _ in 0..8 {
         file.write_all(b"x")?;

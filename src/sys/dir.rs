@@ -3,20 +3,19 @@
 //! Holds: every call is relative to the handle and follows no symlink; names are single components.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::caps::Naming;
+use super::os::{self as fs, Fd, File};
 use super::stat::{Kind, Stat, fstat, stat_at};
 
 /// An open directory below a root.
 pub struct Dir {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Fd,
 }
 
 impl AsFd for Dir {
@@ -47,17 +46,8 @@ impl Dir {
     /// # Errors
     /// The kernel's; a partial listing is an error, never a shorter one.
     pub fn entries(&self) -> io::Result<Vec<Vec<u8>>> {
-        fs::seek(&self.fd, fs::SeekFrom::Start(0))?;
-        let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
-        let mut names = Vec::new();
-        let mut entries = RawDir::new(&self.fd, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
+        let mut names = fs::names(&self.fd)?;
+        names.retain(|name| name != b"." && name != b"..");
         Ok(names)
     }
 
@@ -66,7 +56,7 @@ impl Dir {
     /// # Errors
     /// Any but the absence of the name.
     pub fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
-        match with_name(name, |name| stat_at(self.as_fd(), name, AtFlags::empty())) {
+        match with_name(name, |name| stat_at(&self.fd, name, AtFlags::empty())) {
             Ok(stat) => Ok(Some(stat)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
@@ -159,8 +149,8 @@ impl Dir {
             Naming::Never => Err(io::ErrorKind::Unsupported.into()),
             Naming::Descriptor => Ok(fs::linkat(file, c"", &self.fd, name, AtFlags::EMPTY_PATH)?),
             Naming::Proc => {
-                let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-                Ok(fs::linkat(fs::CWD, link, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
+                let link = fs::proc_link(file);
+                Ok(fs::linkat(CWD, link, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
             }
         })
     }

@@ -1,19 +1,20 @@
 //! What is done with open files.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+#[cfg(not(test))]
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use rustix::fs::{self, Mode, Timespec, Timestamps};
+use rustix::fs::{Mode, SeekFrom, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
+
+use super::os::{self as fs, File, Handle};
 
 /// Sets permission bits.
 ///
 /// # Errors
 /// The kernel's.
-pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
+pub fn set_mode(file: impl Handle, mode: u16) -> io::Result<()> {
     Ok(fs::fchmod(file, Mode::from_raw_mode(mode.into()))?)
 }
 
@@ -21,9 +22,9 @@ pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn set_mtime(file: impl AsFd, mtime_ns: i64) -> io::Result<()> {
+pub fn set_mtime(file: impl Handle, mtime_ns: i64) -> io::Result<()> {
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT },
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec {
             tv_sec: mtime_ns.div_euclid(1_000_000_000),
             tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
@@ -42,7 +43,7 @@ pub fn reflink(from: &File, to: &File) -> bool {
 ///
 /// # Errors
 /// The kernel's: some write did not reach the disk.
-pub fn sync_fs(at: impl AsFd) -> io::Result<()> {
+pub fn sync_fs(at: impl Handle) -> io::Result<()> {
     Ok(fs::syncfs(at)?)
 }
 
@@ -74,7 +75,7 @@ pub fn copy_bytes(
         // Only a whole buffer is worth a hole.
         hole = read == buffer.len() && is_zero(bytes);
         if hole {
-            fs::seek(*to, fs::SeekFrom::Current(i64::try_from(read).map_err(io::Error::other)?))?;
+            fs::seek(*to, SeekFrom::Current(i64::try_from(read).map_err(io::Error::other)?))?;
         } else {
             to.write_all(bytes)?;
         }
@@ -125,7 +126,7 @@ pub fn copy_range(
                 }
                 Err(Errno::INTR) => {}
                 Err(error) if is_unsupported(error) => {
-                    fs::seek(from, fs::SeekFrom::Start(0))?;
+                    fs::seek(from, SeekFrom::Start(0))?;
                     return Ok(false);
                 }
                 Err(error) => return Err(error.into()),
@@ -141,8 +142,8 @@ pub fn copy_range(
 
 /// Where the next data is at or after `at`, and where it ends; both the size if there is none.
 fn data_from(file: &File, at: u64, size: u64) -> io::Result<(u64, u64)> {
-    match fs::seek(file, fs::SeekFrom::Data(at)) {
-        Ok(data) => Ok((data.min(size), fs::seek(file, fs::SeekFrom::Hole(data))?.min(size))),
+    match fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => Ok((data.min(size), fs::seek(file, SeekFrom::Hole(data))?.min(size))),
         Err(Errno::NXIO) => Ok((size, size)),
         // The file system does not know: all of it is data.
         Err(Errno::INVAL) => Ok((at, size)),
@@ -177,7 +178,7 @@ pub fn umask() -> u16 {
 /// The id of this boot of the machine; zeros where the kernel does not tell.
 #[must_use]
 pub fn boot_id() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = fs::boot_text();
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     let mut id = [0; 16];
     for (byte, pair) in id.iter_mut().zip(digits.chunks(2)) {

@@ -1,8 +1,8 @@
 //! Notices programs that write to a file while it is displaced.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::os::{self, File};
 
 /// Whether a file's writers are under control.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub enum Leased {
 
 /// A read lease; it ends when it is dropped.
 #[derive(Debug)]
-pub struct Lease(File);
+pub struct Lease(pub(super) File);
 
 impl AsFd for Lease {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -41,10 +41,7 @@ impl Lease {
     /// Whether somebody waits to open the file for writing, or did because the lease ran out.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        #[allow(unsafe_code, reason = "rustix has no leases")]
-        // SAFETY: fcntl with F_GETLEASE takes an open descriptor, which the file is, and nothing else.
-        let now = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETLEASE) };
-        now != libc::F_RDLCK
+        !os::is_leased(&self.0)
     }
 }
 
@@ -52,13 +49,10 @@ impl Lease {
 #[must_use]
 pub fn lease(file: File) -> Leased {
     ignore_lease_breaks();
-    #[allow(unsafe_code, reason = "rustix has no leases")]
-    // SAFETY: fcntl with F_SETLEASE takes an open descriptor, which `file` is, and an integer.
-    let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
-    match taken {
-        0 => Leased::Held(Lease(file)),
-        _ if io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN) => Leased::Writing,
-        _ => Leased::Unknown,
+    match os::lease(&file) {
+        Ok(()) => Leased::Held(Lease(file)),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Leased::Writing,
+        Err(_) => Leased::Unknown,
     }
 }
 
@@ -77,6 +71,8 @@ fn ignore_lease_breaks() {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -84,7 +80,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, "x").unwrap();
-        let Leased::Held(lease) = lease(File::open(&path).unwrap()) else {
+        let Leased::Held(lease) = lease(File::open(&path).unwrap().into()) else {
             return; // Without CAP_LEASE or on a file system without leases there is nothing to see.
         };
         assert!(!lease.is_broken());
@@ -107,7 +103,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let writer = File::create(&path).unwrap();
-        assert!(!matches!(lease(File::open(&path).unwrap()), Leased::Held(_)));
+        assert!(!matches!(lease(File::open(&path).unwrap().into()), Leased::Held(_)));
         drop(writer);
     }
 }

@@ -9,8 +9,11 @@ mod caps;
 mod dir;
 mod file;
 mod lease;
+mod os;
 mod process;
 mod root;
+#[cfg(test)]
+pub mod sim;
 mod stat;
 
 pub use caps::{Caps, Naming};
@@ -20,6 +23,7 @@ pub use file::{
     tune_memory, umask,
 };
 pub use lease::{Lease, Leased, lease};
+pub use os::{File, now, now_ns, opened, pause};
 pub use process::detach;
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
-pub use stat::{Kind, Stat, fstat, now_ns};
+pub use stat::{Kind, Stat, fstat};

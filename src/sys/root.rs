@@ -4,17 +4,17 @@
 //! [`Root::still_there`].
 
 use std::ffi::CString;
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
 use super::dir::{Dir, with_name};
+use super::os::{self as fs, Fd, File};
 use super::stat::{Kind, Stat, fstat};
 use crate::dataflow::model::path::{Name, RelPath};
 
@@ -80,7 +80,7 @@ impl Lock {
 
 /// An opened root.
 pub struct Root {
-    fd: OwnedFd,
+    pub(super) fd: Fd,
     path: PathBuf,
     stat: Stat,
     caps: Caps,
@@ -168,7 +168,7 @@ impl Root {
 
     fn write_id(&mut self, own: &Dir) -> io::Result<()> {
         let mut id = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut id)?;
+        fs::random(&mut id)?;
         let text: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let new = format!("id.new-{}", std::process::id());
         drop(own.unlink(new.as_bytes()));
@@ -230,11 +230,7 @@ impl Root {
         let same = |stat: Stat| (stat.dev, stat.ino) == (self.stat.dev, self.stat.ino);
         let path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(self.path.as_os_str()));
         path.is_ok_and(|path| {
-            fs::stat(&path).is_ok_and(|now| {
-                #[allow(clippy::unnecessary_cast, reason = "the C types differ by platform")]
-                let found = (now.st_dev as u64, now.st_ino as u64);
-                found == (self.stat.dev, self.stat.ino)
-            })
+            fs::find(&path).is_ok_and(|found| found == (self.stat.dev, self.stat.ino))
         }) && fstat(&self.fd).is_ok_and(same)
     }
 

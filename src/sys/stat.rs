@@ -2,12 +2,12 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{self, AtFlags, FileType, StatxFlags};
+use rustix::fs::{AtFlags, FileType, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::Errno;
+
+use super::os::{self as fs, Handle};
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,28 +69,21 @@ impl Stat {
     }
 }
 
-/// The wall clock, which file times are compared with, in nanoseconds since the epoch.
-#[must_use]
-pub fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
 /// Set once the kernel has said that it has no `statx` (before 4.11).
 static NO_STATX: AtomicBool = AtomicBool::new(false);
 
 /// The stat of `name` in `dir`, of the link itself if it is one.
-pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
+pub(super) fn stat_at(dir: impl Handle, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
     let flags = flags | AtFlags::SYMLINK_NOFOLLOW;
     if !NO_STATX.load(Ordering::Relaxed) {
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
-        match fs::statx(dir, name, flags, mask) {
+        match fs::statx(&dir, name, flags, mask) {
             Ok(found) => return Ok(from_statx(&found)),
             Err(Errno::NOSYS) => NO_STATX.store(true, Ordering::Relaxed),
             Err(errno) => return Err(errno.into()),
         }
     }
-    let found = fs::statat(dir, name, flags)?;
+    let found = fs::statat(&dir, name, flags)?;
     Ok(from_stat(&found))
 }
 
@@ -98,8 +91,8 @@ pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> io::R
 ///
 /// # Errors
 /// The kernel's.
-pub fn fstat(fd: impl AsFd) -> io::Result<Stat> {
-    stat_at(fd.as_fd(), c"", AtFlags::EMPTY_PATH)
+pub fn fstat(fd: impl Handle) -> io::Result<Stat> {
+    stat_at(fd, c"", AtFlags::EMPTY_PATH)
 }
 
 fn kind(mode: u32) -> Kind {
@@ -117,8 +110,8 @@ fn nanoseconds(seconds: i64, nanos: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-fn from_statx(found: &fs::Statx) -> Stat {
-    let ns = |t: fs::StatxTimestamp| nanoseconds(t.tv_sec, i64::from(t.tv_nsec));
+fn from_statx(found: &rustix::fs::Statx) -> Stat {
+    let ns = |t: StatxTimestamp| nanoseconds(t.tv_sec, i64::from(t.tv_nsec));
     let has = |flag: StatxFlags| found.stx_mask & flag.bits() != 0;
     Stat {
         kind: kind(u32::from(found.stx_mode)),
@@ -127,7 +120,7 @@ fn from_statx(found: &fs::Statx) -> Stat {
         mtime_ns: ns(found.stx_mtime),
         ctime_ns: ns(found.stx_ctime),
         birth_ns: has(StatxFlags::BTIME).then(|| ns(found.stx_btime)),
-        dev: fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+        dev: makedev(found.stx_dev_major, found.stx_dev_minor),
         ino: found.stx_ino,
         mnt: if has(StatxFlags::MNT_ID) { found.stx_mnt_id } else { 0 },
     }
@@ -139,7 +132,7 @@ fn from_statx(found: &fs::Statx) -> Stat {
     clippy::unnecessary_cast,
     reason = "the C types differ by platform; the masked bits fit"
 )]
-fn from_stat(found: &fs::Stat) -> Stat {
+fn from_stat(found: &rustix::fs::Stat) -> Stat {
     Stat {
         kind: kind(found.st_mode as u32),
         mode: (found.st_mode & 0o777) as u16,

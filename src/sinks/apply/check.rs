@@ -1,12 +1,11 @@
 //! Is it still what the job expects?
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use super::error::{ApplyError, End};
 use super::{Control, KnownDigests};
 use crate::dataflow::model::value::{self, Content, Digest, Special, Value};
-use crate::sys::{self, Dir, Kind, Leased, Stat};
+use crate::sys::{self, Dir, File, Kind, Leased, Stat};
 
 /// The digest by which a symlink's target text goes.
 #[must_use]

@@ -1,6 +1,5 @@
 //! The swap, and everything else that gives a name something new.
 
-use std::fs::File;
 use std::io;
 
 use super::check::{expected, held, is_value, target_digest, value_of};
@@ -10,7 +9,7 @@ use super::{Applied, Control, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Digest, Value};
 use crate::sinks::stage::ASIDE;
-use crate::sys::{self, Dir, Kind, Leased, Root, Stat};
+use crate::sys::{self, Dir, File, Kind, Leased, Root, Stat};
 
 /// Gives `name` what is staged. `there`: what it replaces, as it was just looked at, and the value that it is.
 ///

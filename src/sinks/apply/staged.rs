@@ -1,7 +1,6 @@
 //! A file on its way to its name: made, filled, finished, placed; gone again if it was not placed.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +8,7 @@ use super::check::{digest_of, reading, value_of};
 use super::error::ApplyError;
 use super::{Control, Handles, Target};
 use crate::dataflow::model::value::{self, Digest, Value};
-use crate::sys::{self, Kind, Stat};
+use crate::sys::{self, File, Kind, Stat};
 
 /// Files from this size on are worth the attempt to share blocks.
 const REFLINK_BYTES_MIN: u64 = 16 << 10;

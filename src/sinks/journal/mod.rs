@@ -6,6 +6,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod purge;
 pub mod record;
 pub mod registry;
@@ -146,6 +148,10 @@ impl Journal {
         txn.commit()?;
         let shelf = Shelf { path: path.to_owned(), open: RwLock::new(Some(Arc::new(database))) };
         let database = Arc::new(shelf);
+        #[cfg(test)]
+        if memory::is_simulated(path) {
+            return Ok(Self { database, queue: None, thread: None });
+        }
         let (queue, batches) = crossbeam_channel::bounded(QUEUE_BATCHES);
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -217,7 +223,10 @@ impl Journal {
 
     /// Queues changes; `ack` runs once they are durable.
     pub fn submit(&self, changes: Vec<Change>, ack: Option<Ack>) {
-        let queue = self.queue.as_ref().expect("open until dropped");
+        let Some(queue) = &self.queue else {
+            // One that has no thread, as on a simulated machine.
+            return commit_batches(&self.database, vec![Batch { changes, ack }]);
+        };
         if let Err(refused) = queue.send(Batch { changes, ack })
             && let Some(ack) = refused.0.ack
         {
@@ -429,6 +438,10 @@ impl Shelf {
 }
 
 fn create(path: &Path) -> Result<Database, redb::Error> {
+    #[cfg(test)]
+    if memory::is_simulated(path) {
+        return memory::create(path, CACHE_BYTES);
+    }
     Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
 }
 
@@ -439,16 +452,19 @@ fn name(bytes: &[u8]) -> Result<Name, JournalError> {
 /// The journal's thread: whatever is queued goes into one transaction.
 fn commit_all(database: &Shelf, batches: &Receiver<Batch>) {
     while let Ok(first) = batches.recv() {
-        let group: Vec<Batch> = std::iter::once(first).chain(batches.try_iter()).collect();
-        let mut result = database.get().and_then(|open| commit_group(&open, &group));
-        if result.is_err() {
-            database.reopen();
-            result = database.get().and_then(|open| commit_group(&open, &group));
-        }
-        let result = result.map_err(Arc::new);
-        for ack in group.into_iter().filter_map(|batch| batch.ack) {
-            ack(result.clone());
-        }
+        commit_batches(database, std::iter::once(first).chain(batches.try_iter()).collect());
+    }
+}
+
+fn commit_batches(database: &Shelf, group: Vec<Batch>) {
+    let mut result = database.get().and_then(|open| commit_group(&open, &group));
+    if result.is_err() {
+        database.reopen();
+        result = database.get().and_then(|open| commit_group(&open, &group));
+    }
+    let result = result.map_err(Arc::new);
+    for ack in group.into_iter().filter_map(|batch| batch.ack) {
+        ack(result.clone());
     }
 }
 

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(test)]
+use std::time::Instant;
 use std::{io, thread};
 
 use super::flight::Flights;
@@ -17,6 +19,7 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 use crate::sources::tree::Tree;
 use crate::sources::watch::{Hint, WatchError};
+use crate::sys;
 
 /// What comes out of looking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +119,38 @@ impl Scanner {
         };
         let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;
         Ok(Self { shared, threads })
+    }
+
+    /// A scanner without threads: its work is done in [`Self::step`].
+    #[cfg(test)]
+    pub(crate) fn stepped() -> Self {
+        let shared = Shared {
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            passes: AtomicU64::new(0),
+            threads: 2,
+        };
+        Self { shared: Arc::new(shared), threads: Vec::new() }
+    }
+
+    /// Does the next task on this thread; false if none is due.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> bool {
+        let mut state = self.shared.state();
+        self.shared.take_due(&mut state);
+        let Some(work) = state.queue.take(true) else { return false };
+        let Some(ground) = state.grounds.get(&work.tree).cloned() else { return true };
+        state.reading += usize::from(work.task == Task::Read);
+        drop(state);
+        self.shared.work(&ground, &work);
+        self.shared.finish(&ground, &work);
+        true
+    }
+
+    /// When something that was put off is due.
+    #[cfg(test)]
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.shared.state().queue.next_deadline()
     }
 
     /// Takes in a tree of the sync `sync`; nothing is looked at until it is asked for.
@@ -232,7 +267,7 @@ impl Shared {
 
     pub(super) fn pass(&self, end: End) -> Arc<Pass> {
         let id = self.passes.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Pass { id, left: AtomicUsize::new(0), started: Instant::now(), end })
+        Arc::new(Pass { id, left: AtomicUsize::new(0), started: sys::now(), end })
     }
 
     pub(super) fn put(&self, ground: &Ground, task: Task, path: &RelPath, passes: &Passes) {
@@ -259,7 +294,7 @@ impl Shared {
         let mut state = self.state();
         if state.grounds.contains_key(&ground.id) {
             let what = PutOff { tree: ground.id, task, path: path.clone(), counts };
-            if state.queue.put_later(Instant::now() + delay, what) && counts {
+            if state.queue.put_later(sys::now() + delay, what) && counts {
                 ground.outstanding.fetch_add(1, Ordering::AcqRel);
             }
             drop(state);
@@ -306,7 +341,7 @@ impl Shared {
                 None => self.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     state.timed = true;
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.saturating_duration_since(sys::now());
                     let waited = self.ready.wait_timeout(state, left);
                     let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
                     state.timed = false;
@@ -318,7 +353,7 @@ impl Shared {
 
     /// Puts in what was put off until now.
     fn take_due(&self, state: &mut State) {
-        let due = state.queue.take_due(Instant::now());
+        let due = state.queue.take_due(sys::now());
         if due.len() > 1 {
             self.ready.notify_all();
         }
@@ -356,7 +391,9 @@ impl Shared {
         match &pass.end {
             End::Tell => (ground.sink)(Seen::Done { replica, scan: pass.id }),
             End::Round(round) => ground.tree.watch.end_round(replica, *round),
-            End::Again { task, dir } => self.again(ground, *task, dir, pass.started.elapsed()),
+            End::Again { task, dir } => {
+                self.again(ground, *task, dir, sys::now().saturating_duration_since(pass.started))
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::dataflow::model::replica::Replica;
 
 pub mod inotify;
 pub mod settle;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod table;
 
 /// Something to look at again.

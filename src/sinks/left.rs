@@ -1,0 +1,59 @@
+//! What an act that failed left in the store.
+//!
+//! Holds: whatever of a user's lies under the name of a failed operation becomes a kept version, and an operation ends
+//! with its act. One that stayed announced would be settled at some later start, by what is in the tree then.
+
+use std::io;
+
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::value::{Content, Digest, Value};
+use crate::sinks::apply::{Control, digest_of, target_digest, value_of};
+use crate::sinks::stage::{ASIDE, OpId, Store};
+use crate::sys::{Kind, Root, Stat};
+
+/// What lies under an operation's name, unless it is what was to be put there: that is removed. `old` is what the
+/// operation may have displaced; where the store cannot be looked at, it counts as displaced.
+pub(super) fn left(
+    root: &Root,
+    store: &Store,
+    op: OpId,
+    path: &RelPath,
+    old: Option<Value>,
+    new: Option<Value>,
+) -> Option<Value> {
+    let found = finish_aside(root, store, op, path).and_then(|()| found(store, op));
+    let value = match found {
+        Ok(found) => found?,
+        Err(_) => return old,
+    };
+    let is = |other: Option<Value>| other.is_some_and(|o| o.same_content(&value) == Some(true));
+    if is(new) && !is(old) && store.remove(op).is_ok() {
+        return None;
+    }
+    Some(if is(old) { old.unwrap_or(value) } else { value })
+}
+
+/// Where two names cannot be swapped, what is replaced first gets a second name. It is kept if it was replaced.
+fn finish_aside(root: &Root, store: &Store, op: OpId, path: &RelPath) -> io::Result<()> {
+    let aside = [&op.name()[..], ASIDE].concat();
+    let Some(stat) = store.dir().stat(&aside)? else { return Ok(()) };
+    let same = |other: Stat| (other.dev, other.ino) == (stat.dev, stat.ino);
+    // As long as it has its first name too, a write to that would change it.
+    if root.stat(path)?.is_some_and(same) {
+        return store.dir().unlink(&aside);
+    }
+    store.dir().rename_over(&aside, store.dir(), &op.name())
+}
+
+fn found(store: &Store, op: OpId) -> io::Result<Option<Value>> {
+    let (dir, name) = (store.dir(), op.name());
+    let Some(stat) = dir.stat(&name)? else { return Ok(None) };
+    let digest: Option<Digest> = match stat.kind {
+        Kind::Symlink => Some(target_digest(&dir.readlink(&name)?)),
+        Kind::File | Kind::Dir | Kind::Fifo | Kind::Socket | Kind::Device => {
+            digest_of(&mut dir.open_read(&name)?, &Control::default())?
+        }
+    };
+    let content = digest.map_or(Content::unread(stat.identity()), Content::known);
+    Ok(Some(value_of(&stat, content)))
+}

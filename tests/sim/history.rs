@@ -1,0 +1,242 @@
+//! Random histories: users, faults and steps of the engine, from one seed; then rest, and the books are checked.
+//!
+//! `YEET_SIM_SEEDS=0..1000000 cargo test --release --lib sim::history` runs others and tells how many a second;
+//! `YEET_SIM_SEEDS=17..18` one again. A history that fails is made shorter by removing whole acts: what each of them
+//! does, and what the engine does after it, is drawn from dice of its own.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use super::bench::value_of;
+use super::users::{self, Dice};
+use super::world::{World, last_trace};
+use crate::sys::sim::with;
+
+const ACTS: usize = 60;
+const SEEDS: Range<u64> = 0..200;
+const ERRNOS: [i32; 6] =
+    [libc::EIO, libc::ENOSPC, libc::EMFILE, libc::EINTR, libc::ESTALE, libc::EACCES];
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("YEET_SIM_SEEDS") else { return SEEDS };
+    let (from, to) = text.split_once("..").expect("seeds are FROM..TO");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
+
+/// What happens to the machine beside what users do.
+fn environment(world: &mut World, dice: &mut Dice) {
+    match dice.below(40) {
+        0 | 1 if world.is_up() => {
+            // In the middle of whatever comes next.
+            let changes = dice.below(12);
+            with(|kernel| kernel.plan.die = Some(kernel.changes + changes));
+            for _ in 0..40 {
+                world.step(dice);
+            }
+            if dice.one_in(2) { world.kill() } else { world.crash(dice) }
+        }
+        2 => world.crash(dice),
+        3 | 4 if world.is_up() => with(|kernel| {
+            let call = kernel.calls + dice.below(60);
+            kernel.plan.fail = Some((call, ERRNOS[dice.index(ERRNOS.len())]));
+        }),
+        5 => {
+            let at = dice.index(world.disks);
+            with(|kernel| kernel.disks[at].full ^= true);
+        }
+        6 | 7 => world.disturb_events(dice),
+        8 | 9 => world.resolve(dice),
+        10 => world.scan_all(),
+        11 => unmount(world, dice),
+        12 => mount(world),
+        13..=22 if !world.is_up() => world.start(),
+        _ => {}
+    }
+}
+
+fn unmount(world: &World, dice: &mut Dice) {
+    let at = dice.index(world.disks);
+    with(|kernel| {
+        kernel.log.push(format!("{at} is unmounted"));
+        kernel.mounts.retain(|_, disk| *disk != at);
+    });
+}
+
+/// Everything is where it was; a daemon that missed it starts again.
+fn mount(world: &mut World) {
+    let missing = with(|kernel| {
+        let before = kernel.mounts.len();
+        kernel.mounts = (0..kernel.disks.len()).map(|n| (format!("/sim/{n}").into(), n)).collect();
+        before < kernel.disks.len()
+    });
+    if missing && world.is_up() {
+        world.kill();
+    }
+}
+
+/// Runs the history of a seed without some of its acts. What is wrong, if anything is.
+fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let disks = 2 + dice.index(4) / 3;
+    let grain = [0, 0, 0, 10_000_000][dice.index(4)];
+    let exchange = !dice.one_in(6);
+    let mut world = World::new(disks, grain, exchange);
+    if dice.one_in(2) {
+        world.start();
+    }
+    for act in 0..ACTS {
+        let mut dice = Dice::new(seed ^ (act as u64 + 1).wrapping_mul(0x00d1_b54a_32d1_92ed));
+        if without.contains(&act) {
+            continue;
+        }
+        let ledger = world.ledger.clone();
+        with(|kernel| {
+            users::act(kernel, &mut ledger.borrow_mut(), &mut dice);
+        });
+        environment(&mut world, &mut dice);
+        for _ in 0..dice.below(40) {
+            world.step(&mut dice);
+        }
+        fault(&world)?;
+    }
+    end(&mut world, &mut dice)
+}
+
+fn fault(world: &World) -> Result<(), String> {
+    world.ledger.borrow_mut().fault.take().map_or(Ok(()), Err)
+}
+
+/// Everything works again; then all is the same everywhere, and stays so.
+fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
+    mount(world);
+    with(|kernel| {
+        kernel.plan = Default::default();
+        kernel.disks.iter_mut().for_each(|disk| disk.full = false);
+        kernel.log.push("the end".to_owned());
+    });
+    if !world.is_up() {
+        world.start();
+    }
+    if !world.is_up() {
+        return Err("it does not start".to_owned());
+    }
+    for round in 0.. {
+        let rests = world.rest();
+        fault(world)?;
+        let (conflicts, others) = world.outstanding();
+        if !rests || (others > 0 && conflicts.is_empty()) || round == 40 {
+            let problems = world.problems();
+            return Err(format!("Q1: it does not settle: {others} left, {problems:?}"));
+        }
+        // Q8: it says that there is nothing to do exactly where there is nothing.
+        let same = same(world.disks);
+        match (conflicts.is_empty(), same) {
+            (true, Ok(())) => break,
+            (true, Err(different)) => return Err(format!("Q1: {different}")),
+            (false, _) => world.resolve(dice),
+        }
+    }
+    let (changes, log) = with(|kernel| (kernel.changes, kernel.log.len()));
+    world.scan_all();
+    if !world.rest() {
+        return Err("Q4: looked at again, it does not rest".to_owned());
+    }
+    fault(world)?;
+    with(|kernel| match kernel.changes == changes {
+        true => Ok(()),
+        false => Err(format!("Q4: looked at again, it did {:?}", &kernel.log[log..])),
+    })
+}
+
+/// Whether all trees are the same.
+fn same(disks: usize) -> Result<(), String> {
+    with(|kernel| {
+        let trees = kernel.disks.iter().map(|disk| {
+            let tree = disk.tree().into_iter();
+            tree.map(|(path, ino)| (path, value_of(disk, ino))).collect::<BTreeSet<_>>()
+        });
+        let trees: Vec<_> = trees.collect();
+        for at in 1..disks {
+            if let Some(different) = trees[0].symmetric_difference(&trees[at]).next() {
+                return Err(format!("0 and {at} differ: {different:?}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// As [`run`], with a panic as one more way to fail.
+fn outcome(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, without))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panicked: {}", text.unwrap_or("?")))
+    })
+}
+
+/// Removes acts as long as it fails in the same way: whole halves first, then smaller parts.
+fn shrink(seed: u64, kind: &str) -> BTreeSet<usize> {
+    let mut without = BTreeSet::new();
+    let mut part = ACTS / 2;
+    while part > 0 {
+        for from in (0..ACTS).step_by(part) {
+            let mut fewer = without.clone();
+            fewer.extend(from..(from + part).min(ACTS));
+            let fails = outcome(seed, &fewer).is_err_and(|fault| fault.starts_with(kind));
+            if fails {
+                without = fewer;
+            }
+        }
+        part /= 2;
+    }
+    without
+}
+
+/// What is wrong with a seed, how little of it is enough, and how to see it again.
+fn explain(seed: u64, fault: &str) -> String {
+    let kind = &fault[..fault.len().min(3)];
+    let without = shrink(seed, kind);
+    let shorter = outcome(seed, &without).err().unwrap_or_else(|| fault.to_owned());
+    let log = last_trace();
+    let log: Vec<_> = log.iter().rev().take(120).rev().collect();
+    format!(
+        "seed {seed}: {fault}\n{} of {ACTS} acts are enough: {shorter}\n{log:#?}\n\
+         again: YEET_SIM_SEEDS={seed}..{} cargo test --lib sim::history",
+        ACTS - without.len(),
+        seed + 1
+    )
+}
+
+#[test]
+fn whatever_users_do_and_whatever_fails_no_byte_is_lost_and_all_is_the_same_in_the_end() {
+    let (began, seeds) = (Instant::now(), seeds());
+    let count = seeds.end - seeds.start;
+    let mut failed = Vec::new();
+    for seed in seeds {
+        if let Err(fault) = outcome(seed, &BTreeSet::new()) {
+            if failed.is_empty() {
+                eprintln!("{}", explain(seed, &fault));
+            }
+            failed.push(format!("{seed}: {fault}"));
+        }
+    }
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let speed = count as f64 / began.elapsed().as_secs_f64();
+    println!("{count} histories, {speed:.0} a second");
+    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:#?}", failed.len());
+}
+
+#[test]
+fn a_seed_does_the_same_every_time() {
+    for seed in 0..4 {
+        let trace = || {
+            drop(outcome(seed, &BTreeSet::new()));
+        };
+        trace();
+        let first = last_trace();
+        trace();
+        assert_eq!(first, last_trace(), "seed {seed}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Every version users wrote, what came from what, and what the engine may do to it.
+//!
+//! A version is its bytes, which nobody else writes. Holds: a difference between two looks at a tree is a user's if it
+//! was made in between by [`Ledger::accept`], and the engine's if [`Ledger::observe`] finds it: then S2, S3 and S4 of
+//! the guarantees are asked of it. S1 and S5 are asked of everything there is ([`Ledger::check_kept`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::bench::{Bytes, bytes_of};
+use crate::sys::sim::{Disk, Kernel, Node};
+
+type Tree = BTreeMap<String, Bytes>;
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// Versions that are owed to users, and those that a user did away with.
+    written: BTreeSet<Bytes>,
+    superseded: BTreeSet<Bytes>,
+    /// What a version came from, all the way back.
+    above: BTreeMap<Bytes, BTreeSet<Bytes>>,
+    /// Versions that a user removed from a path.
+    deleted: BTreeMap<String, BTreeSet<Bytes>>,
+    /// Versions that give way at a path by the user's word.
+    yields: BTreeMap<String, BTreeSet<Bytes>>,
+    /// Versions whose writer had to wait for a lease.
+    late: BTreeSet<Bytes>,
+    trees: Vec<Tree>,
+    pub(super) fault: Option<String>,
+}
+
+fn tree_of(disk: &Disk) -> Tree {
+    let tree = disk.tree();
+    tree.into_iter().filter_map(|(path, ino)| Some((path, bytes_of(disk, ino)?))).collect()
+}
+
+fn changed<'a>(old: &'a Tree, new: &'a Tree) -> impl Iterator<Item = &'a String> {
+    let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    paths.into_iter().filter(|path| old.get(*path) != new.get(*path))
+}
+
+impl Ledger {
+    pub(super) fn new(disks: usize) -> Self {
+        Self { trees: vec![Tree::new(); disks], ..Self::default() }
+    }
+
+    fn came_from(&self, version: &Bytes, older: &Bytes) -> bool {
+        version == older || self.above.get(version).is_some_and(|above| above.contains(older))
+    }
+
+    fn descends(&mut self, version: &Bytes, from: &Bytes) {
+        if version != from {
+            let mut above = self.above.get(from).cloned().unwrap_or_default();
+            above.insert(from.clone());
+            self.above.entry(version.clone()).or_default().extend(above);
+        }
+    }
+
+    fn fails(&mut self, what: String) {
+        self.fault.get_or_insert(what);
+    }
+
+    /// Whatever changed since the last look was done by the engine.
+    pub(super) fn observe(&mut self, kernel: &Kernel) {
+        for (at, disk) in kernel.disks.iter().enumerate() {
+            let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(disk));
+            for path in changed(&old, &new) {
+                self.judge(at, path, old.get(path), new.get(path));
+            }
+            self.trees[at] = new;
+        }
+    }
+
+    fn judge(&mut self, at: usize, path: &str, old: Option<&Bytes>, new: Option<&Bytes>) {
+        if let Some(new) = new
+            && self.late.contains(new)
+        {
+            return;
+        }
+        if let Some(new) = new.filter(|new| !self.written.contains(*new)) {
+            self.fails(format!("S4: {path} on {at} holds what nobody wrote: {new:?}"));
+        }
+        let Some(old) = old else { return };
+        if self.yields.get(path).is_some_and(|yields| yields.contains(old)) {
+            return;
+        }
+        let deleted = || {
+            let gone = self.deleted.get(path).into_iter().flatten();
+            gone.into_iter().any(|gone| self.came_from(gone, old))
+        };
+        match new {
+            Some(new) if self.came_from(new, old) => {}
+            Some(new) => self.fails(format!(
+                "S2: {path} on {at}: {old:?} was replaced by {new:?}, which did not come from it"
+            )),
+            None if deleted() => {}
+            None => self.fails(format!("S3: {path} on {at}: {old:?} was removed by no user")),
+        }
+    }
+
+    /// Whatever changed on this disk since [`Self::observe`] was done by its user.
+    pub(super) fn accept(&mut self, kernel: &Kernel, at: usize) {
+        let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(&kernel.disks[at]));
+        for path in changed(&old, &new) {
+            let (before, now) = (old.get(path), new.get(path));
+            if let Some(now) = now {
+                self.written.insert(now.clone());
+                if let Some(before) = before {
+                    self.descends(now, before);
+                }
+            } else if let Some(before) = before {
+                self.deleted.entry(path.clone()).or_default().insert(before.clone());
+            }
+            if let Some(before) = before.filter(|before| !new.values().any(|n| n == *before)) {
+                self.superseded.insert(before.clone());
+            }
+        }
+        self.trees[at] = new;
+    }
+
+    /// A user writes to what has a lease: it happens when that ends.
+    pub(super) fn waits(&mut self, at: usize, path: &str, bytes: &Bytes) {
+        self.late.insert(bytes.clone());
+        self.written.insert(bytes.clone());
+        if let Some(before) = self.trees[at].get(path).cloned() {
+            self.descends(bytes, &before);
+            self.superseded.insert(before);
+        }
+    }
+
+    /// By the user's word these versions give way at a path to another.
+    pub(super) fn resolved(&mut self, path: &str, winner: Option<Bytes>, losers: Vec<Bytes>) {
+        for loser in losers {
+            if let Some(winner) = &winner {
+                self.descends(winner, &loser);
+            }
+            self.yields.entry(path.to_owned()).or_default().insert(loser);
+        }
+    }
+
+    pub(super) fn version(&self, digest: [u8; 32]) -> Option<Bytes> {
+        let is = |bytes: &&Bytes| {
+            let (Bytes::File(text) | Bytes::Link(text)) = bytes;
+            *blake3::hash(text).as_bytes() == digest
+        };
+        self.written.iter().find(is).cloned()
+    }
+
+    /// The power goes in `crash`. What users had not flushed may go with it.
+    pub(super) fn crash(&mut self, kernel: &mut Kernel, crash: impl FnOnce(&mut Kernel)) {
+        self.observe(kernel);
+        let owned = |disk: &Disk, all: Vec<(u64, Node)>, in_tree: &BTreeSet<u64>| {
+            let mine = |ino: &u64| disk.users.contains(ino) || in_tree.contains(ino);
+            let bytes = all.into_iter().filter(|(ino, _)| mine(ino));
+            bytes.filter_map(|(_, node)| Bytes::of(&node)).collect::<BTreeSet<_>>()
+        };
+        let mut durable = BTreeSet::new();
+        for disk in &kernel.disks {
+            let named: BTreeSet<u64> = disk.durable_tree().into_iter().collect();
+            durable.extend(owned(disk, disk.durable(), &named));
+        }
+        let before = self.trees.clone();
+        crash(kernel);
+        let mut there = durable.clone();
+        for (at, disk) in kernel.disks.iter().enumerate() {
+            let new = tree_of(disk);
+            for (path, ino) in disk.tree() {
+                let Some(bytes) = bytes_of(disk, ino) else { continue };
+                if self.written.contains(&bytes) {
+                    there.insert(bytes);
+                } else if disk.users.contains(&ino) {
+                    // What a user's own write became.
+                    self.written.insert(bytes.clone());
+                    there.insert(bytes.clone());
+                    if let Some(was) = before[at].get(&path) {
+                        self.descends(&bytes, was);
+                    }
+                }
+            }
+            self.trees[at] = new;
+        }
+        self.late.clear();
+        self.written.retain(|version| there.contains(version));
+    }
+
+    /// After a crash and the recovery from it, everything under a real name is whole again.
+    pub(super) fn recovered(&mut self, kernel: &Kernel) {
+        for (at, disk) in kernel.disks.iter().enumerate() {
+            let new = tree_of(disk);
+            let torn = new.iter().find(|(_, bytes)| !self.written.contains(*bytes));
+            if let Some((path, bytes)) = torn {
+                let what = format!("S4: {path} on {at} holds {bytes:?} after recovery");
+                self.fails(what);
+            }
+            self.trees[at] = new;
+        }
+    }
+
+    /// S1: what nobody did away with is in a tree or kept.
+    pub(super) fn check_kept(&mut self, kept: &BTreeSet<Bytes>) {
+        let in_tree =
+            |version: &&Bytes| self.trees.iter().any(|t| t.values().any(|v| v == *version));
+        let heads = self.written.difference(&self.superseded);
+        let lost = heads.filter(|v| !kept.contains(*v)).find(|v| !in_tree(v)).cloned();
+        if let Some(lost) = lost {
+            self.fails(format!("S1: lost {lost:?}"));
+        }
+    }
+}

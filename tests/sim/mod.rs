@@ -1,0 +1,12 @@
+//! The engine and everything that touches a disk, over a simulated machine (`sys::sim`): the same every time.
+//!
+//! `crashes` and `errnos` are small and exhaustive; `history` is large and random. What is real and what is simulated:
+//! `docs/design/testing.md`, "Simulation".
+
+mod bench;
+mod crashes;
+mod errnos;
+mod history;
+mod ledger;
+mod users;
+mod world;

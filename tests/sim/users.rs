@@ -1,0 +1,180 @@
+//! Users of the simulated replicas: what editors, shells and builds do, with the weights of the guarantees.
+
+use super::bench::Bytes;
+use super::ledger::Ledger;
+use crate::sys::sim::{Kernel, Node};
+
+/// A small generator: the same seed makes the same choices.
+#[derive(Clone)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        dice.roll();
+        dice
+    }
+
+    pub(super) fn roll(&mut self) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    pub(super) fn below(&mut self, sides: u64) -> u64 {
+        self.roll() % sides
+    }
+
+    pub(super) fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap()
+    }
+
+    pub(super) fn one_in(&mut self, sides: u64) -> bool {
+        self.below(sides) == 0
+    }
+}
+
+const DIRS: [&str; 4] = ["", "d/", "d/e/", "g/"];
+const NAMES: [&str; 5] = ["a", "b", "c", "e", "d"];
+const TEMPORARY: &str = "~";
+
+/// Whether users give such names.
+pub(super) fn is_given(path: &str) -> bool {
+    let known = ["a", "b", "c", "d", "e", "g"];
+    path.split('/').all(|name| known.contains(&name.trim_end_matches(TEMPORARY)))
+}
+
+fn any_path(dice: &mut Dice) -> String {
+    format!("{}{}", DIRS[dice.index(DIRS.len())], NAMES[dice.index(NAMES.len())])
+}
+
+/// Bytes that nobody wrote before, in a few lengths.
+fn bytes(dice: &mut Dice) -> Vec<u8> {
+    let text = format!("{:012x}", dice.roll());
+    text.repeat([1, 1, 1, 2, 30][dice.index(5)]).into_bytes()
+}
+
+struct User<'a> {
+    kernel: &'a mut Kernel,
+    ledger: &'a mut Ledger,
+    at: usize,
+}
+
+impl User<'_> {
+    fn done(&mut self) {
+        self.ledger.accept(self.kernel, self.at);
+    }
+
+    fn make_parents(&mut self, path: &str) {
+        for (end, _) in path.match_indices('/') {
+            self.kernel.user_make(self.at, &path[..end], Node::Dir);
+        }
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) {
+        self.make_parents(path);
+        self.done();
+        let there = self.kernel.disks[self.at].read(path);
+        if self.kernel.user_write(self.at, path, bytes) {
+            let waits = self.kernel.disks[self.at].read(path).as_deref() != Some(bytes);
+            if waits && there.is_some() {
+                self.ledger.waits(self.at, path, &Bytes::File(bytes.to_vec()));
+            }
+            self.done();
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        self.kernel.user_rename(self.at, from, to);
+        self.done();
+    }
+
+    /// Writes beside it, then renames over it.
+    fn save(&mut self, path: &str, bytes: &[u8]) {
+        let temporary = format!("{path}{TEMPORARY}");
+        self.write(&temporary, bytes);
+        self.rename(&temporary, path);
+    }
+}
+
+/// One user at one replica does something.
+pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
+    let at = dice.index(kernel.disks.len());
+    // Where nothing is mounted nobody works.
+    if !kernel.mounts.values().any(|disk| *disk == at) {
+        return;
+    }
+    ledger.observe(kernel);
+    let path = any_path(dice);
+    let other = any_path(dice);
+    let choice = dice.below(31);
+    kernel.log.push(format!("user of {at}: {choice} {path} {other}"));
+    let disks = kernel.disks.len();
+    let mut user = User { kernel, ledger, at };
+    match choice {
+        0..=7 => user.write(&path, &bytes(dice)),
+        8..=10 => user.save(&path, &bytes(dice)),
+        // The same size, and the mtime put back.
+        11 | 12 => {
+            let disk = &user.kernel.disks[at];
+            if let Some(ino) = disk.at(&path)
+                && let Some(Bytes::File(old)) = super::bench::bytes_of(disk, ino)
+            {
+                let mtime = disk.attributes(ino).mtime;
+                let new = format!("{:012x}", dice.roll()).repeat(old.len().div_ceil(12));
+                user.write(&path, &new.as_bytes()[..old.len()]);
+                user.kernel.user_touch(at, &path, None, Some(mtime));
+            }
+        }
+        13 => {
+            if let Some(mut old) = user.kernel.disks[at].read(&path) {
+                old.extend(bytes(dice));
+                user.write(&path, &old);
+            }
+        }
+        14..=16 => {
+            let is_dir = user.kernel.disks[at].read(&path).is_none();
+            if !is_dir {
+                user.kernel.user_remove(at, &path);
+            }
+        }
+        17 => drop(user.kernel.user_remove(at, ["d", "d/e", "g"][dice.index(3)])),
+        18 | 19 => {
+            user.make_parents(&path);
+            user.kernel.user_make(at, &path, Node::Dir);
+        }
+        20..=22 => user.rename(&path, &other),
+        23 | 24 => user
+            .rename(["d", "d/e", "g", "e"][dice.index(4)], ["g", "e", "d/e", "d"][dice.index(4)]),
+        25 => {
+            user.make_parents(&path);
+            let text = format!("{:012x}", dice.roll()).into_bytes();
+            user.kernel.user_make(at, &path, Node::Link(text));
+        }
+        26 => user.kernel.user_touch(at, &path, Some([0o644, 0o755][dice.index(2)]), None),
+        27 => {
+            let now = user.kernel.clock_ns;
+            user.kernel.user_touch(at, &path, None, Some(now));
+        }
+        // The same edit on two replicas.
+        28 | 29 => {
+            let new = bytes(dice);
+            user.write(&path, &new);
+            user.at = (at + 1) % disks;
+            user.write(&path, &new);
+        }
+        _ => {
+            user.kernel.user_remove(at, &path);
+            user.done();
+            user.kernel.user_make(at, &path, Node::Dir);
+            user.done();
+            user.write(&format!("{path}/a"), &bytes(dice));
+        }
+    }
+    user.done();
+    if dice.one_in(2) {
+        user.kernel.disks[at].flush();
+    }
+}

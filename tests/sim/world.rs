@@ -1,0 +1,443 @@
+//! One sync with its real actor, schedule, transfers and recovery, over simulated disks, a watcher that loses events,
+//! and a clock that is turned by hand.
+//!
+//! Holds: one step at a time is made, chosen from outside; nothing runs by itself.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bench::{Bytes, bytes_of, replica};
+use super::ledger::Ledger;
+use super::users::{self, Dice};
+use crate::dataflow::model::mode::{Mode, Policy};
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::ReplicaSet;
+use crate::dataflow::model::verdict::Act;
+use crate::service::pool::Pool;
+use crate::service::resolve::Resolved;
+use crate::service::start::{Locks, Options, Ready, Shared, prepare};
+use crate::sinks::journal::memory;
+use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord};
+use crate::sinks::stage::OpId;
+use crate::sources::control::wire::Winner;
+use crate::sources::scan::pool::Scanner;
+use crate::sources::stat_cache::StatCache;
+use crate::sources::watch::Hint;
+use crate::sources::watch::simulated::{Watched, install};
+use crate::sys::Identity;
+use crate::sys::sim::{Bytes as Torn, Event, Kernel, Loss, Machine, with};
+
+const ROOTS: [&str; 3] = ["/sim/0", "/sim/1", "/sim/2"];
+
+/// What runs while the daemon is up.
+struct Up {
+    ready: Ready,
+    scanner: Arc<Scanner>,
+    pool: Arc<Pool>,
+    watched: Arc<Watched>,
+    budget: usize,
+}
+
+pub(super) struct World {
+    up: Option<Up>,
+    record: SyncRecord,
+    pub(super) ledger: Rc<RefCell<Ledger>>,
+    hints: VecDeque<(usize, Hint)>,
+    /// Whether bytes of a crash may be in question.
+    crashed: bool,
+    pub(super) disks: usize,
+    _machine: Machine,
+}
+
+thread_local! {
+    static LAST: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the last world of this thread did.
+pub(super) fn last_trace() -> Vec<String> {
+    LAST.with_borrow(Clone::clone)
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        LAST.set(with(|kernel| kernel.log.clone()));
+        with(|kernel| kernel.dead = true);
+        self.up = None;
+        install(None);
+    }
+}
+
+fn record(disks: usize) -> SyncRecord {
+    let replicas = (0..disks).map(|disk| ReplicaRecord {
+        replica: replica(disk),
+        name: format!("r{disk}"),
+        path: PathBuf::from(ROOTS[disk]),
+        identity: Identity::default(),
+    });
+    SyncRecord {
+        name: "s".to_owned(),
+        mode: Mode::TwoWay,
+        ignore: Vec::new(),
+        ignore_vcs: false,
+        keep_age_s: u64::MAX,
+        keep_size: u64::MAX,
+        paused: false,
+        replicas: replicas.collect(),
+        used: ReplicaSet::of(&(1..disks).map(replica).collect::<Vec<_>>()),
+        held: ReplicaSet::EMPTY,
+    }
+}
+
+impl World {
+    pub(super) fn new(disks: usize, grain: i64, exchange: bool) -> Self {
+        let machine = Machine::start(&ROOTS[..disks]);
+        memory::wipe();
+        with(|kernel| {
+            for disk in &mut kernel.disks {
+                (disk.grain, disk.exchange) = (grain, exchange);
+            }
+        });
+        Self {
+            up: None,
+            record: record(disks),
+            ledger: Rc::new(RefCell::new(Ledger::new(disks))),
+            hints: VecDeque::new(),
+            crashed: false,
+            disks,
+            _machine: machine,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
+    /// Starts the daemon on what there is. Where that fails it stays down.
+    pub(super) fn start(&mut self) {
+        let watched = Arc::new(Watched::default());
+        install(Some(watched.clone()));
+        let (scanner, pool) = (Arc::new(Scanner::stepped()), Arc::new(Pool::stepped()));
+        let shared = Shared {
+            scanner: scanner.clone(),
+            pool: pool.clone(),
+            cache: Arc::new(StatCache::in_memory()),
+            registry: None,
+            locks: Locks::default(),
+            stores: PathBuf::from("/sim"),
+        };
+        let policy = Policy { mode: self.record.mode, trust_times: false };
+        let options = Options { policy, lasting: true };
+        let Ok(mut ready) = prepare(&shared, self.record.clone(), &options, 0) else { return };
+        self.record = ready.actor.record.clone();
+        ready.actor.begin();
+        self.hints.clear();
+        with(|kernel| {
+            kernel.log.push("daemon started".to_owned());
+            kernel.disks.iter_mut().for_each(|disk| disk.events.clear());
+            let ledger = &mut self.ledger.borrow_mut();
+            if self.crashed && kernel.mounts.len() == self.disks {
+                ledger.recovered(kernel);
+                self.crashed = false;
+            } else {
+                ledger.observe(kernel);
+            }
+        });
+        self.up = Some(Up { ready, scanner, pool, watched, budget: 256 });
+    }
+
+    fn keep_record(&mut self) {
+        if let Some(up) = self.up.take() {
+            self.record = up.ready.actor.record.clone();
+        }
+    }
+
+    pub(super) fn kill(&mut self) {
+        // What destructors still try has no effect: the process is gone.
+        with(|kernel| {
+            kernel.log.push("daemon killed".to_owned());
+            kernel.dead = true;
+        });
+        self.keep_record();
+        with(Kernel::kill);
+        memory::end_process(false);
+        with(|kernel| self.ledger.borrow_mut().observe(kernel));
+    }
+
+    pub(super) fn crash(&mut self, dice: &mut Dice) {
+        with(|kernel| kernel.dead = true);
+        self.keep_record();
+        memory::end_process(true);
+        let bytes = [Torn::All, Torn::Old, Torn::Zeros, Torn::Half][dice.index(4)];
+        let dice = RefCell::new(dice);
+        with(|kernel| {
+            kernel.log.push(format!("crash, {bytes:?}"));
+            self.ledger.borrow_mut().crash(kernel, |kernel| {
+                kernel.crash(|disk| Loss {
+                    changes: dice.borrow_mut().index(disk.unflushed() + 1),
+                    bytes,
+                });
+            });
+        });
+        self.crashed = true;
+    }
+
+    /// Turns what happened on the disks into what a watcher would say.
+    fn notice(&mut self) {
+        let Some(up) = &self.up else { return };
+        with(|kernel| {
+            for (at, disk) in kernel.disks.iter_mut().enumerate() {
+                for event in std::mem::take(&mut disk.events) {
+                    let names: Vec<(u64, Vec<u8>, bool)> = match event {
+                        Event::Name(dir, name, new) => {
+                            let came = new.is_some_and(|ino| disk.now.names.contains_key(&ino));
+                            vec![(dir, name, came)]
+                        }
+                        Event::Object(ino) => {
+                            let all = disk.now.names.iter().flat_map(|(dir, names)| {
+                                names.iter().map(move |(name, ino)| (*dir, name.clone(), *ino))
+                            });
+                            all.filter(|(.., i)| *i == ino).map(|(d, n, _)| (d, n, false)).collect()
+                        }
+                    };
+                    for (dir, name, came) in names {
+                        let Some(above) = disk.path_of(dir) else { continue };
+                        if above.starts_with(".yeet") || !up.watched.is_watched(at, dir) {
+                            continue;
+                        }
+                        let name = String::from_utf8_lossy(&name).into_owned();
+                        let path = if above.is_empty() { name } else { format!("{above}/{name}") };
+                        let path = RelPath::parse(path.as_bytes()).unwrap();
+                        self.hints.push_back((
+                            at,
+                            if came { Hint::Scan(path) } else { Hint::Look(path) },
+                        ));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Events are lost, which is told; doubled; or told in another order.
+    pub(super) fn disturb_events(&mut self, dice: &mut Dice) {
+        self.notice();
+        match dice.below(3) {
+            0 => {
+                let at = dice.index(self.disks);
+                self.hints.retain(|(of, _)| *of != at);
+                self.hints.push_back((at, Hint::Overflow));
+            }
+            1 => {
+                let copy: Vec<_> = self.hints.iter().cloned().collect();
+                self.hints.extend(copy);
+            }
+            _ => self.hints.make_contiguous().reverse(),
+        }
+    }
+
+    fn deliver(&mut self) -> bool {
+        self.notice();
+        let Some(up) = &mut self.up else { return false };
+        let Some((at, hint)) = self.hints.pop_front() else { return false };
+        up.ready.actor.sources.hint(replica(at), hint);
+        true
+    }
+
+    /// A user acts before a call that is still to come.
+    fn arm(&self, dice: &mut Dice) {
+        let (ledger, mut users) = (self.ledger.clone(), Dice::new(dice.roll()));
+        with(|kernel| {
+            let at = kernel.calls + dice.below(40);
+            kernel.plan.hook = Some(Box::new(move |kernel, call| {
+                if call == at {
+                    users::act(kernel, &mut ledger.borrow_mut(), &mut users);
+                }
+            }));
+        });
+    }
+
+    /// One step of one part, chosen by dice; false if that part has nothing to do.
+    pub(super) fn step(&mut self, dice: &mut Dice) -> bool {
+        let part = dice.below(5);
+        let armed = matches!(part, 1 | 2) && dice.one_in(3);
+        if armed {
+            self.arm(dice);
+        }
+        let stepped = match part {
+            0 => self.deliver(),
+            1 => self.up.as_ref().is_some_and(|up| up.scanner.step()),
+            2 => self.up.as_ref().is_some_and(|up| up.pool.step()),
+            3 => self.epoch(),
+            _ => {
+                with(|kernel| kernel.pass(Duration::from_millis([1, 20, 300][dice.index(3)])));
+                true
+            }
+        };
+        with(|kernel| kernel.plan.hook = None);
+        self.look();
+        stepped
+    }
+
+    fn epoch(&mut self) -> bool {
+        let Some(up) = &mut self.up else { return false };
+        let waits = !up.ready.events.is_empty() || !up.ready.seen.is_empty();
+        up.ready.actor.epoch(&up.ready.events, &up.ready.seen, &mut up.budget);
+        waits
+    }
+
+    /// Looks at the trees after a step, and at what is kept while somebody can tell.
+    pub(super) fn look(&mut self) {
+        let kept = self.kept();
+        let mut ledger = self.ledger.borrow_mut();
+        with(|kernel| {
+            ledger.observe(kernel);
+            for disk in &kernel.disks {
+                for (path, _) in disk.tree() {
+                    if !users::is_given(&path) {
+                        ledger.fault.get_or_insert(format!("S4: a name nobody gave: {path}"));
+                    }
+                }
+            }
+        });
+        match kept {
+            Some(Ok(kept)) => ledger.check_kept(&kept),
+            Some(Err(fault)) => drop(ledger.fault.get_or_insert(fault)),
+            None => {}
+        }
+    }
+
+    /// What is kept, or announced and settled at the next start; S5: every row has its file.
+    fn kept(&self) -> Option<Result<BTreeSet<Bytes>, String>> {
+        let journal = self.up.as_ref()?.ready.actor.shop.journal.clone()?;
+        let (Ok(kept), Ok(open)) = (journal.kept(&RelPath::root()), journal.intents()) else {
+            return None;
+        };
+        let mut found = BTreeSet::new();
+        with(|kernel| {
+            let rows = kept.iter().map(|(op, kept)| (*op, kept.replica, true));
+            let rows = rows.chain(open.iter().map(|(op, intent)| (*op, intent.replica, false)));
+            for (op, at, must) in rows {
+                let disk = &kernel.disks[usize::from(at.slot())];
+                let name = String::from_utf8_lossy(&OpId(op).name()).into_owned();
+                match disk.at(&format!(".yeet/s/{name}")) {
+                    Some(ino) => found.extend(bytes_of(disk, ino)),
+                    None if must => return Err(format!("S5: {name} is kept and not there")),
+                    None => {}
+                }
+            }
+            Ok(())
+        })
+        .map_or_else(|fault| Some(Err(fault)), |()| Some(Ok(found)))
+    }
+
+    /// The paths in conflict, as the engine has them.
+    pub(super) fn outstanding(&mut self) -> (Vec<PathId>, usize) {
+        let Some(up) = &mut self.up else { return (Vec::new(), 0) };
+        let (mut conflicts, mut others) = (Vec::new(), 0);
+        up.ready.actor.engine.outstanding(PathId::ROOT, &mut |path, verdict, _| {
+            match verdict.act {
+                Act::Conflict(_) => conflicts.push(path),
+                _ => others += 1,
+            }
+            true
+        });
+        conflicts.dedup();
+        (conflicts, others)
+    }
+
+    /// The user decides a conflict.
+    pub(super) fn resolve(&mut self, dice: &mut Dice) {
+        let (conflicts, _) = self.outstanding();
+        let Some(up) = &mut self.up else { return };
+        let Some(id) = conflicts.get(dice.index(conflicts.len().max(1))).copied() else { return };
+        let actor = &mut up.ready.actor;
+        let winner = dice.index(self.disks);
+        let path = String::from_utf8_lossy(actor.engine.paths().path(id).as_bytes()).into_owned();
+        let views = actor.engine.views(id);
+        let mut ledger = self.ledger.borrow_mut();
+        with(|kernel| {
+            kernel.log.push(format!("resolve {path} for {winner}"));
+            ledger.observe(kernel);
+        });
+        let (mut keeps, mut losers) = (None, Vec::new());
+        let leaves = views.leaves.iter().map(|leaf| (usize::from(leaf.leaf.slot()), leaf.value));
+        for (at, value) in std::iter::once((0, views.source)).chain(leaves) {
+            // By the engine's word; what it has not read is what is there, as it is read now.
+            let known = value.and_then(|value| value.digest()).and_then(|d| ledger.version(d.0));
+            let there = with(|kernel| {
+                let disk = &kernel.disks[at];
+                disk.at(&path).and_then(|ino| bytes_of(disk, ino))
+            });
+            let version = known.or(there);
+            if at == winner { keeps = version } else { losers.extend(version) }
+        }
+        // A directory in the way gives way with all that is in it.
+        let below = with(|kernel| {
+            let all = kernel.disks.iter().enumerate().filter(|(at, _)| *at != winner);
+            let rows = all.flat_map(|(_, disk)| {
+                let tree = disk.tree();
+                tree.into_iter().filter_map(|(at, ino)| Some((at, bytes_of(disk, ino)?)))
+            });
+            rows.filter(|(at, _)| at.starts_with(&format!("{path}/"))).collect::<Vec<_>>()
+        });
+        ledger.resolved(&path, keeps, losers);
+        for (at, bytes) in below {
+            ledger.resolved(&at, None, vec![bytes]);
+        }
+        drop(ledger);
+        let decided = actor.resolve(id, &Winner::Keep(format!("r{winner}")), false);
+        if let Resolved::Stands(why) = decided {
+            with(|kernel| kernel.log.push(format!("not resolved: {why}")));
+        }
+        self.epoch();
+        self.look();
+    }
+
+    /// Runs everything until nothing is left to do but what waits for a user. Returns whether that came to be.
+    pub(super) fn rest(&mut self) -> bool {
+        for _ in 0..4000 {
+            let mut busy = self.deliver();
+            let Some(up) = &self.up else { return false };
+            busy |= up.scanner.step();
+            busy |= up.pool.step();
+            busy |= self.epoch();
+            self.look();
+            if self.ledger.borrow().fault.is_some() {
+                return false;
+            }
+            let Some(up) = &mut self.up else { return false };
+            if busy || !self.hints.is_empty() {
+                continue;
+            }
+            let actor = &mut up.ready.actor;
+            let deadlines = [actor.next_deadline(), up.scanner.next_deadline()];
+            match deadlines.into_iter().flatten().min() {
+                Some(deadline) => with(|kernel| {
+                    let wait = deadline.saturating_duration_since(kernel.now());
+                    kernel.pass(wait + Duration::from_millis(1));
+                }),
+                None if actor.is_quiet() => return true,
+                None => {}
+            }
+        }
+        false
+    }
+
+    /// Everybody looks at everything once more.
+    pub(super) fn scan_all(&mut self) {
+        if let Some(up) = &mut self.up {
+            (0..self.disks).for_each(|disk| up.ready.actor.scan_all(replica(disk)));
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let Some(up) = &self.up else { return Vec::new() };
+        let root = RelPath::root();
+        let all = up.ready.actor.problems.within(&root);
+        all.map(|(path, at, problem)| format!("{path:?} {at:?} {}", problem.what)).collect()
+    }
+}
