@@ -136,7 +136,7 @@ impl Root {
         if self.id.is_none() {
             self.write_id(&own)?;
         }
-        Ok(())
+        hide_from_git(&own)
     }
 
     /// The directory `.yeet`, made if need be, for the owner alone.
@@ -316,6 +316,16 @@ impl Root {
             file.set_len(0).and_then(|()| writeln!(file, "{owner}")).map_err(failed)?;
         }
         Ok(Some(Lock(file)))
+    }
+}
+
+/// Where the root is a work tree, git is told that nothing in `.yeet` is its business: what is kept there must not be
+/// committed by an `add --all`, or go with a `clean`.
+fn hide_from_git(own: &Dir) -> io::Result<()> {
+    match own.create_new(b".gitignore") {
+        Ok(mut file) => writeln!(file, "*"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
