@@ -11,4 +11,5 @@ mod holds;
 #[allow(dead_code, reason = "the part that other tests use")]
 mod mount;
 mod refusals;
+#[allow(dead_code, reason = "the part that other tests use")]
 mod rig;
