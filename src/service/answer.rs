@@ -184,6 +184,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// A disk that is unmounted while it is in use tells nobody: the roots are looked at when somebody asks. On this
+    /// thread, since a disk that hangs may take long.
+    fn look_at_roots(handle: &Handle) {
+        let roots = handle.ask(|actor: &mut Actor| actor.roots()).unwrap_or_default();
+        for (replica, _) in roots.into_iter().filter(|(_, root)| !root.still_there()) {
+            handle.ask(move |actor| actor.root_lost(replica));
+        }
+    }
+
     /// Roots that were lost may be back: then the sync starts anew.
     fn revive_lost(&self, handle: &Handle) {
         let Some(lost) = handle.ask(|actor: &mut Actor| actor.lost_roots()) else { return };
@@ -206,6 +215,7 @@ impl Daemon {
     /// The syncs a question is about, with roots that came back taken up again, and rows for those that do not run.
     fn asked(&self, target: &Target) -> Result<(Vec<Scope>, Vec<SyncStatus>), Failure> {
         for scope in self.scopes(target)? {
+            Self::look_at_roots(&scope.handle);
             self.revive_lost(&scope.handle);
         }
         let mut broken = Vec::new();

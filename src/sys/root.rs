@@ -35,11 +35,13 @@ pub struct Identity {
 impl Identity {
     /// Whether a root with this identity is the one that had `earlier`.
     ///
-    /// A random id decides where both have one; a device number may change between boots.
+    /// A random id decides where both have one; a device number may change between boots. But a backup has the id too,
+    /// and the top of a new file system the number of the old one's: only the birth tells them apart.
     #[must_use]
     pub fn is_same(&self, earlier: &Self) -> bool {
+        let born = self.birth.zip(earlier.birth).is_none_or(|(now, then)| now == then);
         match (self.id, earlier.id) {
-            (Some(now), Some(then)) => now == then && self.ino == earlier.ino,
+            (Some(now), Some(then)) => now == then && self.ino == earlier.ino && born,
             (None, None) => (self.ino, self.birth) == (earlier.ino, earlier.birth),
             (Some(_), None) | (None, Some(_)) => false,
         }

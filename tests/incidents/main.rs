@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests live in the real world")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod absences;
 #[allow(dead_code, reason = "the part that other tests use")]
 #[path = "../system/mount.rs"]
 mod mount;
