@@ -120,7 +120,8 @@ impl Root {
 
     /// Makes `.yeet` with a random id in it and finds out what the file system can do.
     ///
-    /// A root that cannot be written stays as it is: no id, and [`Caps::read_only`].
+    /// A root that cannot be written stays as it is: no id, and [`Caps::read_only`]. On a disk that is full nothing can
+    /// be tried, and the root comes up all the same.
     ///
     /// # Errors
     /// It could be written but something in it is not as it should be.
@@ -133,6 +134,10 @@ impl Root {
         match Caps::probe(&own) {
             Ok(caps) => self.caps = caps,
             Err(error) if is_unwritable(&error) => return Ok(()),
+            // What is full now can be written once there is space; what it then refuses, an act finds out.
+            Err(error) if is_full(&error) => {
+                self.caps = Caps { exchange: true, read_only: false, ..Caps::assumed(&own) };
+            }
             Err(error) => return Err(error),
         }
         if self.id.is_none() {
@@ -315,7 +320,11 @@ impl Root {
             return Err(LockError::Owned { path: self.path.clone(), owner });
         }
         if writable {
-            file.set_len(0).and_then(|()| writeln!(file, "{owner}")).map_err(failed)?;
+            match file.set_len(0).and_then(|()| writeln!(file, "{owner}")) {
+                // It is locked, if without a name on it.
+                Err(error) if is_full(&error) => {}
+                written => written.map_err(failed)?,
+            }
         }
         Ok(Some(Lock(file)))
     }
@@ -324,6 +333,11 @@ impl Root {
 /// Whether an error says that nothing can be written here, by anybody or by us.
 fn is_unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+/// Whether an error says that there is no space, for anybody or for us.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether an object on the way is not what a tree of ours may hold: another mount or a symlink.

@@ -14,3 +14,4 @@ mod mount;
 #[path = "../system/rig.rs"]
 mod rig;
 mod roots;
+mod swaps;
