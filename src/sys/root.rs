@@ -154,7 +154,8 @@ impl Root {
         let root = self.open_dir(&RelPath::root())?;
         match root.make_dir(OWN_DIR.as_bytes(), 0o700) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => root.open_child(OWN_DIR.as_bytes()),
+            // All names in it are ours.
+            _ => Ok(Dir { folds: false, ..root.open_child(OWN_DIR.as_bytes())? }),
         }
     }
 
@@ -251,14 +252,15 @@ impl Root {
     /// The kernel's; a symlink on the way or another mount is an error.
     pub fn open_dir(&self, dir: &RelPath) -> io::Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folds = self.caps.folds;
         if self.caps.openat2 {
             let path = if dir.is_root() { b"." } else { dir.as_bytes() };
             let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             return with_name(path, |path| {
-                Ok(Dir { fd: fs::openat2(&self.fd, path, flags, Mode::empty(), how)? })
+                Ok(Dir { fd: fs::openat2(&self.fd, path, flags, Mode::empty(), how)?, folds })
             });
         }
-        let mut at = Dir { fd: fs::openat(&self.fd, ".", flags, Mode::empty())? };
+        let mut at = Dir { fd: fs::openat(&self.fd, ".", flags, Mode::empty())?, folds };
         for name in dir.components() {
             at = at.open_child(name)?;
             if at.fstat()?.dev != self.stat.dev {

@@ -7,9 +7,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod absences;
+mod ignores;
 #[allow(dead_code, reason = "the part that other tests use")]
 #[path = "../system/mount.rs"]
 mod mount;
+mod names;
 #[allow(dead_code, reason = "the part of the rig that other tests use")]
 #[path = "../system/rig.rs"]
 mod rig;
