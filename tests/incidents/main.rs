@@ -8,6 +8,7 @@
 
 mod absences;
 mod ignores;
+mod memory;
 #[allow(dead_code, reason = "the part that other tests use")]
 #[path = "../system/mount.rs"]
 mod mount;
