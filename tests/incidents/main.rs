@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod absences;
+mod document;
 mod ignores;
 mod memory;
 #[allow(dead_code, reason = "the part that other tests use")]

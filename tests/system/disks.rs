@@ -44,7 +44,7 @@ fn a_full_leaf_is_a_problem_that_ends_with_space() {
 }
 
 #[test]
-fn a_full_leaf_keeps_the_old_version_of_what_does_not_fit() {
+fn d05_a_full_leaf_keeps_the_old_version_of_what_does_not_fit() {
     let mut rig = Rig::new();
     let Some(_disk) = small(&rig, "disk") else { return };
     rig.write("a/f", "old");
