@@ -29,6 +29,7 @@ pub const SLOTS: usize = 4;
 const BATCH_JOBS_MAX: usize = 128;
 /// Failures of a passing kind before they are shown as a problem.
 const PASSING_MAX: u32 = 5;
+const CLASHES_MAX: u32 = 3;
 
 /// A job's name: its path and leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -313,7 +314,7 @@ impl Actor {
         let passing = match error {
             ApplyError::NotEmpty => !self.is_for_good(key, &change.verdict),
             // The other half of a rename that changed the case only goes meanwhile.
-            ApplyError::Clash => attempts == 1,
+            ApplyError::Clash => attempts <= CLASHES_MAX,
             ApplyError::Stale(_)
             | ApplyError::Torn
             | ApplyError::Busy

@@ -105,16 +105,11 @@ fn d11_names_that_differ_only_in_case_lose_neither_of_two_files() {
     plain(&rig, "a/Makefile", "first");
     rig.settle();
     plain(&rig, "a/makefile", "second");
-    for _ in 0..3 {
-        rig.exits(1, &["wait", "--timeout", "60"]);
-        assert_eq!(
-            (rig.read("a/Makefile"), rig.read("a/makefile")),
-            ("first".into(), "second".into())
-        );
-        assert_eq!(names(&rig.path("b")).len(), 1);
-        rig.kill();
-        rig.start();
-    }
+    rig.exits(1, &["wait", "--timeout", "60"]);
+    assert_eq!((rig.read("a/Makefile"), rig.read("a/makefile")), ("first".into(), "second".into()));
+    assert_eq!((rig.read("b/Makefile"), names(&rig.path("b")).len()), ("first".into(), 1));
+    rig.kill();
+    rig.start();
     fs::remove_file(rig.path("a/makefile")).unwrap();
     rig.settle();
     assert_eq!((rig.read("a/Makefile"), rig.read("b/Makefile")), ("first".into(), "first".into()));
