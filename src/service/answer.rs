@@ -167,7 +167,7 @@ impl Daemon {
         Ok(Outcome::Well)
     }
 
-    /// A sync that could not be started, or whose roots were lost, is tried again.
+    /// A sync that could not be started, whose roots were lost or could not be written, is tried again.
     fn revive(&self, sync: &str) -> Result<(), Failure> {
         let name = self.name_of(sync)?;
         let broken = match self.syncs().get(&name) {
@@ -181,6 +181,14 @@ impl Daemon {
         }
         let handle = self.running(&name)?;
         self.revive_lost(&handle);
+        drop(handle);
+        let handle = self.running(&name)?;
+        if handle.ask(|actor: &mut Actor| actor.is_unwritable()).unwrap_or(false) {
+            // What it can keep there is found out when it starts.
+            let record = handle.record();
+            drop(handle);
+            self.restart(&name, record)?;
+        }
         Ok(())
     }
 

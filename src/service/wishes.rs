@@ -268,6 +268,12 @@ impl Actor {
         self.holds.roots.iter().map(|(replica, why)| (*replica, *why)).collect()
     }
 
+    /// Whether a replica could not be written when the sync came up.
+    pub(crate) fn is_unwritable(&self) -> bool {
+        let sites = self.record.replicas.iter().filter_map(|r| self.shop.site(r.replica));
+        sites.into_iter().any(|site| site.store.is_err())
+    }
+
     /// The roots in use.
     pub(crate) fn roots(&self) -> Vec<(Replica, Arc<Root>)> {
         let of = |record: &ReplicaRecord| {

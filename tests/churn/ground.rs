@@ -14,7 +14,7 @@ pub(crate) struct Ground {
     leaf: Option<Mount>,
     _source: Option<Mount>,
     is_full: bool,
-    is_read_only: bool,
+    pub(crate) is_read_only: bool,
 }
 
 impl Ground {

@@ -131,6 +131,7 @@ impl Run {
             }
             13 if self.up => drop(self.rig.run(&["status", "--files"])),
             14 => self.ground.turn_full(&mut self.ledger),
+            15 if self.ground.is_read_only => self.ground.turn_read_only(&mut self.ledger),
             15 => {
                 self.kill();
                 self.ground.turn_read_only(&mut self.ledger);
@@ -158,8 +159,6 @@ impl Run {
 
     /// Resolves what is left; then both sides are the same.
     fn end(&mut self, seed: u64) {
-        // A leaf that could not be written when the sync came up is looked at again by the next daemon.
-        self.kill();
         self.ground.mend(&mut self.ledger);
         self.start();
         if !self.rig.ok(&["list"]).starts_with("s\t") {

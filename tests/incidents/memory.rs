@@ -147,10 +147,9 @@ fn d13_what_could_not_be_carried_is_not_agreed() {
         rig.start();
         rig.exits(1, &["wait", "--timeout", "60"]);
     }
-    rig.stop();
     assert!(disk.remount("remount,rw"));
     disk.fill();
-    rig.start();
+    rig.ok(&["resume", "s"]);
     rig.exits(1, &["wait", "--timeout", "60"]);
     rig.stop();
     disk.empty_ballast();

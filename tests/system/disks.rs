@@ -81,8 +81,7 @@ fn a_leaf_that_may_not_be_written_holds_up_no_other() {
     let why = rig.ok(&["explain", "a/f"]);
     assert!(why.contains("mount the file system writable"), "{why}");
     disk.set_writable(true);
-    rig.stop();
-    rig.start();
+    rig.ok(&["resume", "s"]);
     rig.settle();
     assert_eq!(rig.tree("a"), rig.tree("b"));
 }

@@ -62,7 +62,9 @@ impl ApplyError {
         match self.errno()? {
             libc::ENOSPC => Some("free some space; it is tried again by itself"),
             libc::EDQUOT => Some("the disk quota is used up; free some space or raise it"),
-            libc::EROFS => Some("mount the file system writable, or `yeet forget` this leaf"),
+            libc::EROFS => {
+                Some("mount the file system writable and `yeet resume`, or `yeet forget` this leaf")
+            }
             libc::EACCES | libc::EPERM => Some("give yourself the right to write there"),
             libc::EMFILE | libc::ENFILE => Some("raise the limit of open files (`ulimit -n`)"),
             _ => None,
