@@ -9,6 +9,7 @@ mod caps;
 mod dir;
 mod file;
 mod lease;
+mod place;
 mod process;
 mod root;
 mod stat;
@@ -20,6 +21,7 @@ pub use file::{
     tune_memory, umask,
 };
 pub use lease::{Lease, Leased, lease};
+pub use place::Place;
 pub use process::detach;
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
 pub use stat::{Kind, Stat, fstat, now_ns};
