@@ -175,6 +175,8 @@ impl Run {
             }
             assert_eq!(waited.code, 1, "seed {seed}: {waited:?}\n{}", self.rig.log());
             drop(self.rig.run(&["allow", "s"]));
+            // What failed is tried again at once.
+            drop(self.rig.run(&["resume", "s"]));
             self.resolve();
         }
         self.tell(seed);

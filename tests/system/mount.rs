@@ -125,9 +125,13 @@ impl Mount {
         drop(ballast.write_all_at(&[1], size).and_then(|()| ballast.flush()));
     }
 
-    /// Gives the space back.
+    /// Gives the space back. Some file systems free what has no name any more in their own time: it is made empty
+    /// before, and written out after.
     pub(crate) fn empty_ballast(&self) {
-        drop(fs::remove_file(self.0.join("ballast")));
+        let at = self.0.join("ballast");
+        drop(fs::File::options().write(true).truncate(true).open(&at));
+        drop(fs::remove_file(&at));
+        drop(fs::File::open(&self.0).map(|top| rustix::fs::syncfs(&top)));
     }
 }
 
