@@ -194,13 +194,14 @@ fn outcome(actor: &mut Actor, options: &CopyOptions) -> CopyOutcome {
 /// Removes our folder where it holds nothing.
 fn tidy(destination: &Path) {
     let own = destination.join(OWN_DIR);
+    let always = ["id", ".gitignore"].map(std::ffi::OsString::from);
     if std::fs::remove_dir(own.join(STORE)).is_ok() {
         let others = std::fs::read_dir(&own).map_or(1, |entries| {
-            entries.flatten().filter(|entry| entry.file_name() != "id").count()
+            entries.flatten().filter(|entry| !always.contains(&entry.file_name())).count()
         });
         if others == 0 {
             // The id is of use to a remembered sync only, which would have left more than it.
-            drop(std::fs::remove_file(own.join("id")));
+            always.iter().for_each(|name| drop(std::fs::remove_file(own.join(name))));
             drop(std::fs::remove_dir(own));
         }
     }

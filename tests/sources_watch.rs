@@ -526,7 +526,7 @@ fn disturb(world: &World, dice: &mut Dice) {
 }
 
 #[test]
-fn whatever_happens_in_whatever_order_what_is_known_is_what_is_there() {
+fn d29_whatever_happens_in_whatever_order_what_is_known_is_what_is_there() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let first = seed.unwrap_or(1);
     let rounds = if seed.is_some() { 1 } else { 12 };

@@ -167,7 +167,7 @@ impl Daemon {
         Ok(Outcome::Well)
     }
 
-    /// A sync that could not be started, or whose roots were lost, is tried again.
+    /// A sync that could not be started, whose roots were lost or could not be written, is tried again.
     fn revive(&self, sync: &str) -> Result<(), Failure> {
         let name = self.name_of(sync)?;
         let broken = match self.syncs().get(&name) {
@@ -181,7 +181,24 @@ impl Daemon {
         }
         let handle = self.running(&name)?;
         self.revive_lost(&handle);
+        drop(handle);
+        let handle = self.running(&name)?;
+        if handle.ask(|actor: &mut Actor| actor.is_unwritable()).unwrap_or(false) {
+            // What it can keep there is found out when it starts.
+            let record = handle.record();
+            drop(handle);
+            self.restart(&name, record)?;
+        }
         Ok(())
+    }
+
+    /// A disk that is unmounted while it is in use tells nobody: the roots are looked at when somebody asks. On this
+    /// thread, since a disk that hangs may take long.
+    fn look_at_roots(handle: &Handle) {
+        let roots = handle.ask(|actor: &mut Actor| actor.roots()).unwrap_or_default();
+        for (replica, _) in roots.into_iter().filter(|(_, root)| !root.still_there()) {
+            handle.ask(move |actor| actor.root_lost(replica));
+        }
     }
 
     /// Roots that were lost may be back: then the sync starts anew.
@@ -206,6 +223,7 @@ impl Daemon {
     /// The syncs a question is about, with roots that came back taken up again, and rows for those that do not run.
     fn asked(&self, target: &Target) -> Result<(Vec<Scope>, Vec<SyncStatus>), Failure> {
         for scope in self.scopes(target)? {
+            Self::look_at_roots(&scope.handle);
             self.revive_lost(&scope.handle);
         }
         let mut broken = Vec::new();

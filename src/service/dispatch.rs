@@ -30,6 +30,7 @@ pub const SLOTS: usize = 4;
 const BATCH_JOBS_MAX: usize = 128;
 /// Failures of a passing kind before they are shown as a problem.
 const PASSING_MAX: u32 = 5;
+const CLASHES_MAX: u32 = 3;
 
 /// A job's name: its path and leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -324,14 +325,26 @@ impl Actor {
         match error {
             ApplyError::Stale(_) => self.look_again(&done.job.op, done.job.leaf, path),
             ApplyError::NotEmpty => self.take_not_empty(key, path, &change.verdict),
-            ApplyError::Torn
+            ApplyError::Clash
+            | ApplyError::Torn
             | ApplyError::Busy
             | ApplyError::Cancelled
             | ApplyError::Surprise
             | ApplyError::Io { .. }
             | ApplyError::Journal(_) => {}
         }
-        let passing = error.is_passing() || matches!(error, ApplyError::NotEmpty);
+        let passing = match error {
+            ApplyError::NotEmpty => !self.is_for_good(key, &change.verdict),
+            // The other half of a rename that changed the case only goes meanwhile.
+            ApplyError::Clash => attempts <= CLASHES_MAX,
+            ApplyError::Stale(_)
+            | ApplyError::Torn
+            | ApplyError::Busy
+            | ApplyError::Cancelled
+            | ApplyError::Surprise
+            | ApplyError::Io { .. }
+            | ApplyError::Journal(_) => error.is_passing(),
+        };
         if passing && attempts <= PASSING_MAX {
             self.passing.insert(key);
             return;
@@ -395,6 +408,12 @@ impl Actor {
             self.sources.look(Replica::SOURCE, source_path);
             self.sources.look(leaf, source_path);
         }
+    }
+
+    /// Whether a directory is not empty for what is not synced: nothing but the user takes that out of the way.
+    fn is_for_good(&self, key: JobKey, verdict: &Verdict) -> bool {
+        let Act::Put { to, .. } = verdict.act else { return false };
+        self.engine.remains(key.path, to) == Remains::Unsynced
     }
 
     /// A directory to be removed is not empty: either something new came, or only unsynced content is left (R10).

@@ -8,6 +8,7 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
+use crate::dataflow::rules::brake::EMPTIED_FILES;
 use crate::service::actor::Actor;
 use crate::service::problems::{About, Problem};
 use crate::sinks::journal::Change;
@@ -39,7 +40,7 @@ impl Actor {
                     |name: &[u8]| children.iter().any(|(n, v)| n.as_bytes() == name && v.is_dir());
                 self.load(dir, is_dir);
                 if dir.is_root() && children.is_empty() {
-                    self.holds.emptied(*replica, self.engine.files(*replica));
+                    self.holds.emptied(*replica, self.files_had(*replica));
                 }
                 if !self.problems.is_empty() {
                     self.problems.clear_gone(dir, *replica, is_dir);
@@ -74,6 +75,17 @@ impl Actor {
         {
             self.touched.insert(id);
         }
+    }
+
+    /// How many files a replica had; at the start of a daemon only what was agreed tells.
+    fn files_had(&self, replica: Replica) -> u64 {
+        let seen = self.engine.files(replica);
+        let Some(journal) = self.shop.journal.as_ref().filter(|_| seen == 0) else { return seen };
+        let leaves = self.record.leaves();
+        let of = leaves.iter().filter(|leaf| replica.is_source() || *leaf == replica);
+        let agreed = of.map(|leaf| journal.agreed_files(leaf, EMPTIED_FILES));
+        // Where the store cannot be read nothing is agreed, so nothing is deleted.
+        agreed.filter_map(Result::ok).max().unwrap_or(0)
     }
 
     /// Tells the engine what was agreed in `dir`, once, and all that was agreed below children that are no

@@ -15,7 +15,7 @@ use crate::sinks::journal::Change;
 use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord};
 use crate::sources::control::wire::{Failure, NewLeaf, Request};
 use crate::sources::ignores::Ignores;
-use crate::sys::{Identity, Root, RootError};
+use crate::sys::{Identity, Place, Root, RootError};
 
 fn failure(error: &StartError) -> Failure {
     let hint = match error {
@@ -28,11 +28,54 @@ fn failure(error: &StartError) -> Failure {
     cannot(error.to_string(), hint)
 }
 
-/// A directory that is to be a root, as it is on disk.
+/// A directory that is to be a root, or is one, as it is on disk.
 struct Candidate {
     path: PathBuf,
-    dev: u64,
-    ino: u64,
+    /// None of a root that is not there now.
+    id: Option<(u64, u64)>,
+    place: Option<Place>,
+}
+
+impl Candidate {
+    fn of(root: &Root, path: PathBuf) -> Self {
+        let identity = root.identity();
+        let place = Place::of(root, &path);
+        Self { path, id: Some((identity.dev, identity.ino)), place }
+    }
+
+    /// What a directory that need not be there would be.
+    fn planned(path: &Path) -> Self {
+        let there =
+            path.ancestors().find_map(|above| above.canonicalize().ok().map(|at| (above, at)));
+        let Some((above, at)) = there else {
+            return Self { path: path.to_owned(), id: None, place: None };
+        };
+        let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+        let found = Self::taken(&at);
+        if rest.as_os_str().is_empty() {
+            return found;
+        }
+        let place = found.place.map(|place| place.join(rest));
+        Self { path: at.join(rest), id: None, place }
+    }
+
+    /// A root that was taken earlier.
+    fn taken(path: &Path) -> Self {
+        match Root::open(path) {
+            Ok(root) => Self::of(&root, path.to_owned()),
+            Err(_) => Self { path: path.to_owned(), id: None, place: None },
+        }
+    }
+
+    /// Whether `other` is in this directory, by its path or through another mount.
+    fn contains(&self, other: &Self) -> bool {
+        let by_place = self.place.as_ref().zip(other.place.as_ref());
+        other.path.starts_with(&self.path) || by_place.is_some_and(|(a, b)| a.contains(b))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.path == other.path || (self.id.is_some() && self.id == other.id)
+    }
 }
 
 fn candidate(bytes: &[u8], make: bool) -> Result<Candidate, Failure> {
@@ -49,19 +92,18 @@ fn candidate(bytes: &[u8], make: bool) -> Result<Candidate, Failure> {
         RootError::NotADirectory { .. } | RootError::Io { .. } => cannot(error.to_string(), None),
     })?;
     let path = path.canonicalize().unwrap_or(path);
-    let identity = root.identity();
-    Ok(Candidate { path, dev: identity.dev, ino: identity.ino })
+    Ok(Candidate::of(&root, path))
 }
 
-fn refuse_overlap(a: &Candidate, b: &Path, b_id: Option<(u64, u64)>) -> Result<(), Failure> {
-    let (a_shown, b_shown) = (a.path.display(), b.display());
-    if a.path == b || b_id == Some((a.dev, a.ino)) {
+fn refuse_overlap(a: &Candidate, b: &Candidate) -> Result<(), Failure> {
+    let (a_shown, b_shown) = (a.path.display(), b.path.display());
+    if a.is_same(b) {
         return Err(usage(format!("{a_shown} and {b_shown} are the same directory"), None));
     }
-    if a.path.starts_with(b) {
+    if b.contains(a) {
         return Err(usage(format!("{a_shown} is inside {b_shown}"), None));
     }
-    if b.starts_with(&a.path) {
+    if a.contains(b) {
         return Err(usage(format!("{b_shown} is inside {a_shown}"), None));
     }
     Ok(())
@@ -98,7 +140,7 @@ impl Daemon {
             used: ReplicaSet::EMPTY,
             held: ReplicaSet::EMPTY,
         };
-        self.refuse_taken(&source, true)?;
+        self.refuse_taken(&source, true, &name)?;
         self.append_leaves(&mut record, &leaves)?;
         self.create(record)?;
         Ok(name)
@@ -165,21 +207,10 @@ impl Daemon {
             return Err(usage("a sync needs a leaf", Some("yeet add SOURCE LEAF")));
         }
         for leaf in leaves {
-            let path = PathBuf::from(os(&leaf.path));
             // Nothing is made where it would be refused.
-            for replica in &record.replicas {
-                if path.starts_with(&replica.path) && path != replica.path {
-                    let message =
-                        format!("{} is inside {}", path.display(), replica.path.display());
-                    return Err(usage(message, None));
-                }
-            }
+            self.refuse_leaf(record, &Candidate::planned(&PathBuf::from(os(&leaf.path))))?;
             let found = candidate(&leaf.path, true)?;
-            for replica in &record.replicas {
-                let id = Root::open(&replica.path).ok().map(|root| root.identity());
-                refuse_overlap(&found, &replica.path, id.map(|id| (id.dev, id.ino)))?;
-            }
-            self.refuse_taken(&found, false)?;
+            self.refuse_leaf(record, &found)?;
             let slot = record.free_slot().ok_or_else(|| {
                 usage("a sync has at most 31 leaves", Some("make a second sync of the same source"))
             })?;
@@ -195,16 +226,24 @@ impl Daemon {
         Ok(())
     }
 
+    fn refuse_leaf(&self, record: &SyncRecord, found: &Candidate) -> Result<(), Failure> {
+        for replica in &record.replicas {
+            refuse_overlap(found, &Candidate::taken(&replica.path))?;
+        }
+        self.refuse_taken(found, false, &record.name)
+    }
+
     /// The roots of other syncs: the same source may be shared, everything else may not overlap.
-    fn refuse_taken(&self, found: &Candidate, is_source: bool) -> Result<(), Failure> {
+    fn refuse_taken(&self, found: &Candidate, is_source: bool, by: &str) -> Result<(), Failure> {
         let records: Vec<SyncRecord> = self.syncs().values().map(Entry::record).collect();
-        for record in records {
+        for record in records.iter().filter(|record| record.name != by) {
             for replica in &record.replicas {
                 let same = replica.path == found.path;
                 if same && (is_source || replica.replica.is_source()) {
                     continue;
                 }
-                refuse_overlap(found, &replica.path, None).map_err(|refused| Failure {
+                let taken = Candidate::taken(&replica.path);
+                refuse_overlap(found, &taken).map_err(|refused| Failure {
                     message: format!("{} of the sync {}", refused.message, record.name),
                     hint: Some(format!("`yeet forget {}` first", record.name)),
                     ..refused
@@ -305,8 +344,9 @@ impl Daemon {
             return Err(cannot(format!("the sync {name} has no replica called {replica}"), None));
         };
         for other in record.replicas.iter().filter(|r| r.replica != of) {
-            refuse_overlap(&found, &other.path, None)?;
+            refuse_overlap(&found, &Candidate::taken(&other.path))?;
         }
+        self.refuse_taken(&found, of.is_source(), &name)?;
         let identity = Root::open(&found.path).map(|root| root.identity());
         let identity = identity.map_err(|error| cannot(error.to_string(), None))?;
         let known = record.replica(of).is_some_and(|r| identity.is_same(&r.identity));

@@ -64,7 +64,8 @@ fn settle(
     }
     if intent.kind == IntentKind::Put {
         if intent.boot == shop.boot {
-            acknowledge(shop, site, intent, changes)?;
+            let swapped = staged.is_some() && staged == old && old != new;
+            acknowledge(shop, site, intent, swapped, changes)?;
         } else {
             retract(shop, site, store, intent, changes)?;
         }
@@ -76,15 +77,19 @@ fn settle(
 /// the leaf holds it now, so it is agreed. Without this an edit made since would meet our own copy as a conflict.
 ///
 /// A file that was announced unread is told by size, mode and mtime, to the nanosecond: nobody but us gave it these.
+/// `swapped`: what was to be replaced lies where the new content was staged, so that had the name, whatever has it now.
 fn acknowledge(
     shop: &Shop,
     site: &Site,
     intent: &Intent,
+    swapped: bool,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
     let Some(new) = intent.new else { return Ok(()) };
     let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(()) };
-    let Some(value) = placed(&dir, name.as_bytes(), new)? else { return Ok(()) };
+    let placed = placed(&dir, name.as_bytes(), new)?;
+    let gone = (swapped && new.digest().is_some()).then_some(new);
+    let Some(value) = placed.or(gone) else { return Ok(()) };
     sys::sync_fs(&site.root)?;
     if let Some(source) = shop.site(crate::dataflow::model::replica::Replica::SOURCE) {
         sys::sync_fs(&source.root)?;

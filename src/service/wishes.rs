@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
@@ -18,9 +19,10 @@ use crate::service::dispatch::JobKey;
 use crate::service::holds::RootHold;
 use crate::sinks::journal::Change;
 use crate::sinks::journal::record::{Kept, LogRecord};
+use crate::sinks::journal::registry::ReplicaRecord;
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::now_ms;
-use crate::sys::{self, File};
+use crate::sys::{self, File, Root};
 
 impl Actor {
     /// Makes a user's file of `bytes` at a replica; what it replaces is kept.
@@ -265,6 +267,21 @@ impl Actor {
     /// Roots that cannot be used, with the reason.
     pub(crate) fn lost_roots(&self) -> Vec<(Replica, RootHold)> {
         self.holds.roots.iter().map(|(replica, why)| (*replica, *why)).collect()
+    }
+
+    /// Whether a replica could not be written when the sync came up.
+    pub(crate) fn is_unwritable(&self) -> bool {
+        let sites = self.record.replicas.iter().filter_map(|r| self.shop.site(r.replica));
+        sites.into_iter().any(|site| site.store.is_err())
+    }
+
+    /// The roots in use.
+    pub(crate) fn roots(&self) -> Vec<(Replica, Arc<Root>)> {
+        let of = |record: &ReplicaRecord| {
+            let site = self.shop.site(record.replica)?;
+            Some((record.replica, site.root.clone()))
+        };
+        self.record.replicas.iter().filter_map(of).collect()
     }
 
     pub(crate) fn log(&self, act: &str, path: &RelPath, replica: Replica, note: String) {

@@ -112,7 +112,7 @@ fn list_once(
         if tree.is_own(dir, &name) {
             continue;
         }
-        let value = match handle.stat(&name) {
+        let value = match handle.found(&name) {
             Ok(Some(stat)) => tree.value(&handle, &rules, &name, &stat),
             Ok(None) => {
                 same = false;

@@ -26,6 +26,8 @@ pub struct Caps {
     pub modes: bool,
     /// Symlinks can be made.
     pub symlinks: bool,
+    /// A name is found by another that differs in case only.
+    pub folds: bool,
     /// Nothing can be written.
     pub read_only: bool,
 }
@@ -55,6 +57,7 @@ impl Caps {
             mtime_grain_ns: 1,
             modes: true,
             symlinks: true,
+            folds: false,
             read_only: true,
         }
     }
@@ -76,6 +79,7 @@ impl Caps {
 
     fn try_out(dir: &Dir, name: &[u8], other: &[u8]) -> io::Result<Self> {
         let mut file = dir.create_new(name)?;
+        let folds = dir.found(&name.to_ascii_uppercase())?.is_some();
         let ctime_grain_ns = ctime_grain(&mut file)?;
         // An odd nanosecond in the past shows what is kept of it.
         set_mtime(&file, 1_234_567_891_234_567_891)?;
@@ -104,6 +108,7 @@ impl Caps {
             mtime_grain_ns,
             modes,
             symlinks,
+            folds,
             read_only: false,
         })
     }

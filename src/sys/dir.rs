@@ -16,6 +16,8 @@ use super::stat::{Kind, Stat, fstat, stat_at};
 /// An open directory below a root.
 pub struct Dir {
     pub(super) fd: Fd,
+    /// A name may be found by another that differs in case or form only.
+    pub(super) folds: bool,
 }
 
 impl AsFd for Dir {
@@ -51,11 +53,23 @@ impl Dir {
         Ok(names)
     }
 
-    /// What `name` is; `None` if nothing has that name.
+    /// What `name` is; `None` if nothing has that name, to the byte: what is found only because the file system does
+    /// not tell two names apart has the other one.
     ///
     /// # Errors
     /// Any but the absence of the name.
     pub fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        match self.found(name)? {
+            Some(_) if self.folds && !self.entries()?.iter().any(|entry| entry == name) => Ok(None),
+            found => Ok(found),
+        }
+    }
+
+    /// What `name` leads to: for a name that was just listed, or to know whether it is free.
+    ///
+    /// # Errors
+    /// Any but the absence of the name.
+    pub fn found(&self, name: &[u8]) -> io::Result<Option<Stat>> {
         match with_name(name, |name| stat_at(&self.fd, name, AtFlags::empty())) {
             Ok(stat) => Ok(Some(stat)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -101,7 +115,10 @@ impl Dir {
     /// The kernel's; a symlink is `NotADirectory` or `FilesystemLoop`.
     pub fn open_child(&self, name: &[u8]) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
-        with_name(name, |name| Ok(Self { fd: fs::openat(&self.fd, name, flags, Mode::empty())? }))
+        let folds = self.folds;
+        with_name(name, |name| {
+            Ok(Self { fd: fs::openat(&self.fd, name, flags, Mode::empty())?, folds })
+        })
     }
 
     /// The text of a symlink.
@@ -220,7 +237,7 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
             Err(_) => {}
         }
-        if to.stat(to_name)?.is_some() {
+        if to.found(to_name)?.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         with_name(name, |name| {

@@ -10,6 +10,7 @@ mod dir;
 mod file;
 mod lease;
 mod os;
+mod place;
 mod process;
 mod root;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use file::{
 };
 pub use lease::{Lease, Leased, lease};
 pub use os::{File, now, now_ns, opened, pause};
+pub use place::Place;
 pub use process::detach;
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
 pub use stat::{Kind, Stat, fstat};

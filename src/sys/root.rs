@@ -35,11 +35,13 @@ pub struct Identity {
 impl Identity {
     /// Whether a root with this identity is the one that had `earlier`.
     ///
-    /// A random id decides where both have one; a device number may change between boots.
+    /// A random id decides where both have one; a device number may change between boots. But a backup has the id too,
+    /// and the top of a new file system the number of the old one's: only the birth tells them apart.
     #[must_use]
     pub fn is_same(&self, earlier: &Self) -> bool {
+        let born = self.birth.zip(earlier.birth).is_none_or(|(now, then)| now == then);
         match (self.id, earlier.id) {
-            (Some(now), Some(then)) => now == then && self.ino == earlier.ino,
+            (Some(now), Some(then)) => now == then && self.ino == earlier.ino && born,
             (None, None) => (self.ino, self.birth) == (earlier.ino, earlier.birth),
             (Some(_), None) | (None, Some(_)) => false,
         }
@@ -118,7 +120,8 @@ impl Root {
 
     /// Makes `.yeet` with a random id in it and finds out what the file system can do.
     ///
-    /// A root that cannot be written stays as it is: no id, and [`Caps::read_only`].
+    /// A root that cannot be written stays as it is: no id, and [`Caps::read_only`]. On a disk that is full nothing can
+    /// be tried, and the root comes up all the same.
     ///
     /// # Errors
     /// It could be written but something in it is not as it should be.
@@ -131,12 +134,16 @@ impl Root {
         match Caps::probe(&own) {
             Ok(caps) => self.caps = caps,
             Err(error) if is_unwritable(&error) => return Ok(()),
+            // What is full now can be written once there is space; what it then refuses, an act finds out.
+            Err(error) if is_full(&error) => {
+                self.caps = Caps { exchange: true, read_only: false, ..Caps::assumed(&own) };
+            }
             Err(error) => return Err(error),
         }
         if self.id.is_none() {
             self.write_id(&own)?;
         }
-        Ok(())
+        hide_from_git(&own)
     }
 
     /// The directory `.yeet`, made if need be, for the owner alone.
@@ -147,7 +154,8 @@ impl Root {
         let root = self.open_dir(&RelPath::root())?;
         match root.make_dir(OWN_DIR.as_bytes(), 0o700) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => root.open_child(OWN_DIR.as_bytes()),
+            // All names in it are ours.
+            _ => Ok(Dir { folds: false, ..root.open_child(OWN_DIR.as_bytes())? }),
         }
     }
 
@@ -240,14 +248,15 @@ impl Root {
     /// The kernel's; a symlink on the way or another mount is an error.
     pub fn open_dir(&self, dir: &RelPath) -> io::Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folds = self.caps.folds;
         if self.caps.openat2 {
             let path = if dir.is_root() { b"." } else { dir.as_bytes() };
             let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             return with_name(path, |path| {
-                Ok(Dir { fd: fs::openat2(&self.fd, path, flags, Mode::empty(), how)? })
+                Ok(Dir { fd: fs::openat2(&self.fd, path, flags, Mode::empty(), how)?, folds })
             });
         }
-        let mut at = Dir { fd: fs::openat(&self.fd, ".", flags, Mode::empty())? };
+        let mut at = Dir { fd: fs::openat(&self.fd, ".", flags, Mode::empty())?, folds };
         for name in dir.components() {
             at = at.open_child(name)?;
             if at.fstat()?.dev != self.stat.dev {
@@ -309,15 +318,38 @@ impl Root {
             return Err(LockError::Owned { path: self.path.clone(), owner });
         }
         if writable {
-            file.set_len(0).and_then(|()| writeln!(file, "{owner}")).map_err(failed)?;
+            match file.set_len(0).and_then(|()| writeln!(file, "{owner}")) {
+                // It is locked, if without a name on it.
+                Err(error) if is_full(&error) => {}
+                written => written.map_err(failed)?,
+            }
         }
         Ok(Some(Lock(file)))
+    }
+}
+
+/// Where the root is a work tree, git is told that nothing in `.yeet` is its business: what is kept there must not be
+/// committed by an `add --all`, or go with a `clean`.
+fn hide_from_git(own: &Dir) -> io::Result<()> {
+    let written = own
+        .create_new(b".gitignore")
+        .and_then(|mut file| writeln!(file, "*").inspect_err(|_| drop(own.unlink(b".gitignore"))));
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !is_full(&error) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 
 /// Whether an error says that nothing can be written here, by anybody or by us.
 fn is_unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+/// Whether an error says that there is no space, for anybody or for us.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether an object on the way is not what a tree of ours may hold: another mount or a symlink.

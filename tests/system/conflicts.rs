@@ -15,7 +15,7 @@ fn conflicted() -> Rig {
 }
 
 #[test]
-fn a_conflict_leaves_both_sides_alone_and_blocks_nothing_else() {
+fn d20_a_conflict_leaves_both_sides_alone_and_blocks_nothing_else() {
     let rig = conflicted();
     assert_eq!(rig.read("a/f"), "source's");
     assert_eq!(rig.read("b/f"), "leaf's!!");

@@ -3,63 +3,24 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::mount::{Kind, Mount};
 use crate::rig::Rig;
 
-/// Runs a command for the test's scenery; whether it went well.
-fn did(command: &str, args: &[&OsStr]) -> bool {
-    Command::new(command).args(args).output().is_ok_and(|out| out.status.success())
+/// A file system of 16 MiB at `at`.
+fn small(rig: &Rig, at: &str) -> Option<Mount> {
+    Mount::sized(Kind::Ext4, 16, &rig.path("image"), &rig.path(at))
 }
 
-/// A file system mounted for a test.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// A file system of 16 MiB at `at`; `None`, and a word, where this user cannot mount.
-    fn small(rig: &Rig, at: &str) -> Option<Self> {
-        let (image, at) = (rig.path("image"), rig.path(at));
-        fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        fs::create_dir(&at).unwrap();
-        let made = did("mkfs.ext4", &["-q".as_ref(), image.as_ref()]);
-        Self::mounted(made, &["-o".as_ref(), "loop".as_ref(), image.as_ref(), at.as_ref()], &at)
-    }
-
-    /// What `of` holds, at `at`.
-    fn bind(rig: &Rig, of: &str, at: &str) -> Option<Self> {
-        let (of, at) = (rig.path(of), rig.path(at));
-        fs::create_dir_all(&at).unwrap();
-        Self::mounted(true, &["--bind".as_ref(), of.as_ref(), at.as_ref()], &at)
-    }
-
-    #[allow(clippy::print_stdout, reason = "a test that was skipped says so")]
-    fn mounted(ready: bool, args: &[&OsStr], at: &Path) -> Option<Self> {
-        if ready && did("mount", args) {
-            return Some(Self(at.to_owned()));
-        }
-        println!("skipped: nothing can be mounted here");
-        None
-    }
-
-    /// Lets it be written, or not.
-    fn set_writable(&self, writable: bool) {
-        let how = if writable { "remount,bind,rw" } else { "remount,bind,ro" };
-        assert!(did("mount", &["-o".as_ref(), how.as_ref(), self.0.as_ref()]), "{how}");
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily, since a daemon may still hold it.
-        did("umount", &["-l".as_ref(), self.0.as_ref()]);
-    }
+/// What `of` holds, at `at`.
+fn bind(rig: &Rig, of: &str, at: &str) -> Option<Mount> {
+    Mount::bind(&rig.path(of), &rig.path(at))
 }
 
 #[test]
 fn a_full_leaf_is_a_problem_that_ends_with_space() {
     let mut rig = Rig::new();
-    let Some(_disk) = Mount::small(&rig, "disk") else { return };
+    let Some(_disk) = small(&rig, "disk") else { return };
     rig.write("a/small", "fits");
     rig.start();
     rig.ok(&["add", "--name", "s", "a", "disk/leaf"]);
@@ -83,9 +44,9 @@ fn a_full_leaf_is_a_problem_that_ends_with_space() {
 }
 
 #[test]
-fn a_full_leaf_keeps_the_old_version_of_what_does_not_fit() {
+fn d05_a_full_leaf_keeps_the_old_version_of_what_does_not_fit() {
     let mut rig = Rig::new();
-    let Some(_disk) = Mount::small(&rig, "disk") else { return };
+    let Some(_disk) = small(&rig, "disk") else { return };
     rig.write("a/f", "old");
     rig.start();
     rig.ok(&["add", "--name", "s", "a", "disk/leaf"]);
@@ -101,7 +62,7 @@ fn a_full_leaf_keeps_the_old_version_of_what_does_not_fit() {
 #[test]
 fn a_leaf_that_may_not_be_written_holds_up_no_other() {
     let mut rig = Rig::new();
-    let Some(disk) = Mount::bind(&rig, "b", "b") else { return };
+    let Some(disk) = bind(&rig, "b", "b") else { return };
     rig.write("a/f", "old");
     rig.start();
     rig.ok(&["add", "--name", "s", "a", "b", "c"]);
@@ -120,8 +81,7 @@ fn a_leaf_that_may_not_be_written_holds_up_no_other() {
     let why = rig.ok(&["explain", "a/f"]);
     assert!(why.contains("mount the file system writable"), "{why}");
     disk.set_writable(true);
-    rig.stop();
-    rig.start();
+    rig.ok(&["resume", "s"]);
     rig.settle();
     assert_eq!(rig.tree("a"), rig.tree("b"));
 }
@@ -129,7 +89,7 @@ fn a_leaf_that_may_not_be_written_holds_up_no_other() {
 #[test]
 fn what_may_not_be_written_can_be_the_source_of_one_way() {
     let mut rig = Rig::new();
-    let Some(view) = Mount::bind(&rig, "a", "view") else { return };
+    let Some(view) = bind(&rig, "a", "view") else { return };
     view.set_writable(false);
     rig.write("a/dir/f", "content");
     rig.start();

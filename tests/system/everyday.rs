@@ -53,7 +53,7 @@ fn edits_renames_deletes_modes_and_links_travel_while_the_daemon_runs() {
 }
 
 #[test]
-fn names_that_are_odd_travel_as_they_are() {
+fn d28_names_that_are_odd_travel_as_they_are() {
     let rig = Rig::synced("two-way");
     let long = "x".repeat(255);
     for name in
@@ -171,7 +171,7 @@ fn ignored_content_never_travels_and_is_never_deleted() {
 }
 
 #[test]
-fn a_directory_with_ignored_content_stays_when_it_is_deleted_elsewhere() {
+fn d21_a_directory_with_ignored_content_stays_when_it_is_deleted_elsewhere() {
     let rig = Rig::synced("two-way");
     rig.write("a/.yeetignore", "*.secret\n");
     rig.write("a/dir/file", "synced");

@@ -187,3 +187,22 @@ fn what_git_remembers_in_its_index_about_files_is_no_edit() {
     assert_eq!(good(&near, &["diff", "--cached", "--name-only"]), "");
     assert_eq!(without_index(&rig, "a"), without_index(&rig, "b"));
 }
+
+#[test]
+fn a_work_tree_that_is_a_root_does_not_see_what_is_ours() {
+    if !has_git() {
+        return;
+    }
+    let rig = Rig::synced("two-way");
+    let (near, far) = (rig.path("a"), rig.path("b"));
+    good(&near, &["init", "--quiet"]);
+    work(&near, 0);
+    rig.settle();
+    for repository in [&near, &far] {
+        assert_eq!(good(repository, &["status", "--porcelain"]), "");
+        assert_eq!(good(repository, &["ls-files"]), "f0\n");
+        good(repository, &["clean", "--quiet", "-ffd"]);
+        assert!(repository.join(".yeet/id").exists());
+    }
+    rig.settle();
+}

@@ -29,7 +29,7 @@ fn delete_everything(rig: &Rig, side: &str) {
 }
 
 #[test]
-fn a_mass_delete_is_held_and_allow_lets_it_through() {
+fn d04_a_mass_delete_is_held_and_allow_lets_it_through() {
     let rig = with_files(3000);
     delete_everything(&rig, "b");
     rig.exits(1, &["wait", "--timeout", "60"]);
@@ -69,7 +69,7 @@ fn a_small_delete_flows_at_once() {
 }
 
 #[test]
-fn a_root_that_is_gone_or_replaced_holds_the_sync() {
+fn d01_a_root_that_is_gone_or_replaced_holds_the_sync() {
     let mut rig = with_files(50);
     rig.stop();
     fs::rename(rig.path("b"), rig.path("elsewhere")).unwrap();

@@ -9,5 +9,8 @@ mod disks;
 mod everyday;
 mod git;
 mod holds;
+#[allow(dead_code, reason = "the part that other tests use")]
+mod mount;
 mod refusals;
+#[allow(dead_code, reason = "the part that other tests use")]
 mod rig;

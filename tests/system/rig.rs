@@ -1,6 +1,8 @@
 //! A real daemon on real directories, with places of its own.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +15,13 @@ pub(crate) struct Out {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+/// As [`Out`], as it came.
+pub(crate) struct Fed {
+    pub(crate) code: i32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) said: String,
 }
 
 /// Two empty directories, `a` and `b`, and places for a daemon.
@@ -83,6 +92,18 @@ impl Rig {
         out.stdout
     }
 
+    /// Runs a command with arguments that need not be text and this as its input; its code, what it printed and said.
+    pub(crate) fn fed(&self, args: &[&OsStr], input: &[u8]) -> Fed {
+        let mut command = self.command(&[]);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        // What does not read its input is no failure.
+        drop(child.stdin.take().expect("it is piped").write_all(input));
+        let out = child.wait_with_output().expect("it is our child");
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        Fed { code: out.status.code().unwrap_or(-1), bytes: out.stdout, said }
+    }
+
     fn ended(command: &mut Command) -> Out {
         let out = command.output().expect("the binary runs");
         Out {
@@ -128,6 +149,23 @@ impl Rig {
     /// What the daemon printed.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+
+    fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(self.daemon.as_ref().expect("a daemon runs"))
+    }
+
+    /// How many files the daemon has open.
+    pub(crate) fn open_files(&self) -> u64 {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero()));
+        open.expect("it is our child").count() as u64
+    }
+
+    /// From now on the daemon may have so many files open.
+    pub(crate) fn limit_files(&self, count: u64) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: Some(count), maximum: Some(4096) };
+        prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it is our child");
     }
 
     /// Kills the daemon as a crash would.

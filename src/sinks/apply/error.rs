@@ -21,8 +21,11 @@ pub enum ApplyError {
     Busy,
     #[error("the transfer was cancelled")]
     Cancelled,
-    #[error("the directory is not empty")]
+    #[error("the directory is not empty; what is ignored or skipped in it is never removed")]
     NotEmpty,
+    /// The file system does not tell its name from another one's, which is that of something else or about to go.
+    #[error("another name in its directory is the same to this file system")]
+    Clash,
     /// Two programs changed the path at once; both versions are kept.
     #[error("it changed twice while it was replaced; the version in between is kept")]
     Surprise,
@@ -47,6 +50,7 @@ impl ApplyError {
             | Self::Busy
             | Self::Cancelled
             | Self::NotEmpty
+            | Self::Clash
             | Self::Surprise
             | Self::Journal(_) => None,
         }
@@ -58,7 +62,9 @@ impl ApplyError {
         match self.errno()? {
             libc::ENOSPC => Some("free some space; it is tried again by itself"),
             libc::EDQUOT => Some("the disk quota is used up; free some space or raise it"),
-            libc::EROFS => Some("mount the file system writable, or `yeet forget` this leaf"),
+            libc::EROFS => {
+                Some("mount the file system writable and `yeet resume`, or `yeet forget` this leaf")
+            }
             libc::EACCES | libc::EPERM => Some("give yourself the right to write there"),
             libc::EMFILE | libc::ENFILE => Some("raise the limit of open files (`ulimit -n`)"),
             _ => None,

@@ -48,7 +48,7 @@ fn not_empty(source: io::Error) -> ApplyError {
 
 fn place_new(target: Target<'_>, parent: &Dir, name: &[u8]) -> Result<(), ApplyError> {
     writable(parent, || target.store.dir().rename_new(&target.op.name(), parent, name))
-        .map_err(taken_or)
+        .map_err(|source| taken_or(parent, name, source))
 }
 
 /// Gives `name` to what was staged without one.
@@ -58,13 +58,17 @@ pub(super) fn place_unnamed(
     parent: &Dir,
     name: &[u8],
 ) -> Result<(), ApplyError> {
-    writable(parent, || target.store.give_name(file, parent, name)).map_err(taken_or)
+    writable(parent, || target.store.give_name(file, parent, name))
+        .map_err(|source| taken_or(parent, name, source))
 }
 
-fn taken_or(source: io::Error) -> ApplyError {
-    match source.kind() == io::ErrorKind::AlreadyExists {
-        true => ApplyError::Stale(End::To),
-        false => ApplyError::Io { what: "give it its name", source },
+fn taken_or(parent: &Dir, name: &[u8], source: io::Error) -> ApplyError {
+    if source.kind() != io::ErrorKind::AlreadyExists {
+        return ApplyError::Io { what: "give it its name", source };
+    }
+    match parent.stat(name) {
+        Ok(None) if parent.found(name).is_ok_and(|found| found.is_some()) => ApplyError::Clash,
+        _ => ApplyError::Stale(End::To),
     }
 }
 
@@ -232,7 +236,7 @@ pub fn make_dir(
 fn new_dir(parent: &Dir, name: &[u8], mode: u16) -> Result<Stat, ApplyError> {
     writable(parent, || parent.make_dir(name, mode | 0o700)).map_err(|source| {
         match source.kind() == io::ErrorKind::AlreadyExists {
-            true => ApplyError::Stale(End::To),
+            true => taken_or(parent, name, source),
             false => ApplyError::Io { what: "make the directory", source },
         }
     })?;

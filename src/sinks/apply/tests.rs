@@ -215,7 +215,7 @@ fn a_cancelled_or_outdated_put_leaves_nothing() {
 }
 
 #[test]
-fn sizes_around_a_buffer_and_holes_arrive_equal() {
+fn d26_sizes_around_a_buffer_and_holes_arrive_equal() {
     let bench = Bench::new();
     let k256 = 256usize << 10;
     for (i, size) in [0, 1, k256 - 1, k256, k256 + 1, 3 * k256].into_iter().enumerate() {
@@ -408,7 +408,7 @@ fn a_file_that_a_program_writes_is_read_again_after_its_time_was_set() {
 }
 
 #[test]
-fn no_symlink_leads_out_of_the_root_whoever_swaps_it_in() {
+fn d24_no_symlink_leads_out_of_the_root_whoever_swaps_it_in() {
     let bench = Bench::new();
     fs::create_dir(bench.at("a/d")).unwrap();
     bench.write("a/d/f", "content");

@@ -299,6 +299,23 @@ impl Journal {
         Ok(facts)
     }
 
+    /// How many files are agreed with a leaf, counted no further than `most`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn agreed_files(&self, leaf: Replica, most: u64) -> Result<u64, JournalError> {
+        let agreed = self.database.begin_read()?.open_table(tables::AGREED)?;
+        let mut files = 0;
+        for row in agreed.range((leaf.slot(), &[][..], &[][..])..)? {
+            let (key, value) = row?;
+            if key.value().0 != leaf.slot() || files >= most {
+                break;
+            }
+            files += u64::from(matches!(record::decode_value(value.value())?, Value::File(_)));
+        }
+        Ok(files)
+    }
+
     /// Operations that were announced and never finished.
     ///
     /// # Errors

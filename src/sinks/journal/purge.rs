@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_young_nor_the_unsettled_go() {
+    fn d17_neither_the_young_nor_the_unsettled_go() {
         assert_eq!(ops(&[kept(1, 0, 1000)], 24, 100), [0u64; 0]);
         assert_eq!(ops(&[kept(9, 50, 1000), kept(1, 40, 1)], 24, 100), [1]);
     }

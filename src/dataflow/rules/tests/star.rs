@@ -177,7 +177,7 @@ fn unnumbered(views: &Views, mode: Mode) -> Vec<String> {
 }
 
 #[test]
-fn the_numbers_of_leaves_do_not_matter() {
+fn d34_the_numbers_of_leaves_do_not_matter() {
     for mode in Mode::ALL {
         for star in two_leaves().into_iter().chain(three_leaves()) {
             let told = unnumbered(&star, mode);
