@@ -210,6 +210,32 @@ pub(super) fn end_everywhere(case: &Case, found: &mut Found) {
 }
 
 #[test]
+fn a_daemon_that_was_killed_or_crashed_at_its_first_start_starts() {
+    use super::world::World;
+    let start = |die: Option<u64>| {
+        let mut world = World::new(2, 0, true);
+        with(|kernel| kernel.plan.die = die);
+        world.start();
+        (with(|kernel| kernel.changes), world)
+    };
+    let (changes, world) = start(None);
+    drop(world);
+    for change in 0..changes {
+        for crash in [false, true] {
+            let (_, mut world) = start(Some(change));
+            if crash {
+                world.crash(&mut super::users::Dice::new(change));
+            } else {
+                world.kill();
+            }
+            world.start();
+            let last = with(|kernel| kernel.log.last().cloned());
+            assert!(world.is_up(), "crash: {crash}, before change {change}: {last:?}");
+        }
+    }
+}
+
+#[test]
 fn wherever_a_job_ends_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
     let mut found = Found::default();
     CASES.iter().for_each(|case| end_everywhere(case, &mut found));

@@ -7,15 +7,17 @@ use crate::sys::sim::with;
 const ERRNOS: [i32; 6] =
     [libc::EIO, libc::ENOSPC, libc::EMFILE, libc::EINTR, libc::ESTALE, libc::EACCES];
 
-#[test]
-fn whichever_call_fails_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
+/// Fails each call of a case with each of these numbers. Returns what was wrong, and how often a call failed.
+pub(super) fn fail_everywhere(errnos: &[i32]) -> (Vec<String>, u64) {
     let (mut faults, mut runs) = (Vec::new(), 0);
     for case in CASES {
         let reference = Bench::new(case);
         drop(reference.carry_out());
         let calls = with(|kernel| kernel.calls);
         drop(reference);
-        for (call, errno) in (0..calls).flat_map(|call| ERRNOS.map(|errno| (call, errno))) {
+        for (call, errno) in
+            (0..calls).flat_map(|call| errnos.iter().map(move |errno| (call, *errno)))
+        {
             let mut bench = Bench::new(case);
             with(|kernel| kernel.plan.fail = Some((call, errno)));
             drop(bench.carry_out());
@@ -34,6 +36,12 @@ fn whichever_call_fails_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
             check(bench.check().and_then(|()| bench.check_settled()), "after another start");
         }
     }
+    (faults, runs)
+}
+
+#[test]
+fn whichever_call_fails_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
+    let (faults, runs) = fail_everywhere(&ERRNOS);
     println!("{} cases, {runs} failed calls", CASES.len());
     let shown: Vec<_> = faults.iter().take(20).collect();
     assert!(shown.is_empty(), "{} faults: {shown:#?}", faults.len());

@@ -6,6 +6,7 @@
 mod bench;
 mod crashes;
 mod errnos;
+mod faults;
 mod history;
 mod ledger;
 mod users;
