@@ -53,6 +53,10 @@ fn settle(
     intent: &Intent,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
+    #[cfg(test)]
+    if has(Fault::RecoveryRemovesAll) {
+        store.remove(op)?;
+    }
     let staged = content(store, op)?;
     let old = intent.old.and_then(|value| value.digest());
     let new = intent.new.and_then(|value| value.digest());
@@ -162,10 +166,6 @@ fn as_found(store: &Store, op: OpId, digest: Digest) -> io::Result<Value> {
 
 /// Whether a staged file is no more than the beginning of what its source still has.
 fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Result<bool> {
-    #[cfg(test)]
-    if has(Fault::RecoveryRemovesAll) {
-        return Ok(true);
-    }
     if intent.kind != IntentKind::Put {
         return Ok(false);
     }

@@ -50,8 +50,8 @@ pub(super) fn changes(mut changes: Vec<Change>) -> Vec<Change> {
     changes.retain(|change| match change {
         Change::Intent { .. } => !has(Fault::IntentNotJournalled),
         Change::Kept { kept, .. } => {
-            !has(Fault::KeptNotJournalled)
-                && !(has(Fault::FailureForgotten) && kept.why == "recovered")
+            let forgets = has(Fault::FailureForgotten) && kept.why == "recovered";
+            !forgets && !has(Fault::KeptNotJournalled)
         }
         _ => true,
     });

@@ -51,7 +51,9 @@ fn found(store: &Store, op: OpId) -> io::Result<Option<Value>> {
     let Some(stat) = dir.stat(&name)? else { return Ok(None) };
     let digest: Option<Digest> = match stat.kind {
         Kind::Symlink => Some(target_digest(&dir.readlink(&name)?)),
-        _ => digest_of(&mut dir.open_read(&name)?, &Control::default())?,
+        Kind::File | Kind::Dir | Kind::Fifo | Kind::Socket | Kind::Device => {
+            digest_of(&mut dir.open_read(&name)?, &Control::default())?
+        }
     };
     let content = digest.map_or(Content::unread(stat.identity()), Content::known);
     Ok(Some(value_of(&stat, content)))

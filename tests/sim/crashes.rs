@@ -205,6 +205,11 @@ pub(super) fn end_everywhere(case: &Case, found: &mut Found) {
             let how = loss.map_or("a kill".to_owned(), |loss| format!("a crash with {loss:?}"));
             check(bench.check().and_then(|()| bench.check_settled()), &how);
             found.ends += 1;
+            if loss.is_some() {
+                // And once more, right after the recovery.
+                bench.start_again(Some(Loss { changes: 0, bytes: Bytes::Old }));
+                check(bench.check(), &format!("{how}, and another"));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::crashes::{CASES, Found, end_everywhere};
 use super::errnos::fail_everywhere;
 use super::history::outcome;
+use super::races::race_everywhere;
 use crate::sys::sim::fault::{Fault, Faulty};
 
 /// A fault that so many histories do not show is not found.
@@ -22,23 +23,31 @@ fn in_histories(seeds: Range<u64>) -> Option<(String, String)> {
     })
 }
 
-/// What shows a fault: some histories, crashes and failing calls one after the other, more histories.
+/// What shows a fault: crashes, races and failing calls one after the other, then histories.
 fn found_by(fault: Fault) -> Option<(String, String)> {
     let _faulty = Faulty::with(fault);
-    if let Some(found) = in_histories(0..40) {
-        return Some(found);
-    }
-    for case in CASES {
+    let cases = CASES.iter().filter(|_| !fault.is_about_the_whole());
+    let mut faults = Vec::new();
+    for case in cases.clone() {
         let mut found = Found::default();
         end_everywhere(case, &mut found);
         if let Some(first) = found.faults.first() {
             return Some(("crashes".to_owned(), first_line(first)));
         }
     }
-    if let Some(first) = fail_everywhere(&[libc::EIO]).0.first() {
-        return Some(("errnos".to_owned(), first_line(first)));
+    for case in cases.clone() {
+        race_everywhere(case, &mut faults);
+        if let Some(first) = faults.first() {
+            return Some(("races".to_owned(), first_line(first)));
+        }
     }
-    in_histories(40..SEEDS_MAX)
+    for case in cases {
+        fail_everywhere(case, &[libc::EIO], &mut faults);
+        if let Some(first) = faults.first() {
+            return Some(("errnos".to_owned(), first_line(first)));
+        }
+    }
+    in_histories(0..SEEDS_MAX)
 }
 
 #[test]

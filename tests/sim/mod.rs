@@ -9,5 +9,6 @@ mod errnos;
 mod faults;
 mod history;
 mod ledger;
+mod races;
 mod users;
 mod world;

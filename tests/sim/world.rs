@@ -20,7 +20,6 @@ use crate::dataflow::model::mode::{Mode, Policy};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::ReplicaSet;
-use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::Act;
 use crate::service::pool::Pool;
 use crate::service::resolve::Resolved;
@@ -119,20 +118,6 @@ fn faulty(seen: Seen) -> Seen {
                 })
                 .collect(),
         ),
-        Seen::Facts(mut facts) if has(Fault::UnreadableIsAbsent) => {
-            for fact in &mut facts {
-                match fact {
-                    Fact::Listed { children, .. } => {
-                        children.retain(|(_, value)| !matches!(value, Value::Unreadable { .. }));
-                    }
-                    Fact::Holds { value, .. } => {
-                        *value = value.filter(|value| !matches!(value, Value::Unreadable { .. }));
-                    }
-                    _ => {}
-                }
-            }
-            Seen::Facts(facts)
-        }
         other => other,
     }
 }

@@ -35,8 +35,6 @@ pub enum Fault {
     RecoveryNotFlushed,
     /// A directory that cannot be listed counts as empty.
     ErrorIsAbsence,
-    /// What cannot be looked at counts as absent.
-    UnreadableIsAbsent,
     /// A root that is gone counts as empty.
     LostRootIsEmpty,
     /// A sink's report is taken over though the replica spoke meanwhile.
@@ -46,7 +44,20 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 18] = [
+    /// Whether it shows only where the engine, the actor and the sources are there too.
+    #[must_use]
+    pub fn is_about_the_whole(self) -> bool {
+        matches!(
+            self,
+            Self::DeleteBeatsEdit
+                | Self::ErrorIsAbsence
+                | Self::LostRootIsEmpty
+                | Self::StaleReport
+                | Self::OverflowSilent
+        )
+    }
+
+    pub const ALL: [Self; 17] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -61,7 +72,6 @@ impl Fault {
         Self::TornAccepted,
         Self::RecoveryNotFlushed,
         Self::ErrorIsAbsence,
-        Self::UnreadableIsAbsent,
         Self::LostRootIsEmpty,
         Self::StaleReport,
         Self::OverflowSilent,
