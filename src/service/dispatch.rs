@@ -23,6 +23,8 @@ use crate::sinks::apply::{Applied, ApplyError, Control};
 use crate::sinks::journal::Change;
 use crate::sinks::schedule::{Gate, Item, Kind};
 use crate::sinks::transfer::{self, Assigned, Done};
+#[cfg(test)]
+use crate::sys;
 
 /// Batches on their way at once.
 pub const SLOTS: usize = 4;
@@ -269,6 +271,10 @@ impl Actor {
 
     /// Notes for the jobs under way that a replica said what is at `path`, or in it.
     pub(crate) fn note_seen(&mut self, replica: Replica, path: &RelPath) {
+        #[cfg(test)]
+        if sys::sim::fault::has(sys::sim::fault::Fault::StaleReport) {
+            return;
+        }
         if self.running.is_empty() {
             return;
         }

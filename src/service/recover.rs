@@ -11,6 +11,8 @@ use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 use crate::sys::{self, Dir, Kind};
 
 /// Settles every open intent of a sync.
@@ -24,8 +26,19 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
         let op = OpId(op);
         let Some(site) = shop.site(intent.replica) else { continue };
         let Ok(store) = &site.store else { continue };
-        // What cannot be looked at now stays announced.
-        if settle(shop, site, store, op, &intent, &mut changes).is_ok() {
+        // What cannot be looked at now stays announced. What was moved is on disk before the announcement goes: after
+        // a power loss in between it would be under its old name again, and nobody would know whose it is.
+        let mut settled = Vec::new();
+        let result = settle(shop, site, store, op, &intent, &mut settled);
+        let flush = || {
+            #[cfg(test)]
+            if has(Fault::RecoveryNotFlushed) {
+                return Ok(());
+            }
+            sys::sync_fs(&site.root)
+        };
+        if result.and_then(|()| flush()).is_ok() {
+            changes.append(&mut settled);
             changes.push(Change::IntentDone { op: op.0 });
         }
     }
@@ -40,6 +53,10 @@ fn settle(
     intent: &Intent,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
+    #[cfg(test)]
+    if has(Fault::RecoveryRemovesAll) {
+        store.remove(op)?;
+    }
     let staged = content(store, op)?;
     let old = intent.old.and_then(|value| value.digest());
     let new = intent.new.and_then(|value| value.digest());
@@ -67,6 +84,10 @@ fn settle(
             let swapped = staged.is_some() && staged == old && old != new;
             acknowledge(shop, site, intent, swapped, changes)?;
         } else {
+            #[cfg(test)]
+            if has(Fault::TornAccepted) {
+                return Ok(());
+            }
             retract(shop, site, store, intent, changes)?;
         }
     }
@@ -199,6 +220,13 @@ fn retract(
     };
     let Some(stat) = dir.stat(name.as_bytes())? else { return Ok(()) };
     if stat.kind != Kind::File {
+        return Ok(());
+    }
+    // Names become durable after the times given before them: what has another time was written since, by somebody else.
+    let announced =
+        intent.new.and_then(|new| if let Value::File(new) = new { Some(new.mtime) } else { None });
+    let grain = site.root.caps().mtime_grain_ns.unsigned_abs();
+    if announced.is_some_and(|mtime| stat.mtime_ns.abs_diff(mtime) >= grain) {
         return Ok(());
     }
     let found = digest_of(&mut dir.open_read(name.as_bytes())?, &Control::default())?;

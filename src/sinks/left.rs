@@ -21,8 +21,9 @@ pub(super) fn left(
     old: Option<Value>,
     new: Option<Value>,
 ) -> Option<Value> {
-    let found = finish_aside(root, store, op, path).and_then(|()| found(store, op));
-    let value = match found {
+    let look = || finish_aside(root, store, op, path).and_then(|()| found(store, op));
+    // The error may have been the one that the act failed by.
+    let value = match look().or_else(|_| look()) {
         Ok(found) => found?,
         Err(_) => return old,
     };

@@ -3,6 +3,8 @@
 //! Holds: every job is idempotent and checked against the disk at the moment it acts; a retracted job is cancelled.
 
 pub mod apply;
+#[cfg(test)]
+mod faulty;
 pub mod journal;
 mod left;
 pub mod schedule;

@@ -80,7 +80,7 @@ pub fn carry_out<K>(shop: &Shop, batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
     for ((assigned, op), result) in batch.iter().zip(&ops).zip(&results) {
         let facts = if durable { agreements(&assigned.job, result) } else { Vec::new() };
-        shop.record(&assigned.job, *op, result, &facts, &mut changes);
+        shop.record(&assigned.job, *op, result, durable, &facts, &mut changes);
         agreed.push(facts);
     }
     if let Some(journal) = &shop.journal
@@ -189,6 +189,8 @@ impl Shop {
         if control.is_cancelled() {
             return Err(ApplyError::Cancelled);
         }
+        #[cfg(test)]
+        let job = &super::faulty::job(self, job);
         let other = |at: Replica| if at.is_source() { job.leaf } else { Replica::SOURCE };
         match &job.op {
             Op::Put { from, to, new, expect } => {
@@ -232,7 +234,8 @@ impl Shop {
         }
     }
 
-    /// Flushes both ends of every job that was carried out, one call a file system.
+    /// Flushes both ends of every job that was carried out, one call a file system. One that failed may have put back
+    /// what it had moved: before that is on disk, its announcement must not go.
     fn make_durable<K>(
         &self,
         batch: &[Assigned<K>],
@@ -241,7 +244,9 @@ impl Shop {
         if self.journal.is_none() {
             return true;
         }
-        let done = batch.iter().zip(results).filter(|(_, result)| result.is_ok());
+        let done = batch.iter().zip(results).filter(|(assigned, result)| {
+            result.is_ok() || intent_of(&assigned.job, self.boot).is_some()
+        });
         let leaves: Vec<Replica> = done.map(|(assigned, _)| assigned.job.leaf).collect();
         let ends = ReplicaSet::of(&leaves);
         if ends.is_empty() {
@@ -276,13 +281,15 @@ impl Shop {
         job: &Job,
         op: OpId,
         result: &Result<Applied, ApplyError>,
+        durable: bool,
         agreed: &[Fact],
         changes: &mut Vec<Change>,
     ) {
         if self.journal.is_none() {
             return;
         }
-        if intent_of(job, self.boot).is_some() {
+        // What is not on disk may be otherwise after a power loss; the next start looks.
+        if durable && intent_of(job, self.boot).is_some() {
             changes.push(Change::IntentDone { op: op.0 });
         }
         for fact in agreed {

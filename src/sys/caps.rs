@@ -67,6 +67,9 @@ impl Caps {
         let name = format!("probe-{}-{:?}", std::process::id(), std::thread::current().id());
         let (name, other) = (name.as_bytes(), format!("{name}-2"));
         let other = other.as_bytes();
+        // What one that was killed left: in a container the next has its number.
+        drop(dir.unlink(name));
+        drop(dir.unlink(other));
         let probed = Self::try_out(dir, name, other);
         for left in [name, other] {
             match dir.unlink(left) {

@@ -110,6 +110,8 @@ pub(super) struct Bench {
     jobs: Vec<Job>,
     /// All bytes users had written and flushed.
     written: BTreeSet<Bytes>,
+    /// Bytes that a user destroyed himself.
+    destroyed: BTreeSet<Bytes>,
     /// All names that may be in a tree.
     names: BTreeSet<String>,
 }
@@ -159,6 +161,7 @@ impl Bench {
             _machine: machine,
             shop: Some(shop),
             written: BTreeSet::new(),
+            destroyed: BTreeSet::new(),
             names: named.collect(),
             jobs: jobs.into_iter().map(job).collect(),
         };
@@ -228,9 +231,32 @@ impl Bench {
         })
     }
 
+    /// The path of the first job.
+    pub(super) fn path(&self) -> String {
+        String::from_utf8_lossy(self.jobs[0].path.as_bytes()).into_owned()
+    }
+
+    /// What a user did meanwhile.
+    pub(super) fn raced(&mut self, wrote: Option<Bytes>, destroyed: Option<Bytes>) {
+        if let Some(destroyed) = destroyed {
+            // In a tree it may still be.
+            self.destroyed.insert(destroyed);
+        }
+        self.written.extend(wrote);
+        self.names.extend(
+            self.jobs.iter().map(|j| String::from_utf8_lossy(j.path.as_bytes()).into_owned()),
+        );
+    }
+
     /// Everything that must hold after recovery.
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_trees()?;
+        self.check_kept()?;
+        self.check_agreed(self.shop.as_ref().unwrap().journal.as_ref().unwrap())
+    }
+
+    /// What users wrote and did not destroy is in a tree or kept.
+    pub(super) fn check_kept(&self) -> Result<(), String> {
         let shop = self.shop.as_ref().unwrap();
         let journal = shop.journal.as_ref().unwrap();
         let kept = journal.kept(&RelPath::root()).map_err(|e| e.to_string())?;
@@ -246,10 +272,8 @@ impl Bench {
                 found.extend(disk.at(&at).and_then(|ino| bytes_of(disk, ino)));
             }
         });
-        if let Some(lost) = self.written.difference(&found).next() {
-            return Err(format!("lost: {lost:?}"));
-        }
-        self.check_agreed(journal)
+        let lost = self.written.difference(&found).find(|bytes| !self.destroyed.contains(*bytes));
+        lost.map_or(Ok(()), |lost| Err(format!("lost: {lost:?}")))
     }
 
     /// What is agreed is what both ends hold, unless it is what was agreed before.

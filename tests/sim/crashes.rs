@@ -205,6 +205,37 @@ pub(super) fn end_everywhere(case: &Case, found: &mut Found) {
             let how = loss.map_or("a kill".to_owned(), |loss| format!("a crash with {loss:?}"));
             check(bench.check().and_then(|()| bench.check_settled()), &how);
             found.ends += 1;
+            if loss.is_some() {
+                // And once more, right after the recovery.
+                bench.start_again(Some(Loss { changes: 0, bytes: Bytes::Old }));
+                check(bench.check(), &format!("{how}, and another"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_was_killed_or_crashed_at_its_first_start_starts() {
+    use super::world::World;
+    let start = |die: Option<u64>| {
+        let mut world = World::new(2, 0, true);
+        with(|kernel| kernel.plan.die = die);
+        world.start();
+        (with(|kernel| kernel.changes), world)
+    };
+    let (changes, world) = start(None);
+    drop(world);
+    for change in 0..changes {
+        for crash in [false, true] {
+            let (_, mut world) = start(Some(change));
+            if crash {
+                world.crash(&mut super::users::Dice::new(change));
+            } else {
+                world.kill();
+            }
+            world.start();
+            let last = with(|kernel| kernel.log.last().cloned());
+            assert!(world.is_up(), "crash: {crash}, before change {change}: {last:?}");
         }
     }
 }

@@ -20,10 +20,14 @@ pub(super) struct Ledger {
     above: BTreeMap<Bytes, BTreeSet<Bytes>>,
     /// Versions that a user removed from a path.
     deleted: BTreeMap<String, BTreeSet<Bytes>>,
+    /// The last version that went from a path of a disk: what comes next descends from it.
+    tombs: BTreeMap<(usize, String), Bytes>,
     /// Versions that give way at a path by the user's word.
     yields: BTreeMap<String, BTreeSet<Bytes>>,
     /// Versions whose writer had to wait for a lease.
     late: BTreeSet<Bytes>,
+    /// What a power loss made of users' own writes: it may stand for anything.
+    torn: BTreeSet<Bytes>,
     trees: Vec<Tree>,
     pub(super) fault: Option<String>,
 }
@@ -65,8 +69,15 @@ impl Ledger {
             let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(disk));
             for path in changed(&old, &new) {
                 self.judge(at, path, old.get(path), new.get(path));
+                self.bury(at, path, old.get(path), new.get(path));
             }
             self.trees[at] = new;
+        }
+    }
+
+    fn bury(&mut self, at: usize, path: &str, old: Option<&Bytes>, new: Option<&Bytes>) {
+        if let (Some(old), None) = (old, new) {
+            self.tombs.insert((at, path.to_owned()), old.clone());
         }
     }
 
@@ -89,6 +100,9 @@ impl Ledger {
         };
         match new {
             Some(new) if self.came_from(new, old) => {}
+            // Removed by a user, and something else made in its place.
+            Some(_) if deleted() => {}
+            Some(new) if self.torn.contains(new) => {}
             Some(new) => self.fails(format!(
                 "S2: {path} on {at}: {old:?} was replaced by {new:?}, which did not come from it"
             )),
@@ -104,12 +118,14 @@ impl Ledger {
             let (before, now) = (old.get(path), new.get(path));
             if let Some(now) = now {
                 self.written.insert(now.clone());
-                if let Some(before) = before {
-                    self.descends(now, before);
+                let tomb = self.tombs.get(&(at, path.clone()));
+                if let Some(before) = before.or(tomb).cloned() {
+                    self.descends(now, &before);
                 }
             } else if let Some(before) = before {
                 self.deleted.entry(path.clone()).or_default().insert(before.clone());
             }
+            self.bury(at, path, before, now);
             if let Some(before) = before.filter(|before| !new.values().any(|n| n == *before)) {
                 self.superseded.insert(before.clone());
             }
@@ -171,9 +187,11 @@ impl Ledger {
                     // What a user's own write became.
                     self.written.insert(bytes.clone());
                     there.insert(bytes.clone());
+                    self.superseded.insert(bytes.clone());
                     if let Some(was) = before[at].get(&path) {
                         self.descends(&bytes, was);
                     }
+                    self.torn.insert(bytes);
                 }
             }
             self.trees[at] = new;
@@ -185,7 +203,16 @@ impl Ledger {
     /// After a crash and the recovery from it, everything under a real name is whole again.
     pub(super) fn recovered(&mut self, kernel: &Kernel) {
         for (at, disk) in kernel.disks.iter().enumerate() {
-            let new = tree_of(disk);
+            if !kernel.mounts.values().any(|mounted| *mounted == at) {
+                continue;
+            }
+            let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(disk));
+            for path in changed(&old, &new) {
+                let whole = |was: &&Bytes| self.written.contains(*was) && !self.torn.contains(*was);
+                let was = old.get(path).filter(whole);
+                self.judge(at, path, was, new.get(path));
+                self.bury(at, path, old.get(path), new.get(path));
+            }
             let torn = new.iter().find(|(_, bytes)| !self.written.contains(*bytes));
             if let Some((path, bytes)) = torn {
                 let what = format!("S4: {path} on {at} holds {bytes:?} after recovery");

@@ -6,7 +6,9 @@
 mod bench;
 mod crashes;
 mod errnos;
+mod faults;
 mod history;
 mod ledger;
+mod races;
 mod users;
 mod world;

@@ -97,6 +97,18 @@ impl User<'_> {
         self.write(&temporary, bytes);
         self.rename(&temporary, path);
     }
+
+    /// Writes as many bytes, and puts the mtime back.
+    fn disguise(&mut self, path: &str, dice: &mut Dice) {
+        let disk = &self.kernel.disks[self.at];
+        let Some(ino) = disk.at(path) else { return };
+        let (bytes, mtime) = (super::bench::bytes_of(disk, ino), disk.attributes(ino).mtime);
+        if let Some(Bytes::File(old)) = bytes {
+            let new = format!("{:012x}", dice.roll()).repeat(old.len().div_ceil(12));
+            self.write(path, &new.as_bytes()[..old.len()]);
+            self.kernel.user_touch(self.at, path, None, Some(mtime));
+        }
+    }
 }
 
 /// One user at one replica does something.
@@ -116,18 +128,7 @@ pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
     match choice {
         0..=7 => user.write(&path, &bytes(dice)),
         8..=10 => user.save(&path, &bytes(dice)),
-        // The same size, and the mtime put back.
-        11 | 12 => {
-            let disk = &user.kernel.disks[at];
-            if let Some(ino) = disk.at(&path)
-                && let Some(Bytes::File(old)) = super::bench::bytes_of(disk, ino)
-            {
-                let mtime = disk.attributes(ino).mtime;
-                let new = format!("{:012x}", dice.roll()).repeat(old.len().div_ceil(12));
-                user.write(&path, &new.as_bytes()[..old.len()]);
-                user.kernel.user_touch(at, &path, None, Some(mtime));
-            }
-        }
+        11 | 12 => user.disguise(&path, dice),
         13 => {
             if let Some(mut old) = user.kernel.disks[at].read(&path) {
                 old.extend(bytes(dice));

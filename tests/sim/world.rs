@@ -10,9 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender};
+
 use super::bench::{Bytes, bytes_of, replica};
 use super::ledger::Ledger;
 use super::users::{self, Dice};
+use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::mode::{Mode, Policy};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
@@ -25,11 +28,12 @@ use crate::sinks::journal::memory;
 use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord};
 use crate::sinks::stage::OpId;
 use crate::sources::control::wire::Winner;
-use crate::sources::scan::pool::Scanner;
+use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
 use crate::sources::watch::Hint;
 use crate::sources::watch::simulated::{Watched, install};
 use crate::sys::Identity;
+use crate::sys::sim::fault::{Fault, has};
 use crate::sys::sim::{Bytes as Torn, Event, Kernel, Loss, Machine, with};
 
 const ROOTS: [&str; 3] = ["/sim/0", "/sim/1", "/sim/2"];
@@ -41,6 +45,8 @@ struct Up {
     pool: Arc<Pool>,
     watched: Arc<Watched>,
     budget: usize,
+    /// What the scanner saw, on its way to the actor.
+    relay: (Sender<Seen>, Receiver<Seen>),
 }
 
 pub(super) struct World {
@@ -93,6 +99,29 @@ fn record(disks: usize) -> SyncRecord {
     }
 }
 
+/// What a yeet with a deliberate fault makes of what was seen.
+fn faulty(seen: Seen) -> Seen {
+    let empty =
+        |replica, dir| Seen::Facts(vec![Fact::Listed { replica, dir, children: Vec::new() }]);
+    match seen {
+        Seen::RootGone { replica } if has(Fault::LostRootIsEmpty) => {
+            empty(replica, RelPath::root())
+        }
+        Seen::Facts(facts) if has(Fault::ErrorIsAbsence) => Seen::Facts(
+            facts
+                .into_iter()
+                .map(|fact| match fact {
+                    Fact::Unlisted { replica, dir } => {
+                        Fact::Listed { replica, dir, children: Vec::new() }
+                    }
+                    other => other,
+                })
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
 impl World {
     pub(super) fn new(disks: usize, grain: i64, exchange: bool) -> Self {
         let machine = Machine::start(&ROOTS[..disks]);
@@ -132,7 +161,13 @@ impl World {
         };
         let policy = Policy { mode: self.record.mode, trust_times: false };
         let options = Options { policy, lasting: true };
-        let Ok(mut ready) = prepare(&shared, self.record.clone(), &options, 0) else { return };
+        let mut ready = match prepare(&shared, self.record.clone(), &options, 0) {
+            Ok(ready) => ready,
+            Err(error) => {
+                with(|kernel| kernel.log.push(format!("the daemon does not start: {error}")));
+                return;
+            }
+        };
         self.record = ready.actor.record.clone();
         ready.actor.begin();
         self.hints.clear();
@@ -140,14 +175,15 @@ impl World {
             kernel.log.push("daemon started".to_owned());
             kernel.disks.iter_mut().for_each(|disk| disk.events.clear());
             let ledger = &mut self.ledger.borrow_mut();
-            if self.crashed && kernel.mounts.len() == self.disks {
+            if self.crashed {
                 ledger.recovered(kernel);
-                self.crashed = false;
+                self.crashed = kernel.mounts.len() < self.disks;
             } else {
                 ledger.observe(kernel);
             }
         });
-        self.up = Some(Up { ready, scanner, pool, watched, budget: 256 });
+        let relay = crossbeam_channel::unbounded();
+        self.up = Some(Up { ready, scanner, pool, watched, budget: 256, relay });
     }
 
     fn keep_record(&mut self) {
@@ -229,7 +265,9 @@ impl World {
             0 => {
                 let at = dice.index(self.disks);
                 self.hints.retain(|(of, _)| *of != at);
-                self.hints.push_back((at, Hint::Overflow));
+                if !has(Fault::OverflowSilent) {
+                    self.hints.push_back((at, Hint::Overflow));
+                }
             }
             1 => {
                 let copy: Vec<_> = self.hints.iter().cloned().collect();
@@ -284,8 +322,11 @@ impl World {
 
     fn epoch(&mut self) -> bool {
         let Some(up) = &mut self.up else { return false };
-        let waits = !up.ready.events.is_empty() || !up.ready.seen.is_empty();
-        up.ready.actor.epoch(&up.ready.events, &up.ready.seen, &mut up.budget);
+        for seen in up.ready.seen.try_iter() {
+            up.relay.0.send(faulty(seen)).unwrap();
+        }
+        let waits = !up.ready.events.is_empty() || !up.relay.1.is_empty();
+        up.ready.actor.epoch(&up.ready.events, &up.relay.1, &mut up.budget);
         waits
     }
 
@@ -432,6 +473,16 @@ impl World {
         if let Some(up) = &mut self.up {
             (0..self.disks).for_each(|disk| up.ready.actor.scan_all(replica(disk)));
         }
+    }
+
+    /// Whether a root counts as lost.
+    pub(super) fn is_held(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| !up.ready.actor.holds.roots.is_empty())
+    }
+
+    /// Whether something may not be looked at.
+    pub(super) fn is_refused(&self) -> bool {
+        self.problems().iter().any(|problem| problem.contains("Permission denied"))
     }
 
     pub(super) fn problems(&self) -> Vec<String> {

@@ -113,6 +113,10 @@ fn is_what_was_seen(
     value: &Value,
     control: &Control,
 ) -> Result<bool, ApplyError> {
+    #[cfg(test)]
+    if sys::sim::fault::has(sys::sim::fault::Fault::UncheckedAfter) {
+        return Ok(true);
+    }
     if !out.is_same_object(seen) {
         return Ok(false);
     }
@@ -209,9 +213,15 @@ pub fn make_dir(
         .map_err(gone_or_at(End::To, "open the directory it goes to"))?;
     let name = name.as_bytes();
     let there = expected(&parent, name, expect, target.digests, control)?;
+    let is_asked_for = || match from.stat(path).map_err(gone_or("look at the directory"))? {
+        Some(origin) if origin.kind == Kind::Dir => Ok(()),
+        Some(_) | None => Err(ApplyError::Stale(End::From)),
+    };
     let kept = match there.zip(expect) {
         None => None,
         Some((stat, value)) => {
+            // An empty directory too many does no harm; what gives way to one does.
+            is_asked_for()?;
             super::remove::displace(target, &parent, name, &stat, value, control)?;
             Some(*value)
         }

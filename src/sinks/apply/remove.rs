@@ -10,6 +10,8 @@ use super::staged::as_placed;
 use super::{Applied, Control, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Value};
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 use crate::sys::{self, Dir, Kind, Root, Stat};
 
 /// Displaces what `path` holds, because `because` lacks it.
@@ -26,6 +28,8 @@ pub fn delete(
 ) -> Result<Applied, ApplyError> {
     let again =
         present(because, path).map_err(ApplyError::io("look at the other side once more"))?;
+    #[cfg(test)]
+    let again = again && !has(Fault::ReasonUnchecked);
     if again || !because.still_there() {
         return Err(ApplyError::Stale(End::From));
     }
@@ -69,6 +73,10 @@ pub(super) fn displace(
     writable(parent, || parent.rename_new(name, store, &kept))
         .map_err(gone_or_at(End::To, "move it out of the tree"))?;
     let out = store.stat(&kept).map_err(ApplyError::io("look at what came out"))?;
+    #[cfg(test)]
+    if has(Fault::UncheckedAfter) {
+        return Ok(());
+    }
     if out.is_some_and(|out| out.is_same_object(stat))
         && (target.root.caps().ctime_grain_ns == 0
             || still(target, value, control).unwrap_or(false))

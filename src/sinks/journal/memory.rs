@@ -46,6 +46,13 @@ pub(crate) fn wipe() {
     STORES.take();
 }
 
+pub(super) fn set_aside(path: &Path, aside: &Path) {
+    STORES.with_borrow_mut(|all| {
+        let store = all.remove(path).unwrap_or_default();
+        all.insert(aside.to_owned(), store);
+    });
+}
+
 /// After the process is gone: another one finds what was written, or after a crash what was flushed.
 pub(crate) fn end_process(crashed: bool) {
     STORES.with_borrow_mut(|all| {

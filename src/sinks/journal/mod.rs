@@ -197,7 +197,7 @@ impl Journal {
             .map(|n| path.with_extension(format!("redb.corrupt-{n}")))
             .find(|aside| !aside.exists())
             .expect("there are more numbers than files");
-        std::fs::rename(path, &aside).map_err(|error| JournalError::Open {
+        set_aside(path, &aside).map_err(|error| JournalError::Open {
             path: path.to_owned(),
             source: Box::new(redb::Error::Io(error)),
         })?;
@@ -225,6 +225,8 @@ impl Journal {
     pub fn submit(&self, changes: Vec<Change>, ack: Option<Ack>) {
         let Some(queue) = &self.queue else {
             // One that has no thread, as on a simulated machine.
+            #[cfg(test)]
+            let changes = super::faulty::changes(changes);
             return commit_batches(&self.database, vec![Batch { changes, ack }]);
         };
         if let Err(refused) = queue.send(Batch { changes, ack })
@@ -460,6 +462,15 @@ fn create(path: &Path) -> Result<Database, redb::Error> {
         return memory::create(path, CACHE_BYTES);
     }
     Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+}
+
+fn set_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
+    #[cfg(test)]
+    if memory::is_simulated(path) {
+        memory::set_aside(path, aside);
+        return Ok(());
+    }
+    std::fs::rename(path, aside)
 }
 
 fn name(bytes: &[u8]) -> Result<Name, JournalError> {

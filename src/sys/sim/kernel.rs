@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Kernel;
 use super::disk::{Attributes, Change, Disk, Event, Ino, Node};
+use super::fault::{Fault, has};
 use super::open::Opened;
 
 type Call<T> = Result<T, Errno>;
@@ -56,7 +57,9 @@ impl Kernel {
     /// # Errors
     /// As planned.
     pub fn commit(&mut self) -> Call<()> {
-        self.call(|| "journal".to_owned(), true)
+        self.call(|| "journal".to_owned(), true)?;
+        self.commits += 1;
+        Ok(())
     }
 
     fn opened(&self, open: u64) -> Call<Opened> {
@@ -236,7 +239,8 @@ impl Kernel {
                 .rename(vec![(old.0, old.1, Some(there)), (new.0, new.1, Some(ino))], now);
             return Ok(());
         }
-        if there.is_some() && flags.contains(RenameFlags::NOREPLACE) {
+        let refused = flags.contains(RenameFlags::NOREPLACE) && !has(Fault::NamesTakenOver);
+        if there.is_some() && refused {
             return Err(Errno::EXIST);
         }
         let is_dir = *self.disks[disk].node(ino) == Node::Dir;
@@ -310,7 +314,9 @@ impl Kernel {
     pub(super) fn sync_all(&mut self, open: u64) -> Call<()> {
         self.call(|| "syncfs".to_owned(), true)?;
         let disk = self.opened(open)?.disk;
-        self.disks[disk].flush();
+        if !has(Fault::AgreedBeforeDurable) {
+            self.disks[disk].flush();
+        }
         Ok(())
     }
 
@@ -387,7 +393,7 @@ impl Kernel {
     }
 
     pub(super) fn is_leased(&self, open: u64) -> bool {
-        self.opens.get(&open).and_then(|open| open.lease) == Some(false)
+        has(Fault::LeaseIgnored) || self.opens.get(&open).and_then(|open| open.lease) == Some(false)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod calls;
 pub mod disk;
+pub mod fault;
 mod kernel;
 mod open;
 pub mod user;
@@ -49,6 +50,8 @@ pub struct Kernel {
     pub calls: u64,
     /// Calls that changed something, or made it durable.
     pub changes: u64,
+    /// Of these, flushes of a journal.
+    pub commits: u64,
     /// The process is gone: nothing it still tries has an effect.
     pub dead: bool,
     pub boot: u8,
@@ -83,6 +86,7 @@ impl Machine {
             plan: Plan::default(),
             calls: 0,
             changes: 0,
+            commits: 0,
             dead: false,
             boot: 1,
             ids: 0,

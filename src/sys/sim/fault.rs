@@ -1,0 +1,106 @@
+//! Deliberate faults of yeet, for the proof that the simulation would find them.
+//!
+//! Holds: without [`Faulty`] none of them is in; what asks for one is compiled in tests only.
+
+use std::cell::Cell;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A delete is carried out though the other side edited the file.
+    DeleteBeatsEdit,
+    /// Whatever is there is taken for what the job expects.
+    UncheckedBefore,
+    /// What came out of a swap or a delete is taken for what was looked at.
+    UncheckedAfter,
+    /// That somebody waits to write to what is displaced goes unnoticed.
+    LeaseIgnored,
+    /// The other side is not looked at once more before a delete.
+    ReasonUnchecked,
+    /// A new name is given though it is taken.
+    NamesTakenOver,
+    /// Agreement is recorded before both ends are on disk.
+    AgreedBeforeDurable,
+    /// What is about to be done is not journalled.
+    IntentNotJournalled,
+    /// What was displaced is not journalled.
+    KeptNotJournalled,
+    /// What an act that failed had displaced is forgotten.
+    FailureForgotten,
+    /// Recovery takes everything it finds staged for its own.
+    RecoveryRemovesAll,
+    /// After a crash, what is under a real name counts as whole.
+    TornAccepted,
+    /// What recovery moved is not on disk when its announcement goes.
+    RecoveryNotFlushed,
+    /// A directory that cannot be listed counts as empty.
+    ErrorIsAbsence,
+    /// A root that is gone counts as empty.
+    LostRootIsEmpty,
+    /// A sink's report is taken over though the replica spoke meanwhile.
+    StaleReport,
+    /// Events were lost, and nobody is told.
+    OverflowSilent,
+}
+
+impl Fault {
+    /// Whether it shows only where the engine, the actor and the sources are there too.
+    #[must_use]
+    pub fn is_about_the_whole(self) -> bool {
+        matches!(
+            self,
+            Self::DeleteBeatsEdit
+                | Self::ErrorIsAbsence
+                | Self::LostRootIsEmpty
+                | Self::StaleReport
+                | Self::OverflowSilent
+        )
+    }
+
+    pub const ALL: [Self; 17] = [
+        Self::DeleteBeatsEdit,
+        Self::UncheckedBefore,
+        Self::UncheckedAfter,
+        Self::LeaseIgnored,
+        Self::ReasonUnchecked,
+        Self::NamesTakenOver,
+        Self::AgreedBeforeDurable,
+        Self::IntentNotJournalled,
+        Self::KeptNotJournalled,
+        Self::FailureForgotten,
+        Self::RecoveryRemovesAll,
+        Self::TornAccepted,
+        Self::RecoveryNotFlushed,
+        Self::ErrorIsAbsence,
+        Self::LostRootIsEmpty,
+        Self::StaleReport,
+        Self::OverflowSilent,
+    ];
+}
+
+thread_local! {
+    static NOW: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+/// The fault is in this thread's yeet until this is dropped.
+pub struct Faulty(());
+
+impl Faulty {
+    #[must_use]
+    pub fn with(fault: Fault) -> Self {
+        NOW.set(Some(fault));
+        Self(())
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        NOW.set(None);
+    }
+}
+
+/// Whether yeet has this fault.
+#[must_use]
+pub fn has(fault: Fault) -> bool {
+    NOW.get() == Some(fault)
+}

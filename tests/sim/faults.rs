@@ -1,0 +1,66 @@
+//! Deliberate faults of yeet, and what finds each of them.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::crashes::{CASES, Found, end_everywhere};
+use super::errnos::fail_everywhere;
+use super::history::outcome;
+use super::races::race_everywhere;
+use crate::sys::sim::fault::{Fault, Faulty};
+
+/// A fault that so many histories do not show is not found.
+const SEEDS_MAX: u64 = 400;
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(90).collect()
+}
+
+fn in_histories(seeds: Range<u64>) -> Option<(String, String)> {
+    seeds.into_iter().find_map(|seed| {
+        let fault = outcome(seed, &BTreeSet::new()).err()?;
+        Some((format!("seed {seed}"), first_line(&fault)))
+    })
+}
+
+/// What shows a fault: crashes, races and failing calls one after the other, then histories.
+fn found_by(fault: Fault) -> Option<(String, String)> {
+    let _faulty = Faulty::with(fault);
+    let cases = CASES.iter().filter(|_| !fault.is_about_the_whole());
+    let mut faults = Vec::new();
+    for case in cases.clone() {
+        let mut found = Found::default();
+        end_everywhere(case, &mut found);
+        if let Some(first) = found.faults.first() {
+            return Some(("crashes".to_owned(), first_line(first)));
+        }
+    }
+    for case in cases.clone() {
+        race_everywhere(case, &mut faults);
+        if let Some(first) = faults.first() {
+            return Some(("races".to_owned(), first_line(first)));
+        }
+    }
+    for case in cases {
+        fail_everywhere(case, &[libc::EIO], &mut faults);
+        if let Some(first) = faults.first() {
+            return Some(("errnos".to_owned(), first_line(first)));
+        }
+    }
+    in_histories(0..SEEDS_MAX)
+}
+
+#[test]
+fn every_deliberate_fault_is_found() {
+    let mut missed = Vec::new();
+    for fault in Fault::ALL {
+        match found_by(fault) {
+            Some((by, what)) => println!("| {fault:?} | {by} | {what} |"),
+            None => {
+                println!("| {fault:?} | - | |");
+                missed.push(fault);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
