@@ -14,6 +14,10 @@ test FILTER="":
 histories SEED:
     PROPTEST_RNG_SEED={{SEED}} cargo test --release --locked --lib dataflow::tests::histories
 
+# Whole simulated histories, those of SEEDS (0..100000)
+sim SEEDS:
+    YEET_SIM_SEEDS={{SEEDS}} cargo test --release --locked --lib sim::history -- --nocapture
+
 # Licences, advisories, sources of all dependencies
 deny:
     cargo deny check
