@@ -17,6 +17,7 @@ use crate::dataflow::model::job::JobChange;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::service::dispatch::{JobKey, Running};
+use crate::service::doubts::Doubts;
 use crate::service::holds::Holds;
 use crate::service::pool::Pool;
 use crate::service::problems::Problems;
@@ -82,6 +83,7 @@ pub struct Actor {
     /// The ready rows of the engine that ask for a job.
     pub(crate) rows: HashMap<JobKey, JobChange>,
     pub(crate) running: HashMap<JobKey, Running>,
+    pub(crate) doubts: Doubts,
     pub(crate) repositories: Repositories,
     pub(crate) problems: Problems,
     pub(crate) holds: Holds,
@@ -216,6 +218,7 @@ impl Actor {
             let changes = self.settle();
             self.take_changes(changes);
             self.try_again(ended, now);
+            self.queue_what_waited();
         }
         self.touched.clear();
         self.journal_what_the_engine_dropped();
@@ -246,6 +249,9 @@ impl Actor {
 
     /// Nothing is waiting in the channels.
     fn calm(&mut self) {
+        if self.rested && self.settle_all_doubts() {
+            self.dispatch(sys::now());
+        }
         if self.rested && self.scans_open.is_empty() {
             while self.go_on_in_repositories() {
                 self.dispatch(sys::now());
@@ -255,7 +261,7 @@ impl Actor {
             self.check_rows();
             self.scanned_once = true;
             // A one-shot copy ends here anyway.
-            if self.scanned_once && !self.compacted && self.registry.is_some() {
+            if !self.compacted && self.registry.is_some() {
                 self.compacted = true;
                 self.give_memory_back();
             }

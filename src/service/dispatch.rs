@@ -77,6 +77,7 @@ impl Actor {
         let Some(row) = self.rows.remove(&key) else { return };
         debug_assert_eq!(row, JobChange { diff: 1, ..*change }, "a key has one row");
         self.leave_repository(key);
+        self.doubts.forget(key);
         if let Some(running) = self.running.get_mut(&key) {
             running.unwanted = true;
             running.control.cancel();
@@ -110,9 +111,13 @@ impl Actor {
 
     /// Queues the job of a row, as if none of its key had been tried before, once it is its turn.
     pub(crate) fn queue(&mut self, key: JobKey) {
-        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row))
-            && !self.waits_in_repository(key)
-        {
+        if !self.waits_in_repository(key, &mut None) {
+            self.queue_now(key);
+        }
+    }
+
+    pub(crate) fn queue_now(&mut self, key: JobKey) {
+        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row)) {
             self.schedule.add(key, item);
         }
     }
@@ -124,6 +129,7 @@ impl Actor {
     }
     /// Hands out what can run now.
     pub(crate) fn dispatch(&mut self, now: Instant) {
+        let mut turn = None;
         loop {
             let holds = &self.holds;
             let batch = self.schedule.next(now, BATCH_JOBS_MAX, |gate| holds.open(gate, now));
@@ -133,7 +139,10 @@ impl Actor {
                 let Some(change) = self.rows.get(&key).copied() else { continue };
                 let Some(item) = self.item_of(&change) else { continue };
                 // What it was queued for may have been overtaken by what was seen since.
-                if self.waits_in_repository(key) {
+                if self.waits_in_doubt(key, &change) {
+                    continue;
+                }
+                if self.waits_in_repository(key, &mut turn) {
                     self.schedule.forget(key);
                     continue;
                 }
@@ -215,7 +224,7 @@ impl Actor {
                     self.take_over(*from, path, &before, now.into(), seen);
                 }
                 self.take_over(*to, path, &[*expect], applied.to_now, seen);
-                if git::is_index(path) {
+                if self.engine.paths().is_in_git(done.key.path) && git::is_index(path) {
                     // What it means is found by reading it alone.
                     self.sources.look(*from, path);
                     self.sources.look(*to, path);
@@ -242,9 +251,7 @@ impl Actor {
             }
             Op::Agree { .. } | Op::Read { .. } => {}
         }
-        for fact in &done.agreed {
-            self.engine.observe(fact);
-        }
+        done.agreed.iter().for_each(|fact| self.engine.observe(fact));
     }
 
     /// A sink's report of what a replica holds counts if the replica still is what the job was made from and said
@@ -262,15 +269,15 @@ impl Actor {
         let held = self.engine.held(id, replica);
         if seen.contains(replica) {
             if held != now {
-                self.sources.look(replica, path);
+                self.doubt(replica, id);
             }
         } else if before.contains(&held) {
             self.engine.observe(&Fact::Holds { replica, path: path.clone(), value: now });
         }
     }
 
-    /// Notes for the jobs under way that a replica said what is at `path`, or in it.
-    pub(crate) fn note_seen(&mut self, replica: Replica, path: &RelPath) {
+    /// Notes for the jobs under way that a replica said what is at a path, or in it.
+    pub(crate) fn note_seen(&mut self, replica: Replica, at: PathId) {
         #[cfg(test)]
         if sys::sim::fault::has(sys::sim::fault::Fault::StaleReport) {
             return;
@@ -279,7 +286,6 @@ impl Actor {
             return;
         }
         let paths = self.engine.paths();
-        let Some(at) = paths.lookup(path) else { return };
         let has_below = paths.children(at).next().is_some();
         let concerns =
             |job: PathId| job == at || (has_below && paths.ancestors(job).any(|above| above == at));
@@ -374,7 +380,7 @@ impl Actor {
         for key in self.rows.keys() {
             let queued =
                 self.schedule.position(*key).is_some() || self.schedule.delayed(*key).is_some();
-            let waits = queued || self.repositories.has(*key);
+            let waits = queued || self.repositories.has(*key) || self.doubts.has(*key);
             assert!(waits || self.running.contains_key(key), "a row without a job: {key:?}");
         }
         let mut ready = 0;

@@ -66,13 +66,15 @@ impl Actor {
             | Fact::Yields { .. } => {}
         }
         self.engine.observe(fact);
-        if let Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. } = fact {
-            self.note_seen(*replica, path);
-            self.touch_repository(path);
-        }
-        if let Fact::Holds { path, .. } = fact
-            && let Some(id) = self.engine.paths().lookup(path)
-        {
+        let (Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. }) = fact
+        else {
+            return;
+        };
+        let Some(id) = self.id_of(path) else { return };
+        self.settle_doubts(fact, id);
+        self.note_seen(*replica, id);
+        self.touch_repository(id);
+        if let Fact::Holds { .. } = fact {
             self.touched.insert(id);
         }
     }

@@ -8,6 +8,7 @@
 pub mod actor;
 pub mod answer;
 pub mod dispatch;
+pub mod doubts;
 pub mod explain;
 pub mod holds;
 pub mod intake;

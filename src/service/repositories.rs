@@ -10,7 +10,6 @@ use foldhash::HashMap;
 
 use crate::dataflow::model::git::{self, Part, Step};
 use crate::dataflow::model::job::JobChange;
-use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::verdict::Act;
@@ -43,6 +42,9 @@ enum State {
     Flushing(u64),
     Settled,
 }
+
+/// Whether what is of a step may go.
+type Answer = ((PathId, Replica, Step), bool);
 
 /// All repositories with something to carry over.
 #[derive(Default)]
@@ -139,14 +141,22 @@ impl Actor {
         }
     }
 
-    /// Whether a row has to wait for the rest of its repository; then it is noted, and handed out in its turn.
-    pub(crate) fn waits_in_repository(&mut self, key: JobKey) -> bool {
+    /// Whether a row has to wait for the rest of its repository; then it is noted, and handed out in its turn. `last`
+    /// is the answer to the last question, as long as nothing happened since.
+    pub(crate) fn waits_in_repository(&mut self, key: JobKey, last: &mut Option<Answer>) -> bool {
         let Some((repository, step)) = self.repositories.steps.get(&key).copied() else {
             return false;
         };
-        if step == Step::FIRST
-            || (self.is_settled(repository, key.leaf) && self.is_turn(repository, key.leaf, step))
-        {
+        if step == Step::FIRST {
+            return false;
+        }
+        let of = (repository, key.leaf, step);
+        let known = last.filter(|(asked, _)| *asked == of).map(|(_, may_go)| may_go);
+        let may_go = known.unwrap_or_else(|| {
+            self.is_settled(repository, key.leaf) && self.is_turn(repository, key.leaf, step)
+        });
+        *last = Some((of, may_go));
+        if may_go {
             return false;
         }
         let known = self.repositories.by_leaf.entry((repository, key.leaf)).or_default();
@@ -197,12 +207,11 @@ impl Actor {
     }
 
     /// Something was seen at a path: what was known of its repository may be out of date.
-    pub(crate) fn touch_repository(&mut self, path: &RelPath) {
+    pub(crate) fn touch_repository(&mut self, id: PathId) {
         if self.repositories.by_leaf.is_empty() {
             return;
         }
         let paths = self.engine.paths();
-        let Some(id) = paths.lookup(path) else { return };
         if !paths.is_in_git(id) {
             return;
         }
@@ -253,7 +262,7 @@ impl Actor {
             known.waiting.iter().take_while(|(s, _)| *s == step).map(|(_, key)| *key).collect();
         known.waiting.retain(|(s, _)| *s != step);
         for key in &turn {
-            self.queue(*key);
+            self.queue_now(*key);
         }
         !turn.is_empty()
     }

@@ -346,6 +346,7 @@ pub fn prepare(
         running: Default::default(),
         passing: Default::default(),
         failures: Default::default(),
+        doubts: Default::default(),
         repositories: Default::default(),
         problems,
         holds,

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::dataflow::model::job::Op;
 use crate::dataflow::model::mode::{Mode, Policy};
+use crate::dataflow::model::path::Name;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
@@ -64,6 +66,19 @@ fn report(ready: &mut Ready) -> Event {
             Event::Done { done, large } => return Event::Done { done, large },
             other => ready.actor.take(other),
         }
+    }
+}
+
+/// Works until a job of a kind has been carried out, and gives its report instead of taking it.
+fn report_of(ready: &mut Ready, wanted: impl Fn(&Op) -> bool) -> Event {
+    loop {
+        let report = report(ready);
+        if matches!(&report, Event::Done { done, .. } if done.iter().any(|done| wanted(&done.job.op)))
+        {
+            return report;
+        }
+        ready.actor.take(report);
+        ready.actor.turn();
     }
 }
 
@@ -184,4 +199,70 @@ fn a_directory_that_could_not_be_listed_is_a_problem_until_it_is() {
     assert_eq!(problems(&ready), ["d"], "what is listed now and then is not watched");
     ready.actor.take_seen(Seen::Watched { replica, dir: path });
     assert_eq!(problems(&ready), [] as [&str; 0]);
+}
+
+#[test]
+fn a_directory_that_was_moved_away_does_not_come_back_for_what_was_seen_while_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |rel: &str| dir.path().join(rel);
+    for side in ["a", "b"] {
+        fs::create_dir_all(at(side).join("old")).unwrap();
+        fs::write(at(side).join("old/f"), "content").unwrap();
+        let file = fs::File::options().write(true).open(at(side).join("old/f")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    let mut ready = ready(dir.path());
+    rest(&mut ready);
+    let held = |ready: &mut Ready, path: &[u8]| {
+        let id = ready.actor.id_of(&RelPath::parse(path).unwrap()).unwrap();
+        ready.actor.engine.held(id, leaf()).unwrap()
+    };
+    let (old, file) = (held(&mut ready, b"old"), held(&mut ready, b"old/f"));
+    fs::rename(at("b/old"), at("b/new")).unwrap();
+    for (dir, name, value) in [(&b""[..], &b"new"[..], old), (b"new", b"f", file)] {
+        let (dir, name) = (RelPath::parse(dir).unwrap(), Name::parse(name).unwrap());
+        let listed = Fact::Listed { replica: leaf(), dir, children: vec![(name, value)] };
+        ready.actor.take_seen(Seen::Facts(vec![listed]));
+    }
+    ready.actor.turn();
+
+    let report = report_of(&mut ready, |op| matches!(op, Op::Move { .. }));
+    // A listing of the new directory that was begun before the move, and ended before its report.
+    let (replica, listed) = (Replica::SOURCE, RelPath::parse(b"new").unwrap());
+    let seen = Fact::Listed { replica, dir: listed, children: Vec::new() };
+    ready.actor.take_seen(Seen::Facts(vec![seen]));
+    ready.actor.turn();
+    ready.actor.take(report);
+    rest(&mut ready);
+
+    for new in ["a/new/f", "b/new/f"] {
+        assert!(at(new).is_file(), "{new} is there");
+    }
+    for old in ["a/old", "b/old"] {
+        assert!(!at(old).exists(), "{old} is gone");
+    }
+}
+
+#[test]
+fn a_directory_that_was_removed_does_not_come_back_for_what_was_just_put_into_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |rel: &str| dir.path().join(rel);
+    fs::create_dir_all(at("a/d")).unwrap();
+    fs::create_dir_all(at("b/d")).unwrap();
+    std::os::unix::fs::symlink("target", at("a/d/l")).unwrap();
+    let mut ready = ready(dir.path());
+    let report = report_of(&mut ready, |op| matches!(op, Op::Put { .. }));
+
+    // The leaf is looked at before the report is taken, and the user has removed the directory by then.
+    fs::remove_dir_all(at("a/d")).unwrap();
+    let (of, link) = (Replica::SOURCE, RelPath::parse(b"d/l").unwrap());
+    let value = ready.actor.engine.held(ready.actor.id_of(&link).unwrap(), of);
+    let put = Fact::Holds { replica: leaf(), path: link, value };
+    let gone = Fact::Holds { replica: of, path: RelPath::parse(b"d").unwrap(), value: None };
+    ready.actor.take_seen(Seen::Facts(vec![put, gone]));
+    ready.actor.turn();
+    ready.actor.take(report);
+    rest(&mut ready);
+
+    assert!(!at("a/d").exists() && !at("b/d").exists(), "the user's delete went on");
 }
