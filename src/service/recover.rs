@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::sinks::apply::{Control, digest_of, present, target_digest};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
@@ -21,28 +22,41 @@ use crate::sys::{self, Dir, Kind};
 /// The journal cannot be read or written; the intents stay open.
 pub fn recover(shop: &Shop) -> Result<(), JournalError> {
     let Some(journal) = &shop.journal else { return Ok(()) };
-    let mut changes = Vec::new();
+    let mut settled: Vec<(Replica, Vec<Change>)> = Vec::new();
     for (op, intent) in journal.intents()? {
         let op = OpId(op);
         let Some(site) = shop.site(intent.replica) else { continue };
         let Ok(store) = &site.store else { continue };
-        // What cannot be looked at now stays announced. What was moved is on disk before the announcement goes: after
-        // a power loss in between it would be under its old name again, and nobody would know whose it is.
-        let mut settled = Vec::new();
-        let result = settle(shop, site, store, op, &intent, &mut settled);
-        let flush = || {
-            #[cfg(test)]
-            if has(Fault::RecoveryNotFlushed) {
-                return Ok(());
-            }
-            sys::sync_fs(&site.root)
-        };
-        if result.and_then(|()| flush()).is_ok() {
-            changes.append(&mut settled);
+        // What cannot be looked at now stays announced.
+        let mut changes = Vec::new();
+        if settle(shop, site, store, op, &intent, &mut changes).is_ok() {
             changes.push(Change::IntentDone { op: op.0 });
+            settled.push((intent.replica, changes));
         }
     }
+    if settled.is_empty() {
+        return Ok(());
+    }
+    // What was moved is on disk before the announcement goes: after a power loss in between it would be under its old
+    // name again, and nobody would know whose it is. What is agreed is on disk at the source, too.
+    let source = ReplicaSet::of(&[Replica::SOURCE]);
+    let touched = settled.iter().fold(source, |touched, (replica, _)| touched.with(*replica));
+    let lost: Vec<Replica> = touched.iter().filter(|replica| !is_on_disk(shop, *replica)).collect();
+    if lost.contains(&Replica::SOURCE) {
+        return Ok(());
+    }
+    settled.retain(|(replica, _)| !lost.contains(replica));
+    let changes = settled.into_iter().flat_map(|(_, changes)| changes).collect();
     journal.commit(changes).map_err(JournalError::Commit)
+}
+
+/// Flushes the file system of a replica, if it is there.
+fn is_on_disk(shop: &Shop, replica: Replica) -> bool {
+    #[cfg(test)]
+    if has(Fault::RecoveryNotFlushed) {
+        return true;
+    }
+    shop.site(replica).is_none_or(|site| sys::sync_fs(&site.root).is_ok())
 }
 
 fn settle(
@@ -82,7 +96,7 @@ fn settle(
     if intent.kind == IntentKind::Put {
         if intent.boot == shop.boot {
             let swapped = staged.is_some() && staged == old && old != new;
-            acknowledge(shop, site, intent, swapped, changes)?;
+            acknowledge(site, intent, swapped, changes)?;
         } else {
             #[cfg(test)]
             if has(Fault::TornAccepted) {
@@ -100,7 +114,6 @@ fn settle(
 /// A file that was announced unread is told by size, mode and mtime, to the nanosecond: nobody but us gave it these.
 /// `swapped`: what was to be replaced lies where the new content was staged, so that had the name, whatever has it now.
 fn acknowledge(
-    shop: &Shop,
     site: &Site,
     intent: &Intent,
     swapped: bool,
@@ -111,10 +124,6 @@ fn acknowledge(
     let placed = placed(&dir, name.as_bytes(), new)?;
     let gone = (swapped && new.digest().is_some()).then_some(new);
     let Some(value) = placed.or(gone) else { return Ok(()) };
-    sys::sync_fs(&site.root)?;
-    if let Some(source) = shop.site(crate::dataflow::model::replica::Replica::SOURCE) {
-        sys::sync_fs(&source.root)?;
-    }
     let (leaf, path) = (intent.leaf, intent.path.clone());
     changes.push(Change::Agreed { leaf, path, value: Some(value) });
     Ok(())
@@ -174,11 +183,7 @@ fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Resu
     if intent.kind != IntentKind::Put {
         return Ok(false);
     }
-    let from = if intent.replica.is_source() {
-        intent.leaf
-    } else {
-        crate::dataflow::model::replica::Replica::SOURCE
-    };
+    let from = if intent.replica.is_source() { intent.leaf } else { Replica::SOURCE };
     let Some(from) = shop.site(from) else { return Ok(false) };
     let opened = from.root.open_parent(&intent.path);
     let source = opened.and_then(|(dir, name)| dir.open_read(name.as_bytes()));

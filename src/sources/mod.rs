@@ -56,14 +56,13 @@ impl Sources {
         cache: Arc<StatCache>,
         sink: Sink,
     ) -> Self {
+        let mut sources = Self::unwatched(scanner, sync, ignores, cache, sink);
         #[cfg(test)]
         if let Some(watch) = watch::simulated::here() {
-            let mut sources = Self::unwatched(scanner, sync, ignores, cache, sink);
             (sources.watch, sources.simulated) = (watch, true);
             return sources;
         }
-        let handles = Handles::default();
-        let (known, told) = (handles.clone(), sink.clone());
+        let (known, told) = (sources.handles.clone(), sources.sink.clone());
         let started = Watcher::start(move |notice| match notice {
             Notice::Flushed(number) => told(Seen::Flushed { number }),
             Notice::Hint(replica, hint) => {
@@ -73,24 +72,12 @@ impl Sources {
                 }
             }
         });
-        let mut watcher = None;
-        let watch: Arc<dyn Watch> = match started {
-            Ok(started) => watcher.insert(Arc::new(started)).clone(),
+        sources.watch = match started {
+            Ok(started) => sources.watcher.insert(Arc::new(started)).clone(),
             // Every directory will be said to be unwatched, and listed from time to time.
             Err(error) => Arc::new(NoWatch::Refused(error)),
         };
-        Self {
-            scanner,
-            sync,
-            ignores,
-            cache,
-            sink,
-            handles,
-            watcher,
-            watch,
-            #[cfg(test)]
-            simulated: false,
-        }
+        sources
     }
 
     /// Sources that look at what they are asked to, once.

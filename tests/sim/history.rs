@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::bench::value_of;
 use super::users::{self, Dice};
-use super::world::{World, last_trace};
+use super::world::{ROOTS, World, last_trace};
 use crate::sys::sim::{Kernel, with};
 
 const ACTS: usize = 60;
@@ -68,7 +68,7 @@ fn unmount(world: &World, dice: &mut Dice) {
 fn mount(world: &mut World) {
     let missing = with(|kernel| {
         let before = kernel.mounts.len();
-        kernel.mounts = (0..kernel.disks.len()).map(|n| (format!("/sim/{n}").into(), n)).collect();
+        kernel.mounts = (0..kernel.disks.len()).map(|n| (ROOTS[n].into(), n)).collect();
         before < kernel.disks.len()
     });
     if missing && world.is_up() {

@@ -16,27 +16,25 @@ use super::bench::{Bytes, bytes_of, replica};
 use super::ledger::Ledger;
 use super::users::{self, Dice};
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::mode::{Mode, Policy};
+use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::replica::ReplicaSet;
 use crate::dataflow::model::verdict::Act;
 use crate::service::pool::Pool;
 use crate::service::resolve::Resolved;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
 use crate::sinks::journal::memory;
-use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord};
+use crate::sinks::journal::registry::SyncRecord;
 use crate::sinks::stage::OpId;
 use crate::sources::control::wire::Winner;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
 use crate::sources::watch::Hint;
 use crate::sources::watch::simulated::{Watched, install};
-use crate::sys::Identity;
 use crate::sys::sim::fault::{Fault, has};
 use crate::sys::sim::{Bytes as Torn, Event, Kernel, Loss, Machine, with};
 
-const ROOTS: [&str; 3] = ["/sim/0", "/sim/1", "/sim/2"];
+pub(super) const ROOTS: [&str; 3] = ["/sim/r0", "/sim/r1", "/sim/r2"];
 
 /// What runs while the daemon is up.
 struct Up {
@@ -78,27 +76,6 @@ impl Drop for World {
     }
 }
 
-fn record(disks: usize) -> SyncRecord {
-    let replicas = (0..disks).map(|disk| ReplicaRecord {
-        replica: replica(disk),
-        name: format!("r{disk}"),
-        path: PathBuf::from(ROOTS[disk]),
-        identity: Identity::default(),
-    });
-    SyncRecord {
-        name: "s".to_owned(),
-        mode: Mode::TwoWay,
-        ignore: Vec::new(),
-        ignore_vcs: false,
-        keep_age_s: u64::MAX,
-        keep_size: u64::MAX,
-        paused: false,
-        replicas: replicas.collect(),
-        used: ReplicaSet::of(&(1..disks).map(replica).collect::<Vec<_>>()),
-        held: ReplicaSet::EMPTY,
-    }
-}
-
 /// What a yeet with a deliberate fault makes of what was seen.
 fn faulty(seen: Seen) -> Seen {
     let empty =
@@ -133,7 +110,9 @@ impl World {
         });
         Self {
             up: None,
-            record: record(disks),
+            record: SyncRecord::of_roots(
+                &ROOTS[..disks].iter().map(PathBuf::from).collect::<Vec<_>>(),
+            ),
             ledger: Rc::new(RefCell::new(Ledger::new(disks))),
             hints: VecDeque::new(),
             crashed: false,

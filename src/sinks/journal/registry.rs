@@ -45,6 +45,32 @@ pub struct SyncRecord {
 }
 
 impl SyncRecord {
+    /// A two-way sync of these directories, the source first, under their last names.
+    #[cfg(test)]
+    #[must_use]
+    pub fn of_roots(roots: &[PathBuf]) -> Self {
+        let replica = |(slot, path): (usize, &PathBuf)| ReplicaRecord {
+            replica: u8::try_from(slot).ok().and_then(Replica::leaf).unwrap_or(Replica::SOURCE),
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.clone(),
+            identity: Identity::default(),
+        };
+        let mut record = Self {
+            name: "s".to_owned(),
+            mode: Mode::TwoWay,
+            ignore: Vec::new(),
+            ignore_vcs: false,
+            keep_age_s: u64::MAX,
+            keep_size: u64::MAX,
+            paused: false,
+            replicas: roots.iter().enumerate().map(replica).collect(),
+            used: ReplicaSet::EMPTY,
+            held: ReplicaSet::EMPTY,
+        };
+        record.used = record.leaves();
+        record
+    }
+
     #[must_use]
     pub fn leaves(&self) -> ReplicaSet {
         let leaves: Vec<Replica> =
