@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sources_world::{Options, SOURCE, World, digest, leaf, obey_permissions, path};
 use yeet::dataflow::model::fact::Fact;
+use yeet::dataflow::model::replica::Replica;
 use yeet::dataflow::model::value::{Special, Value};
 use yeet::sources::scan::pool::{Seen, Trouble};
 use yeet::sources::stat_cache::StatCache;
@@ -253,8 +254,71 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
         fs::write(root.join(".yeetignore"), "*.o\n").unwrap();
     }
     world.scan();
-    let listings = world.known.seen.iter().filter(|seen| matches!(seen, Seen::Facts(_))).count();
+    let is_listing = |fact: &&Fact| matches!(fact, Fact::Listed { .. });
+    let facts = world.known.seen.iter().filter_map(|seen| match seen {
+        Seen::Facts(facts) => Some(facts.iter()),
+        Seen::Trouble { .. }
+        | Seen::Watched { .. }
+        | Seen::RootGone { .. }
+        | Seen::Done { .. }
+        | Seen::Quiet { .. }
+        | Seen::Flushed { .. } => None,
+    });
+    let listings = facts.flatten().filter(is_listing).count();
     assert!(listings <= 6, "{listings} for four directories");
+}
+
+#[test]
+fn d15_what_was_said_before_the_rules_changed_is_taken_back_before_they_are_followed() {
+    for by_look in [false, true] {
+        let mut world = World::with(still());
+        world.write("dir/x.o", "1");
+        fs::create_dir(world.leaf("dir")).unwrap();
+        fs::write(world.leaf("dir/x.o"), "1").unwrap();
+        world.scan();
+        world.write(".yeetignore", "*.o\n");
+        fs::remove_file(world.source("dir/x.o")).unwrap();
+        if by_look {
+            world.sources.look(SOURCE, &path(".yeetignore"));
+            while !matches!(world.next(), Seen::Facts(facts) if holds(&facts, ".yeetignore")) {}
+        } else {
+            assert!(world.sources.scan(SOURCE, &path("")).is_some());
+            while !matches!(world.next(), Seen::Facts(facts) if lists(&facts, SOURCE, "dir")) {}
+        }
+        let judged = world.known.at(leaf(), "dir/x.o") == Some(Value::Ignored);
+        assert!(judged || !world.known.is_listed(leaf(), "dir"), "it would look deleted");
+        world.settle();
+        assert_eq!(world.known.at(leaf(), "dir/x.o"), Some(Value::Ignored));
+        assert!(world.known.is_listed(leaf(), "dir"));
+    }
+}
+
+fn holds(facts: &[Fact], text: &str) -> bool {
+    facts.iter().any(|fact| matches!(fact, Fact::Holds { path: at, .. } if *at == path(text)))
+}
+
+fn lists(facts: &[Fact], of: Replica, text: &str) -> bool {
+    facts.iter().any(|fact| {
+        matches!(fact, Fact::Listed { replica, dir, .. } if *replica == of && *dir == path(text))
+    })
+}
+
+#[test]
+fn d15_what_is_left_out_is_not_listed_whoever_asks_for_it() {
+    let mut world = World::with(still());
+    world.write(".yeetignore", "build/\n");
+    fs::create_dir_all(world.leaf("build/deep")).unwrap();
+    fs::write(world.leaf("build/deep/x.o"), "1").unwrap();
+    world.scan();
+    for dir in ["build", "build/deep"] {
+        let before = world.known.seen.len();
+        let scan = world.sources.scan(leaf(), &path(dir)).unwrap();
+        world.settle();
+        let seen = &world.known.seen[before..];
+        assert!(seen.contains(&Seen::Done { replica: leaf(), scan }));
+        let facts = seen.iter().any(|seen| matches!(seen, Seen::Facts(f) if lists(f, leaf(), dir)));
+        assert!(!facts, "{seen:?}");
+    }
 }
 
 #[test]

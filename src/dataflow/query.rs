@@ -130,6 +130,12 @@ impl Engine {
         self.state.held(path, replica)
     }
 
+    /// Whether a directory is agreed here with any leaf.
+    pub fn agreed_is_dir(&mut self, path: PathId) -> bool {
+        self.read();
+        self.state.agreed_is_dir(path)
+    }
+
     /// The replicas at which a directory is completely known. A directory nobody has and nothing was ever seen in
     /// counts as not known.
     pub fn listed(&mut self, dir: PathId) -> ReplicaSet {

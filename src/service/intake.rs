@@ -39,6 +39,9 @@ impl Actor {
                 let is_dir =
                     |name: &[u8]| children.iter().any(|(n, v)| n.as_bytes() == name && v.is_dir());
                 self.load(dir, is_dir);
+                for (name, _) in children.iter().filter(|(_, value)| *value == Value::Ignored) {
+                    self.load_within(&dir.join(name));
+                }
                 if dir.is_root() && children.is_empty() {
                     self.holds.emptied(*replica, self.files_had(*replica));
                 }
@@ -56,7 +59,7 @@ impl Actor {
                     self.load(&dir, |_| true);
                 }
                 if value.is_none_or(|v| !v.is_dir()) {
-                    self.load_below(path);
+                    self.load_within(path);
                 }
             }
             Fact::Unlisted { .. }
@@ -115,6 +118,21 @@ impl Actor {
             {
                 self.load_below(path);
             }
+        }
+    }
+
+    /// Loads what was agreed below a path that is no directory (any more), however much of it is loaded: nobody will
+    /// list it. What is left in the store would be taken for agreed when a directory of that name comes back.
+    fn load_within(&mut self, path: &RelPath) {
+        let known = self.id_of(path);
+        if self.shop.journal.is_none() || !known.is_some_and(|id| self.engine.agreed_is_dir(id)) {
+            return;
+        }
+        self.load_below(path);
+        let inner = known.map(|id| self.engine.paths().children(id).collect::<Vec<_>>());
+        for child in inner.into_iter().flatten() {
+            let child = self.engine.paths().path(child);
+            self.load_within(&child);
         }
     }
 

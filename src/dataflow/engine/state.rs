@@ -170,6 +170,14 @@ impl State {
         ReplicaSet::from_bits(self.index[path.0 as usize].agreed)
     }
 
+    /// Whether a directory is agreed here with any leaf.
+    pub(in crate::dataflow) fn agreed_is_dir(&mut self, path: PathId) -> bool {
+        self.agreed(path).iter().any(|leaf| {
+            let agreed = self.value(path, Side::Agreed(leaf));
+            agreed.is_some_and(|value| value.is_dir() || value == Value::Remnant)
+        })
+    }
+
     /// Whether a replica is known to hold anything below a path.
     pub(in crate::dataflow) fn holds_below(&self, path: PathId, replica: Replica) -> bool {
         let paths = self.paths.borrow();

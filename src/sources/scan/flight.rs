@@ -89,6 +89,14 @@ impl Flights {
         }
     }
 
+    /// Rules changed: what is looked at in or below `dir` was judged by the old ones, but for `own`, which brought them.
+    pub(super) fn overtake_within(&mut self, dir: &RelPath, own: Option<u64>) {
+        for flight in self.flights.iter_mut().filter(|flight| Some(flight.id) != own) {
+            let (Sight::Path(path) | Sight::Dir(path)) = &flight.sight;
+            flight.overtaken |= path.is_within(dir);
+        }
+    }
+
     /// Events were lost: nothing that was looked at before now counts.
     pub(super) fn overtake_all(&mut self) {
         for flight in &mut self.flights {
@@ -164,6 +172,18 @@ mod tests {
         assert!(overtaken(dir(), |flights| flights.seen(&path("a"), None)));
         assert!(overtaken(dir(), |flights| flights.listed(&path(""), &[])));
         assert!(!overtaken(dir(), |flights| flights.listed(&path(""), &[(name("a"), DIR)])));
+    }
+
+    #[test]
+    fn rules_that_changed_overtake_all_below_them_but_what_brought_them() {
+        let mut flights = Flights::default();
+        let own = flights.begin(Sight::Path(path("a/.yeetignore")));
+        let below = flights.begin(Sight::Dir(path("a/b")));
+        let outside = flights.begin(Sight::Dir(path("")));
+        flights.overtake_within(&path("a"), Some(own));
+        assert!(matches!(flights.end(own), Landing::Stands(_)));
+        assert!(matches!(flights.end(below), Landing::Overtaken));
+        assert!(matches!(flights.end(outside), Landing::Stands(_)));
     }
 
     #[test]

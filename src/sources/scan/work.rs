@@ -2,7 +2,8 @@
 //!
 //! Holds: what could not be looked at is reported as unlisted, never as absent, and tried again: with growing pauses,
 //! or when its permissions change. Being unlisted holds for all below, so trying again is a scan. Rules that changed
-//! are followed whatever else becomes of the task that came by them.
+//! are followed whatever else becomes of the task that came by them: what any replica said by the old ones is taken back
+//! before anything is said by the new ones.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -41,6 +42,7 @@ impl Shared {
         let (looked, again, waits) = loop {
             let flight = ground.flights().begin(Sight::Path(path.clone()));
             let looked = look(tree, path, reading, &ground.cancelled, &mut rules_changed);
+            self.unlist_on_all(ground, &rules_changed, flight);
             let mut flights = ground.flights();
             if let Landing::Overtaken = flights.end(flight) {
                 continue;
@@ -104,8 +106,17 @@ impl Shared {
 
     fn list(&self, ground: &Ground, dir: &RelPath, work: &Work) {
         let flight = ground.flights().begin(Sight::Dir(dir.clone()));
+        if ground.tree.ignores.matched_or_above(dir, true).is_some() {
+            // It was put in before the rules were known. The listing above it will say so.
+            let landing = ground.flights().end(flight);
+            if let Landing::Overtaken = landing {
+                self.put(ground, work.task, dir, &work.passes);
+            }
+            return;
+        }
         let mut rules_changed = Vec::new();
         let listed = list(&ground.tree, dir, &mut rules_changed);
+        self.unlist_on_all(ground, &rules_changed, flight);
         self.landed(ground, dir, work, flight, listed);
         // A scan goes on, or is put in again, by itself.
         let scanned = (work.task == Task::Scan).then_some(dir);
@@ -193,6 +204,26 @@ impl Shared {
             if work.task == Task::Scan || !tree.watch.knows(tree.replica, dir) {
                 self.put(ground, Task::Scan, dir, &work.passes);
             }
+        }
+    }
+
+    /// Rules changed: what they are about is known no more, at any replica, until it has been listed by them. Else what one
+    /// side no longer has, and leaves out, would look deleted to a side that has not heard of the rules.
+    ///
+    /// `own`: the observation of `ground` that came by them.
+    fn unlist_on_all(&self, ground: &Ground, dirs: &[RelPath], own: u64) {
+        if dirs.is_empty() {
+            return;
+        }
+        for other in self.trees_of(ground.sync) {
+            let own = (other.id == ground.id).then_some(own);
+            let mut flights = other.flights();
+            let facts = dirs.iter().map(|dir| {
+                flights.overtake_within(dir, own);
+                Fact::Unlisted { replica: other.tree.replica, dir: dir.clone() }
+            });
+            let facts = facts.collect();
+            (other.sink)(Seen::Facts(facts));
         }
     }
 
