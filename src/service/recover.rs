@@ -14,7 +14,7 @@ use crate::sinks::stage::{OpId, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
 #[cfg(test)]
 use crate::sys::sim::fault::{Fault, has};
-use crate::sys::{self, Dir, Kind};
+use crate::sys::{self, Dir, Kind, Stat};
 
 /// Settles every open intent of a sync.
 ///
@@ -183,11 +183,7 @@ fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Resu
     if intent.kind != IntentKind::Put {
         return Ok(false);
     }
-    let from = if intent.replica.is_source() { intent.leaf } else { Replica::SOURCE };
-    let Some(from) = shop.site(from) else { return Ok(false) };
-    let opened = from.root.open_parent(&intent.path);
-    let source = opened.and_then(|(dir, name)| dir.open_read(name.as_bytes()));
-    let Ok(mut source) = source else { return Ok(false) };
+    let Some(mut source) = open_source(shop, intent) else { return Ok(false) };
     is_prefix(&mut store.dir().open_read(&op.name())?, &mut source)
 }
 
@@ -207,6 +203,26 @@ fn is_prefix(part: &mut sys::File, whole: &mut sys::File) -> io::Result<bool> {
         left -= take as u64;
     }
     Ok(true)
+}
+
+/// Whether this is what was there before, of which nobody knew the content.
+fn is_unread(old: Option<Value>, stat: &Stat) -> bool {
+    let Some(Value::File(old)) = old else { return false };
+    old.content.digest().is_none() && (old.size, old.mtime) == (stat.size, stat.mtime_ns)
+}
+
+/// The content of the file that a put was copied from, as it is now.
+fn of_source(shop: &Shop, intent: &Intent) -> io::Result<Option<Digest>> {
+    match open_source(shop, intent) {
+        Some(mut source) => digest_of(&mut source, &Control::default()),
+        None => Ok(None),
+    }
+}
+
+fn open_source(shop: &Shop, intent: &Intent) -> Option<sys::File> {
+    let from = if intent.replica.is_source() { intent.leaf } else { Replica::SOURCE };
+    let (dir, name) = shop.site(from)?.root.open_parent(&intent.path).ok()?;
+    dir.open_read(name.as_bytes()).ok()
 }
 
 /// After a power loss a new name may have appeared without its bytes: what is neither the old nor the announced
@@ -238,8 +254,12 @@ fn retract(
     let Some(found) = found else { return Ok(()) };
     let known = [intent.old, intent.new].into_iter().flatten().filter_map(|v| v.digest());
     let Some(Value::File(new)) = intent.new else { return Ok(()) };
-    let announced_unread = new.content.digest().is_none() && new.size == stat.size;
-    if known.into_iter().any(|digest| digest == found) || announced_unread {
+    let is_known = known.into_iter().any(|digest| digest == found);
+    if is_known || is_unread(intent.old, &stat) {
+        return Ok(());
+    }
+    // What was announced unread is told by what it was copied from. If that is gone by now, it is copied anew, or kept.
+    if new.content.digest().is_none() && of_source(shop, intent)? == Some(found) {
         return Ok(());
     }
     let op = shop.ops.take();
