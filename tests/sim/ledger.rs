@@ -237,7 +237,7 @@ impl Ledger {
                 let whole = |was: &&Bytes| self.written.contains(*was) && !self.torn.contains(*was);
                 let was = old.get(path).filter(whole);
                 let taken_back =
-                    new.get(path).is_none() && self.unconfirmed.contains(&(at, path.clone()));
+                    !new.contains_key(path) && self.unconfirmed.contains(&(at, path.clone()));
                 let was = was.filter(|_| !taken_back);
                 self.judge(at, path, was, new.get(path));
                 self.bury(at, path, old.get(path), new.get(path));
