@@ -18,6 +18,16 @@ histories SEED:
 sim SEEDS:
     YEET_SIM_SEEDS={{SEEDS}} cargo test --release --locked --lib sim::history -- --nocapture
 
+# Hostile bytes for one decoder, for so many seconds (needs nightly Rust and cargo-fuzz)
+fuzz TARGET SECONDS:
+    mkdir -p tests/fuzz/corpus/{{TARGET}}
+    nice -n 5 cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz {{TARGET}} -- \
+        -max_total_time={{SECONDS}} -rss_limit_mb=1024 -malloc_limit_mb=64 -timeout=10 -print_final_stats=1
+
+# The same for every decoder in turn
+fuzz-all SECONDS:
+    for target in $(cargo +nightly fuzz list --fuzz-dir tests/fuzz); do just fuzz $target {{SECONDS}} || exit 1; done
+
 # Licences, advisories, sources of all dependencies
 deny:
     cargo deny check

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +11,8 @@ use crate::dataflow::model::mode::Mode;
 
 const KEYS: [&str; 5] = ["mode", "ignore", "ignore-vcs", "keep-age", "keep-size"];
 const DAY_S: u64 = 86_400;
+/// The longest config file that is read, in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// What new syncs start with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,12 @@ impl Config {
     /// It cannot be read, is no TOML, or has an unknown key or a bad value; with the line and the nearest key.
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
         let file: PathBuf = dir.join("config.toml");
-        match std::fs::read_to_string(&file) {
+        match read(&file) {
+            Ok(text) if text.len() as u64 > CONFIG_BYTES_MAX => Err(ConfigError {
+                file: file.display().to_string(),
+                line: 1,
+                what: format!("the file is longer than {CONFIG_BYTES_MAX} bytes"),
+            }),
             Ok(text) => Self::parse(&file, &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(ConfigError {
@@ -70,6 +78,15 @@ impl Config {
                 what: error.to_string(),
             }),
         }
+    }
+
+    /// What a file of this text says, for `tests/fuzz`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    #[cfg(fuzzing)]
+    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
+        Self::parse(Path::new("config.toml"), text)
     }
 
     fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
@@ -104,6 +121,13 @@ impl Config {
                 .unwrap_or(default.keep_size),
         })
     }
+}
+
+/// No more of it than tells that it is too long.
+fn read(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(file)?.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -145,6 +169,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataflow::model::mutated::mutations;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(Path::new("config.toml"), text)
@@ -170,5 +195,25 @@ mod tests {
         );
         assert!(parse("keep-age = \"soon\"\n").unwrap_err().to_string().contains("\"soon\""));
         assert!(parse("mode = \"sideways\"\n").is_err());
+    }
+
+    #[test]
+    fn whatever_is_almost_a_config_is_one_or_an_error_with_its_line() {
+        let valid = "mode = \"mirror\"\nignore = [\"ä\"]\nignore-vcs = true\nkeep-age = \"2d\"\n";
+        for bytes in mutations(valid.as_bytes()) {
+            let Ok(text) = String::from_utf8(bytes) else { continue };
+            if let Err(error) = parse(&text) {
+                assert!((1..=text.split('\n').count()).contains(&error.line), "{text:?}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_config_file_without_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        let error = Config::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
     }
 }

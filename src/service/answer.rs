@@ -579,6 +579,7 @@ impl Daemon {
 }
 
 fn glob_matcher(glob: &str) -> Result<ignore::gitignore::Gitignore, Failure> {
+    crate::sources::ignores::check_length(glob).map_err(|reason| usage(reason, None))?;
     let mut builder = ignore::gitignore::GitignoreBuilder::new("");
     builder
         .add_line(None, glob)

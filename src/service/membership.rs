@@ -12,7 +12,7 @@ use crate::service::target::{cannot, usage};
 use crate::service::wishes::os;
 use crate::service::{Daemon, Entry};
 use crate::sinks::journal::Change;
-use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord};
+use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord, is_sync_name};
 use crate::sources::control::wire::{Failure, NewLeaf, Request};
 use crate::sources::ignores::Ignores;
 use crate::sys::{Identity, Place, Root, RootError};
@@ -169,8 +169,7 @@ impl Daemon {
     }
 
     fn checked_name(&self, name: &str) -> Result<String, Failure> {
-        let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(good) || name.len() > 100 {
+        if !is_sync_name(name) || name.len() > 100 {
             return Err(usage(
                 format!("{name:?} is no name for a sync"),
                 Some("letters, digits, '-', '_', '+' and '.' make a name"),
@@ -186,17 +185,7 @@ impl Daemon {
     }
 
     fn free_name(&self, path: &Path) -> String {
-        let base: String = path.file_name().map_or_else(
-            || "root".to_owned(),
-            |name| {
-                let name = name.to_string_lossy();
-                let keep = |c: char| {
-                    if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+') { c } else { '-' }
-                };
-                name.trim_start_matches('.').chars().map(keep).take(90).collect()
-            },
-        );
-        let base = if base.is_empty() { "sync".to_owned() } else { base };
+        let base = name_after(path);
         let syncs = self.syncs();
         let numbered = (1..).map(|n| if n == 1 { base.clone() } else { format!("{base}-{n}") });
         numbered.into_iter().find(|name| !syncs.contains_key(name)).unwrap_or(base)
@@ -384,6 +373,22 @@ impl Daemon {
     }
 }
 
+/// A name for a sync of the directory `path`, short enough for a number after it.
+fn name_after(path: &Path) -> String {
+    let Some(name) = path.file_name() else { return "root".to_owned() };
+    let name = name.to_string_lossy();
+    let keep = |c: char| {
+        if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+') { c } else { '-' }
+    };
+    let mut bytes = 0;
+    let fits = |c: &char| {
+        bytes += c.len_utf8();
+        bytes <= 90
+    };
+    let base: String = name.trim_start_matches('.').chars().map(keep).take_while(fits).collect();
+    if base.is_empty() { "sync".to_owned() } else { base }
+}
+
 fn leaf_name(record: &SyncRecord, leaf: &NewLeaf, path: &Path) -> Result<String, Failure> {
     if let Some(name) = &leaf.name {
         if record.by_name(name).is_some() || name.is_empty() || name.contains('/') {
@@ -437,4 +442,18 @@ fn settings_of(record: &SyncRecord) -> Vec<(String, String)> {
         ("keep-size", record.keep_size.to_string()),
     ];
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_of_wide_letters_is_cut_to_one_that_files_can_have() {
+        let name = name_after(Path::new(&format!("/home/{}", "語".repeat(85))));
+        assert_eq!(name, "語".repeat(30));
+        assert_eq!(name_after(Path::new("/home/.a b")), "a-b");
+        assert_eq!(name_after(Path::new("/")), "root");
+        assert_eq!(name_after(Path::new("/home/...")), "sync");
+    }
 }

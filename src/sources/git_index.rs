@@ -15,6 +15,10 @@ const EXTENDED: u16 = 0x4000;
 /// Assume-valid, extended, and the stage; the rest is the length of the name.
 const FLAGS: u16 = 0xf000;
 
+/// The longest path that means something: no work tree has a longer one. In version 4 an entry of 63 bytes has all of
+/// the path before it, so without a bound the work would grow with the square of the bytes.
+const PATH_BYTES_MAX: usize = 4096;
+
 /// The meaning of an index; `None` for what is none.
 #[must_use]
 pub(super) fn meaning(index: &[u8]) -> Option<Digest> {
@@ -48,6 +52,9 @@ fn meaning_with(index: &[u8], hash_bytes: usize) -> Option<Digest> {
             path.clear();
         }
         path.extend_from_slice(rest.until_zero()?);
+        if path.len() > PATH_BYTES_MAX {
+            return None;
+        }
         if version < 4 {
             // The name ends in one to eight zeros, up to a multiple of eight; one is taken.
             let used = before - rest.0.len();
@@ -118,6 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dataflow::model::mutated::mutations;
 
     /// An index of version 2 of these paths, with all stat data made from `stat`.
     fn index(paths: &[&str], stat: u8, extensions: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
@@ -186,5 +194,42 @@ mod tests {
             }
             let _any = meaning(&bytes);
         }
+    }
+
+    #[test]
+    fn whatever_is_almost_an_index_has_a_meaning_or_none() {
+        for valid in [index(&["a", "dir/file"], 1, &[(b"TREE", b"cached")]), packed(&["a", "ab"])] {
+            assert!(meaning(&valid).is_some());
+            for other in mutations(&valid) {
+                let _any = meaning(&other);
+            }
+        }
+    }
+
+    /// An index of version 4, in which each path is what differs from the one before.
+    fn packed(paths: &[&str]) -> Vec<u8> {
+        let mut bytes = b"DIRC\0\0\0\x04".to_vec();
+        bytes.extend(u32::try_from(paths.len()).unwrap().to_be_bytes());
+        for path in paths {
+            bytes.extend([0; STAT_BYTES + 20]);
+            bytes.extend(u16::try_from(path.len().min(0xfff)).unwrap().to_be_bytes());
+            // Nothing of the path before goes.
+            bytes.push(0);
+            bytes.extend(path.as_bytes());
+            bytes.push(0);
+        }
+        bytes.extend([0; 20]);
+        bytes
+    }
+
+    #[test]
+    fn a_path_no_work_tree_has_makes_no_endless_work() {
+        let fits = "x".repeat(PATH_BYTES_MAX);
+        assert!(meaning(&packed(&[&fits, ""])).is_some());
+        assert_eq!(meaning(&packed(&[&fits, "x"])), None);
+        let mut paths = vec![""; 200_000];
+        let long = "x".repeat(4 << 20);
+        paths[0] = &long;
+        assert_eq!(meaning(&packed(&paths)), None);
     }
 }

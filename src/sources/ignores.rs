@@ -26,6 +26,9 @@ pub const IGNORE_FILE: &[u8] = b".yeetignore";
 pub const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
 /// The most lines of one file that become patterns: each costs memory and matching time.
 const LINES_MAX: usize = 10_000;
+/// The longest pattern, in bytes: no path is longer. What compiles patterns calls itself for each `{` in a `{`, and a
+/// stack ends.
+const PATTERN_BYTES_MAX: usize = 4096;
 /// The most problems kept for showing.
 const PROBLEMS_MAX: usize = 100;
 
@@ -430,6 +433,17 @@ impl Rules {
     }
 }
 
+/// Refuses a pattern that is too long to be compiled.
+///
+/// # Errors
+/// It is longer than 4,096 bytes.
+pub fn check_length(pattern: &str) -> Result<(), String> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(format!("the pattern is longer than {PATTERN_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
 fn add(builder: &mut GitignoreBuilder, number: u32, line: &[u8]) -> Result<(), String> {
     let Ok(line) = std::str::from_utf8(line) else {
         return Err("the pattern is not UTF-8".to_owned());
@@ -438,10 +452,52 @@ fn add(builder: &mut GitignoreBuilder, number: u32, line: &[u8]) -> Result<(), S
     if body.is_empty() && !line.trim_end().is_empty() {
         return Err(format!("'{line}' names nothing"));
     }
+    check_length(line)?;
     let from = Some(PathBuf::from(number.to_string()));
     match builder.add_line(from, line) {
         Ok(_) => Ok(()),
         Err(ignore::Error::Glob { err, .. }) => Err(format!("'{line}' is no pattern: {err}")),
         Err(error) => Err(format!("'{line}' is no pattern: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::model::mutated::mutations;
+
+    fn rules(text: &[u8]) -> Ignores {
+        let rules = Ignores::new(&[], false).unwrap();
+        rules.attach(Replica::SOURCE);
+        drop(rules.set(Replica::SOURCE, &RelPath::root(), Some(text)));
+        rules
+    }
+
+    #[test]
+    fn whatever_is_almost_a_file_of_rules_ignores_by_a_line_of_it_or_says_what_is_wrong() {
+        let path = RelPath::parse(b"a/b/keep.o").unwrap();
+        for text in mutations(b"\xef\xbb\xbf/a/\n!k[!a-c]*.o\r\n**/{b,c}\n\\#\\ ") {
+            let lines = text.split(|b| *b == b'\n').count();
+            let rules = rules(&text);
+            let problems = rules.problems().into_iter().map(|problem| problem.line);
+            let by = rules.matched_or_above(&path, false).map(|by| by.line);
+            for line in problems.chain(by) {
+                assert!((1..=lines).contains(&(line as usize)), "{}", text.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_stack_is_large_enough_for_is_a_problem() {
+        let path = RelPath::parse(b"a").unwrap();
+        // The deepest one that is tried at all: refused, with a stack to spare.
+        let deepest = PATTERN_BYTES_MAX / 2 - 1;
+        for (depth, line) in [(deepest, 0), (200_000, 1)] {
+            let braces = [vec![b'{'; depth], vec![b'a'], vec![b'}'; depth]].concat();
+            let rules = rules(&[&braces[..], b"\na\n"].concat());
+            assert_eq!(rules.problems().iter().map(|p| p.line).collect::<Vec<_>>(), [line]);
+            let other_line_counts = rules.matched_or_above(&path, false).is_some();
+            assert_eq!(other_line_counts, line == 1);
+        }
     }
 }

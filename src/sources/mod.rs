@@ -29,6 +29,13 @@ use tree::Tree;
 use watch::inotify::{Notice, Watcher};
 use watch::{NoWatch, Watch};
 
+/// What a git index says, for `tests/fuzz`.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn index_meaning(index: &[u8]) -> Option<crate::dataflow::model::value::Digest> {
+    git_index::meaning(index)
+}
+
 type Handles = Arc<RwLock<BTreeMap<Replica, Handle>>>;
 
 /// The local replicas of one sync, scanned and watched.

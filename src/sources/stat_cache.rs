@@ -91,7 +91,7 @@ impl StatCache {
     fn with(path: Option<PathBuf>, mapped: Mapped) -> Self {
         Self {
             path,
-            run: mapped.run() + 1,
+            run: mapped.run().saturating_add(1),
             flush_at_rows: AtomicUsize::new(flush_at(mapped.len())),
             mapped: RwLock::new(mapped),
             overlay: Default::default(),

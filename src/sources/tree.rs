@@ -127,7 +127,8 @@ impl Tree {
         if !is_same(&open)? {
             return Ok(());
         }
-        io::Read::read_to_end(&mut open, &mut bytes)?;
+        // One that grows meanwhile is not what was looked at, however far it gets.
+        io::Read::read_to_end(&mut io::Read::take(&mut open, stat.size), &mut bytes)?;
         if is_same(&open)? {
             let meaning = git_index::meaning(&bytes).unwrap_or(digest);
             self.meanings.learn(digest, meaning);

@@ -4,6 +4,8 @@ pub mod fact;
 pub mod git;
 pub mod job;
 pub mod mode;
+#[cfg(test)]
+pub(crate) mod mutated;
 pub mod path;
 pub mod paths;
 pub mod replica;

@@ -146,3 +146,38 @@ impl<'de> Deserialize<'de> for RelPath {
         Self::parse(&bytes).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::model::mutated::mutations;
+
+    #[test]
+    fn whatever_is_almost_a_path_is_one_below_the_root_or_none() {
+        for bytes in
+            [&b"a/bc/.d"[..], b"../x", b"x/..", b"./.", b"a/\xff\n"].into_iter().flat_map(mutations)
+        {
+            let names = bytes
+                .split(|b| *b == b'/')
+                .all(|name| !matches!(name, b"" | b"." | b"..") && !name.contains(&0));
+            let path = RelPath::parse(&bytes);
+            assert_eq!(path.is_ok(), names || bytes.is_empty(), "{}", bytes.escape_ascii());
+            let Ok(path) = path else { continue };
+            let built = path.components().fold(RelPath::root(), |dir, name| {
+                dir.join(&Name::parse(name).expect("a path is made of names"))
+            });
+            assert_eq!((&built, built.as_bytes()), (&path, &bytes[..]));
+        }
+    }
+
+    #[test]
+    fn a_path_from_outside_is_checked_like_any_other() {
+        for bytes in [&b"a/b"[..], b"a"].into_iter().flat_map(mutations) {
+            let sent = postcard::to_stdvec(&bytes).expect("bytes are no trouble");
+            let path = postcard::from_bytes::<RelPath>(&sent).ok();
+            assert_eq!(path, RelPath::parse(&bytes).ok());
+            let name = postcard::from_bytes::<Name>(&sent).ok();
+            assert_eq!(name, Name::parse(&bytes).ok());
+        }
+    }
+}

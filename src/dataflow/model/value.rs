@@ -71,7 +71,18 @@ pub struct File {
     pub mtime: i64,
     pub content: Content,
     /// Permission bits, at most `0o777`.
+    #[serde(deserialize_with = "permission_bits")]
     pub mode: u16,
+}
+
+/// A mode from outside: one with more bits could make a set-uid file of what is restored.
+fn permission_bits<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    let mode = u16::deserialize(from)?;
+    if mode <= 0o777 {
+        Ok(mode)
+    } else {
+        Err(serde::de::Error::custom("more than permission bits"))
+    }
 }
 
 /// What a replica holds at a path.
@@ -80,6 +91,7 @@ pub enum Value {
     File(File),
     /// A directory with its permission bits.
     Dir {
+        #[serde(deserialize_with = "permission_bits")]
         mode: u16,
     },
     /// A symlink by the digest of its target text and that text's length.

@@ -294,7 +294,7 @@ impl Journal {
         {
             let (key, value) = row?;
             let path = dir.join(&name(key.value().1)?);
-            for digest in value.value().as_chunks::<32>().0 {
+            for digest in record::decode_digests(value.value())? {
                 facts.push(Fact::Past { path: path.clone(), digest: Digest(*digest) });
             }
         }

@@ -82,6 +82,17 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BadRecord> {
     Ok(*head)
 }
 
+/// The digests of a path's past, oldest first.
+///
+/// # Errors
+/// These bytes are no whole number of them.
+pub fn decode_digests(bytes: &[u8]) -> Result<&[[u8; 32]], BadRecord> {
+    match bytes.as_chunks() {
+        (digests, []) => Ok(digests),
+        _ => Err(BadRecord),
+    }
+}
+
 /// What an operation is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IntentKind {
@@ -135,7 +146,10 @@ pub struct LogRecord {
 /// # Errors
 /// These bytes are none.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BadRecord> {
-    postcard::from_bytes(bytes).map_err(|_| BadRecord)
+    match postcard::take_from_bytes(bytes) {
+        Ok((record, [])) => Ok(record),
+        Ok(_) | Err(_) => Err(BadRecord),
+    }
 }
 
 /// The bytes of a record.
@@ -147,6 +161,7 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataflow::model::mutated::mutations;
     use proptest::prelude::*;
 
     fn values() -> impl Strategy<Value = Value> {
@@ -187,5 +202,79 @@ mod tests {
         let file = File { size: 1, mtime: 0, content: Content::unread(7), mode: 0o644 };
         assert_eq!(encode_value(&Value::File(file)), None);
         assert_eq!(encode_value(&Value::Ignored), None);
+    }
+
+    fn check<T>(record: &T)
+    where
+        T: Serialize + for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug,
+    {
+        let valid = encode(record);
+        assert_eq!(decode::<T>(&valid).as_ref(), Ok(record));
+        for bytes in mutations(&valid) {
+            if let Ok(other) = decode::<T>(&bytes) {
+                assert_eq!(decode::<T>(&encode(&other)), Ok(other));
+            }
+        }
+    }
+
+    fn kept(mode: u16) -> Kept {
+        Kept {
+            path: RelPath::parse(b"d/a").unwrap(),
+            replica: Replica::SOURCE,
+            when_ms: 7,
+            value: Value::File(File {
+                size: 1,
+                mtime: -1,
+                content: Content::known(Digest([7; 32])),
+                mode,
+            }),
+            why: "replaced".into(),
+        }
+    }
+
+    #[test]
+    fn whatever_is_almost_a_record_is_one_or_an_error() {
+        let kept = kept(0o644);
+        check(&kept);
+        check(&Intent {
+            kind: IntentKind::Delete,
+            replica: Replica::SOURCE,
+            leaf: Replica::leaf(1).unwrap(),
+            path: kept.path.clone(),
+            old: Some(kept.value),
+            new: Some(Value::Dir { mode: 0o700 }),
+            boot: [1; 16],
+        });
+        check(&LogRecord {
+            when_ms: 7,
+            act: "create".into(),
+            replica: Replica::SOURCE,
+            path: kept.path,
+            old: None,
+            new: Some(Digest([1; 32])),
+            note: "n".into(),
+        });
+        for bytes in mutations(&encode_value(&kept.value).unwrap()) {
+            if let Ok(value) = decode_value(&bytes) {
+                assert_eq!(encode_value(&value), Some(bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_behind_a_record_is_not_overlooked() {
+        let mut bytes = encode(&kept(0o644));
+        bytes.push(0);
+        assert_eq!(decode::<Kept>(&bytes), Err(BadRecord));
+        assert_eq!(decode_digests(&[0; 64]).map(<[_]>::len), Ok(2));
+        assert_eq!(decode_digests(&[0; 65]), Err(BadRecord));
+    }
+
+    #[test]
+    fn a_stored_mode_that_would_restore_a_set_uid_file_is_an_error() {
+        assert!(decode::<Kept>(&encode(&kept(0o777))).is_ok());
+        assert_eq!(decode::<Kept>(&encode(&kept(0o4755))), Err(BadRecord));
+        let dir = Kept { value: Value::Dir { mode: 0o1777 }, ..kept(0) };
+        assert_eq!(decode::<Kept>(&encode(&dir)), Err(BadRecord));
     }
 }

@@ -1,15 +1,17 @@
 //! The syncs this user has: the one store that all syncs share.
 //!
-//! Holds: a sync's name is unique; a leaf's slot is not given to another leaf while the sync lives.
+//! Holds: a sync's name is unique and names nothing but a file; a leaf's slot is not given to another leaf while the
+//! sync lives. What is read back is a sync as `add` makes them, or an error.
 
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use super::record;
+use super::record::{self, BadRecord};
 use super::{CACHE_BYTES, JournalError};
 use crate::dataflow::model::mode::Mode;
+use crate::dataflow::model::path::NAME_BYTES_MAX;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::sys::Identity;
 
@@ -20,8 +22,36 @@ const SYNCS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("syncs-1");
 pub struct ReplicaRecord {
     pub replica: Replica,
     pub name: String,
+    /// Absolute. Any bytes: `serde` alone writes none that are not UTF-8.
+    #[serde(with = "path_bytes")]
     pub path: PathBuf,
     pub identity: Identity,
+}
+
+mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().as_bytes().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(OsString::from_vec(Vec::deserialize(from)?).into())
+    }
+}
+
+/// Whether a sync may be called so: its name is one of a directory in every root, and of a file of ours.
+#[must_use]
+pub fn is_sync_name(name: &str) -> bool {
+    let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.len() <= NAME_BYTES_MAX
+        && name.chars().all(good)
 }
 
 /// A sync as it is remembered.
@@ -45,6 +75,20 @@ pub struct SyncRecord {
 }
 
 impl SyncRecord {
+    /// The record in these bytes.
+    ///
+    /// # Errors
+    /// They are none, or one of a sync that could not have been added.
+    pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
+        let sync: Self = record::decode(bytes)?;
+        let source_first = sync.replicas.first().is_some_and(|first| first.replica.is_source());
+        let once = sync.leaves().iter().count() + 1 == sync.replicas.len();
+        let absolute = sync.replicas.iter().all(|replica| replica.path.is_absolute());
+        let used = sync.used.contains_all(sync.leaves());
+        let good = is_sync_name(&sync.name) && source_first && once && absolute && used;
+        if good { Ok(sync) } else { Err(BadRecord) }
+    }
+
     /// A two-way sync of these directories, the source first, under their last names.
     #[cfg(test)]
     #[must_use]
@@ -133,7 +177,7 @@ impl Registry {
     pub fn all(&self) -> Result<Vec<SyncRecord>, JournalError> {
         let txn = self.database.begin_read()?;
         let table = txn.open_table(SYNCS)?;
-        table.iter()?.map(|row| Ok(record::decode(row?.1.value())?)).collect()
+        table.iter()?.map(|row| Ok(SyncRecord::read(row?.1.value())?)).collect()
     }
 
     /// Remembers a sync, durably.
@@ -154,5 +198,60 @@ impl Registry {
         let txn = self.database.begin_write()?;
         txn.open_table(SYNCS)?.remove(name)?;
         Ok(txn.commit()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+    use crate::dataflow::model::mutated::mutations;
+
+    fn sync() -> SyncRecord {
+        SyncRecord::of_roots(&["/home/a".into(), "/home/b".into()])
+    }
+
+    fn read_back(sync: &SyncRecord) -> Result<SyncRecord, BadRecord> {
+        SyncRecord::read(&record::encode(sync))
+    }
+
+    #[test]
+    fn whatever_is_almost_a_sync_is_one_or_an_error() {
+        let mut sync = sync();
+        sync.ignore = vec!["*.o".into()];
+        assert_eq!(read_back(&sync).as_ref(), Ok(&sync));
+        for bytes in mutations(&record::encode(&sync)) {
+            let Ok(other) = SyncRecord::read(&bytes) else { continue };
+            assert!(is_sync_name(&other.name) && !other.name.contains('/'));
+            assert!(other.free_slot().is_none_or(|slot| other.replica(slot).is_none()));
+            assert_eq!(read_back(&other).as_ref(), Ok(&other));
+        }
+    }
+
+    #[test]
+    fn a_root_that_is_not_utf_8_is_remembered() {
+        let mut sync = sync();
+        sync.replicas[1].path = std::ffi::OsString::from_vec(b"/home/\xff\n".to_vec()).into();
+        assert_eq!(read_back(&sync), Ok(sync));
+    }
+
+    #[test]
+    fn a_sync_that_could_not_have_been_added_is_an_error() {
+        let spoil: [fn(&mut SyncRecord); 8] = [
+            |sync| sync.name = "../x".into(),
+            |sync| sync.name = String::new(),
+            |sync| sync.name = "a\0".into(),
+            |sync| sync.name = "n".repeat(256),
+            |sync| sync.replicas.clear(),
+            |sync| sync.replicas[1].replica = Replica::SOURCE,
+            |sync| sync.replicas[1].path = "b".into(),
+            |sync| sync.used = ReplicaSet::EMPTY,
+        ];
+        for (number, spoil) in spoil.into_iter().enumerate() {
+            let mut sync = sync();
+            spoil(&mut sync);
+            assert_eq!(read_back(&sync), Err(BadRecord), "the spoilt sync {number}");
+        }
     }
 }

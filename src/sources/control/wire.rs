@@ -2,7 +2,8 @@
 //!
 //! A connection carries one [`Hello`] and one [`Request`]; the daemon answers with any number of [`Reply`]s, the last
 //! of which is `Done` or `Failed`. A frame is a little-endian `u32` length and that many bytes of `postcard`.
-//! Holds: a frame is at most [`FRAME_BYTES_MAX`] long; bytes that are no message are refused, never guessed at.
+//! Holds: a frame is at most [`FRAME_BYTES_MAX`] long, and so are lists in it at most [`list::MOST`]; bytes that are
+//! no message, to the last one, are refused, never guessed at.
 
 use std::io::{self, Read, Write};
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::Digest;
+
+pub mod list;
 
 /// The longest frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 16 << 20;
@@ -62,7 +65,7 @@ pub enum Winner {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Which {
     /// These paths; a directory means everything below it.
-    Paths(Vec<Target>),
+    Paths(#[serde(deserialize_with = "list::read")] Vec<Target>),
     /// Every conflict of the target.
     All(Target),
     /// Every conflict of the target whose path matches.
@@ -75,13 +78,16 @@ pub enum Request {
     Add {
         name: Option<String>,
         mode: Option<Mode>,
+        #[serde(deserialize_with = "list::read")]
         ignore: Vec<String>,
         ignore_vcs: bool,
         source: Vec<u8>,
+        #[serde(deserialize_with = "list::read")]
         leaves: Vec<NewLeaf>,
     },
     AddTo {
         sync: String,
+        #[serde(deserialize_with = "list::read")]
         leaves: Vec<NewLeaf>,
     },
     Forget {
@@ -91,6 +97,7 @@ pub enum Request {
     /// Empty `settings`: print all. `force`: what would overwrite needs no second word.
     Set {
         sync: String,
+        #[serde(deserialize_with = "list::read")]
         settings: Vec<(String, String)>,
         force: bool,
     },
@@ -177,6 +184,7 @@ pub enum Request {
         sync: String,
     },
     Bump {
+        #[serde(deserialize_with = "list::read")]
         targets: Vec<Target>,
     },
     DaemonStatus,
@@ -300,6 +308,7 @@ pub struct Conflict {
     pub name: String,
     pub kind: String,
     pub path: RelPath,
+    #[serde(deserialize_with = "list::read")]
     pub sides: Vec<ConflictSide>,
 }
 
@@ -326,12 +335,16 @@ pub struct Explanation {
     pub path: RelPath,
     /// One sentence for all.
     pub summary: String,
+    #[serde(deserialize_with = "list::read")]
     pub holdings: Vec<Holding>,
     /// Problems, ignore rules, holds: what stands in the way, one line each.
+    #[serde(deserialize_with = "list::read")]
     pub notes: Vec<String>,
     /// The last acts on the path, newest first.
+    #[serde(deserialize_with = "list::read")]
     pub acts: Vec<LogLine>,
     /// The commands that change it.
+    #[serde(deserialize_with = "list::read")]
     pub commands: Vec<String>,
 }
 
@@ -370,6 +383,7 @@ pub struct Listed {
     pub mode: Mode,
     pub state: State,
     /// Replica name and endpoint, source first.
+    #[serde(deserialize_with = "list::read")]
     pub replicas: Vec<(String, Vec<u8>)>,
 }
 
@@ -501,34 +515,13 @@ pub fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Optio
     if body.len() != len as usize {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let message = postcard::from_bytes(&body)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let no_message = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let (message, rest) = postcard::take_from_bytes(&body).map_err(no_message)?;
+    if !rest.is_empty() {
+        return Err(no_message(postcard::Error::DeserializeBadEncoding));
+    }
     Ok(Some(message))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_comes_back_as_it_went_in() {
-        let request = Request::Explain {
-            target: Target::In {
-                sync: "s".into(),
-                path: RelPath::parse(b"a/\xff\n").expect("a good path"),
-            },
-        };
-        let mut bytes = Vec::new();
-        write_frame(&mut bytes, &request).expect("memory takes all");
-        let mut from = &bytes[..];
-        assert_eq!(read_frame::<Request>(&mut from).expect("a frame"), Some(request));
-        assert_eq!(read_frame::<Request>(&mut from).expect("the end"), None);
-    }
-
-    #[test]
-    fn a_hostile_length_costs_no_memory_and_nonsense_is_refused() {
-        assert!(read_frame::<Request>(&mut &[255, 255, 255, 255, 0][..]).is_err());
-        assert!(read_frame::<Request>(&mut &[255, 255, 255, 0, 0][..]).is_err());
-        assert!(read_frame::<Request>(&mut &[1, 0, 0, 0, 200][..]).is_err());
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The file of the stat cache: a header and sorted rows, mapped.
 //!
-//! Holds: [`Mapped`] exists only for a file whose length, magic, format, build and BLAKE3 are right. It is replaced
+//! Holds: [`Mapped`] exists only for a file whose length, magic, format, build and BLAKE3 are right, and whose rows
+//! are sorted, each inode once: what is merged from it is such a file again. It is replaced
 //! as a whole by rename and never written to in place, so a mapping never changes under its readers.
 
 use std::fs::{self, File, OpenOptions};
@@ -75,7 +76,8 @@ impl Mapped {
             fences: Vec::new(),
         };
         mapped.fences = (0..rows).step_by(FENCE_ROWS).map(|row| mapped.inode(row)).collect();
-        mapped.fences.is_sorted().then_some(mapped)
+        let sorted = (1..rows).all(|row| mapped.inode(row - 1) < mapped.inode(row));
+        sorted.then_some(mapped)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -260,5 +262,40 @@ fn as_bytes_mut<const N: usize>(words: &mut [u64; N]) -> &mut [u8] {
     // SAFETY: the same memory for the same lifetime; u8 has no alignment and u64 no padding or invalid pattern.
     unsafe {
         std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), N * 8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::StatCache;
+    use super::*;
+
+    fn rows(inodes: &[u64]) -> Vec<(Inode, Row)> {
+        let row = Row { size: 1, mtime_ns: 2, ctime_ns: 3, digest: Digest([4; 32]) };
+        inodes.iter().map(|ino| ((7, *ino), row)).collect()
+    }
+
+    #[test]
+    fn a_whole_file_whose_rows_are_not_sorted_or_double_means_an_empty_cache() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("cache");
+        assert_eq!(
+            write(&path, &Mapped::default(), &rows(&[1, 2, 3]), 1).expect("sorted").len(),
+            3
+        );
+        for wrong in [[1, 3, 2], [1, 2, 2]] {
+            write_to(&path, &Mapped::default(), &rows(&wrong), 1).expect("written");
+            assert!(Mapped::open(&path).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_run_there_can_be_is_not_the_last_one() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("cache");
+        write_to(&path, &Mapped::default(), &rows(&[1]), u64::MAX).expect("written");
+        let cache = StatCache::open(&path);
+        assert!(cache.by_inode(7, 1).is_some());
+        cache.flush().expect("nothing is new");
     }
 }
