@@ -22,6 +22,7 @@ use crate::service::holds::Holds;
 use crate::service::pool::Pool;
 use crate::service::problems::Problems;
 use crate::service::repositories::Repositories;
+use crate::service::restless::Restless;
 use crate::service::waiting::Waiters;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
 use crate::sinks::schedule::Schedule;
@@ -86,6 +87,7 @@ pub struct Actor {
     pub(crate) doubts: Doubts,
     pub(crate) repositories: Repositories,
     pub(crate) problems: Problems,
+    pub(crate) restless: Restless,
     pub(crate) holds: Holds,
     pub(crate) waiters: Waiters,
     /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.

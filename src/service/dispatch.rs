@@ -46,6 +46,9 @@ pub struct Running {
     pub change: JobChange,
     pub item: Item,
     pub control: Arc<Control>,
+    /// It carries a snapshot, and began then.
+    pub still: bool,
+    pub since: Instant,
     /// Its row went while it ran.
     pub unwanted: bool,
     /// Replicas that have said something about its paths while it ran.
@@ -64,12 +67,10 @@ fn gate_of(verdict: &Verdict) -> Option<Gate> {
 
 impl Actor {
     pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>) {
-        for change in changes.iter().filter(|c| c.diff < 0) {
-            self.withdraw(change);
-        }
-        for change in changes.into_iter().filter(|c| c.diff > 0) {
-            self.admit(change);
-        }
+        let (gone, came): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.diff < 0);
+        gone.iter().for_each(|change| self.withdraw(change));
+        came.into_iter().for_each(|change| self.admit(change));
+        self.leave_restless(&gone);
     }
 
     fn withdraw(&mut self, change: &JobChange) {
@@ -80,12 +81,17 @@ impl Actor {
         self.doubts.forget(key);
         if let Some(running) = self.running.get_mut(&key) {
             running.unwanted = true;
-            running.control.cancel();
+            if !running.still {
+                running.control.cancel();
+            }
             return;
         }
         self.passing.remove(&key);
         self.failures.remove(&key);
         self.schedule.cancel(key);
+        if self.restless.is_problem(key) {
+            return;
+        }
         if let Some(gate) = gate_of(&row.verdict).filter(|_| !self.problems.is_empty()) {
             let path = self.engine.paths().path(change.path);
             self.problems.clear(&path, gate.replica, About::Acting);
@@ -117,7 +123,9 @@ impl Actor {
     }
 
     pub(crate) fn queue_now(&mut self, key: JobKey) {
-        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row)) {
+        if let Some(item) = self.rows.get(&key).and_then(|row| self.item_of(row))
+            && !self.put_off(key, item)
+        {
             self.schedule.add(key, item);
         }
     }
@@ -154,15 +162,18 @@ impl Actor {
                     continue;
                 };
                 let control = Arc::new(Control::default());
+                let still = self.goes_from_snapshot(key, &change, now);
                 let running = Running {
                     change,
                     item,
                     control: control.clone(),
+                    still,
+                    since: now,
                     unwanted: false,
                     seen: ReplicaSet::EMPTY,
                 };
                 self.running.insert(key, running);
-                assigned.push(Assigned { key, job, control });
+                assigned.push(Assigned { key, job, control, still });
             }
             if assigned.is_empty() {
                 self.schedule.batch_done(batch.large);
@@ -199,6 +210,7 @@ impl Actor {
                         self.holds.carried_out(running.item.gate.replica, 1);
                     }
                     self.take_applied(&done, applied, running.seen);
+                    self.take_rest(&running, done.key, now);
                     ended.push(running);
                 }
                 Err(error) => self.take_failure(running, &done, error, now),
@@ -220,7 +232,10 @@ impl Actor {
                 self.moved_files += 1;
                 self.moved_bytes += applied.from_now.map_or(0, |value| value.bytes());
                 if let Some(now) = applied.from_now {
-                    let before = [Some(*new), unread_twin(new, &now)];
+                    // A snapshot was taken after all that was known of the file when the job was made.
+                    let known =
+                        done.still.then(|| self.engine.held(done.key.path, *from)).flatten();
+                    let before = [known.or(Some(*new)), unread_twin(new, &now)];
                     self.take_over(*from, path, &before, now.into(), seen);
                 }
                 self.take_over(*to, path, &[*expect], applied.to_now, seen);
@@ -323,11 +338,15 @@ impl Actor {
         now: Instant,
     ) {
         let (key, path, change) = (done.key, &done.job.path, running.change);
+        let restless = self.take_unrest(&running, key, error, now);
         if running.unwanted {
             self.passing.remove(&key);
             self.failures.remove(&key);
-            self.problems.clear(path, running.item.gate.replica, About::Acting);
+            if !self.restless.is_problem(key) {
+                self.problems.clear(path, running.item.gate.replica, About::Acting);
+            }
             self.schedule.forget(key);
+            self.leave_restless(&[change]);
             self.queue(key);
             return;
         }
@@ -339,6 +358,7 @@ impl Actor {
             ApplyError::NotEmpty => self.take_not_empty(key, path, &change.verdict),
             ApplyError::Clash
             | ApplyError::Torn
+            | ApplyError::Restless
             | ApplyError::Busy
             | ApplyError::Cancelled
             | ApplyError::Surprise
@@ -351,17 +371,24 @@ impl Actor {
             ApplyError::Clash => attempts <= CLASHES_MAX,
             ApplyError::Stale(_)
             | ApplyError::Torn
+            | ApplyError::Restless
             | ApplyError::Busy
             | ApplyError::Cancelled
             | ApplyError::Surprise
             | ApplyError::Io { .. }
             | ApplyError::Journal(_) => error.is_passing(),
         };
-        if passing && attempts <= PASSING_MAX {
+        let put_off = restless && self.put_off(key, running.item);
+        let is_problem = self.restless.is_problem(key);
+        if put_off && !is_problem {
+            return;
+        }
+        if passing && attempts <= PASSING_MAX && !is_problem {
             self.passing.insert(key);
             return;
         }
         self.passing.remove(&key);
+        let error = if is_problem { &ApplyError::Restless } else { error };
         let replica = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
         let problem = Problem {
             what: error.to_string(),

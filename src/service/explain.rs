@@ -7,6 +7,7 @@ use crate::dataflow::model::value::{Digest, Special, Value};
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
+use crate::service::dispatch::JobKey;
 use crate::sinks::journal::LogFilter;
 use crate::sinks::journal::record::LogRecord;
 use crate::sources::control::wire::{Conflict, ConflictSide, Explanation, Holding, LogLine};
@@ -119,6 +120,8 @@ impl Actor {
         let mut notes = notes_of_rules;
         notes.extend(self.problem_notes(path));
         notes.extend(self.hold_notes(&verdicts));
+        let leaves = self.record.leaves().iter();
+        notes.extend(leaves.filter_map(|leaf| self.restless.past_words(JobKey { path: id, leaf })));
         let below = if self.id_of(path).is_some() { self.below(id) } else { Vec::new() };
         notes.extend(below);
         let summary = match verdicts.first() {

@@ -20,6 +20,7 @@ pub mod purge;
 pub mod recover;
 pub mod repositories;
 pub mod resolve;
+pub mod restless;
 pub mod start;
 pub mod status;
 pub mod target;

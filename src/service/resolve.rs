@@ -271,7 +271,7 @@ impl Actor {
     fn carry_out_now(&mut self, jobs: Vec<Job>, at: Replica) -> Result<(), String> {
         let assigned = jobs.into_iter().map(|job| {
             let control = Arc::new(Control::default());
-            Assigned { key: (), job, control }
+            Assigned { key: (), job, control, still: false }
         });
         let mut failed = None;
         for done in transfer::carry_out(&self.shop, assigned.collect()) {

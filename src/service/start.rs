@@ -348,6 +348,7 @@ pub fn prepare(
         failures: Default::default(),
         doubts: Default::default(),
         repositories: Default::default(),
+        restless: Default::default(),
         problems,
         holds,
         waiters: Waiters::default(),

@@ -222,7 +222,7 @@ impl Actor {
             from,
             to,
             bytes: verdict.bytes,
-            why: verdict.rule.sentence().to_owned(),
+            why: self.restless_words(key).unwrap_or_else(|| verdict.rule.sentence().to_owned()),
             path: self.engine.paths().path(path),
         }
     }
@@ -270,11 +270,15 @@ impl Actor {
     }
 
     fn queue_position(&self, key: JobKey) -> String {
-        if self.running.contains_key(&key) {
-            return "nothing: it is being carried out".to_owned();
+        if let Some(running) = self.running.get(&key) {
+            let how = if running.still { ", from a snapshot of it" } else { "" };
+            return format!("nothing: it is being carried out{how}");
         }
         if self.holds.paused {
             return "`yeet resume`: the sync is paused".to_owned();
+        }
+        if let Some(words) = self.restless_words(key) {
+            return format!("it to rest: {words}");
         }
         if let Some((until, attempts)) = self.schedule.delayed(key) {
             let seconds = until.saturating_duration_since(sys::now()).as_secs();
@@ -288,6 +292,11 @@ impl Actor {
             Some(ahead) => format!("the queue: {ahead} before it"),
             None => "nothing".to_owned(),
         }
+    }
+
+    /// How it stands with a file that does not rest.
+    fn restless_words(&self, key: JobKey) -> Option<String> {
+        self.restless.words(key, sys::now())
     }
 
     /// Special files and mount points at and below `dir`.

@@ -151,6 +151,18 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         self.enqueue(key, item, 0, lane_of(item.bytes));
     }
 
+    /// As [`Self::add`], but the job is not due before `until`.
+    pub fn add_later(&mut self, key: K, item: Item, until: Instant) {
+        self.cancel(key);
+        self.delay(key, Delayed { item, until, attempts: 0 });
+    }
+
+    fn delay(&mut self, key: K, delayed: Delayed) {
+        self.sequence += 1;
+        self.due.insert((delayed.until, self.sequence), key);
+        self.delayed.insert(key, delayed);
+    }
+
     fn enqueue(&mut self, key: K, item: Item, attempts: u32, lane: usize) {
         self.sequence += 1;
         let place = (Rank::of(&item), self.sequence);
@@ -302,10 +314,7 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
     pub fn failed(&mut self, key: K, item: Item, now: Instant) {
         let attempts = self.attempts.remove(&key).unwrap_or(0) + 1;
         let pause = RETRY_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(RETRY_MAX);
-        let until = now + pause;
-        self.sequence += 1;
-        self.due.insert((until, self.sequence), key);
-        self.delayed.insert(key, Delayed { item, until, attempts });
+        self.delay(key, Delayed { item, until: now + pause, attempts });
     }
 
     /// Forgets all pauses: what failed is tried again now.

@@ -12,7 +12,9 @@ use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
-use crate::sinks::apply::{self, Applied, ApplyError, Control, Handles, KnownDigests, Target};
+use crate::sinks::apply::{
+    self, Applied, ApplyError, Control, Handles, KnownDigests, Still, Target,
+};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
 use crate::sinks::left;
@@ -42,12 +44,16 @@ pub struct Assigned<K> {
     pub key: K,
     pub job: Job,
     pub control: Arc<Control>,
+    /// Its file does not rest: what it has at one moment is carried, whatever the job says of it.
+    pub still: bool,
 }
 
 /// What became of a job.
 pub struct Done<K> {
     pub key: K,
     pub job: Job,
+    /// As it was [`Assigned`]; then the job speaks of what was carried.
+    pub still: bool,
     pub result: Result<Applied, ApplyError>,
     /// Agreements that are durable now.
     pub agreed: Vec<Fact>,
@@ -60,27 +66,30 @@ pub fn now_ms() -> u64 {
 }
 
 /// Carries out a batch; every job of it is answered.
-pub fn carry_out<K>(shop: &Shop, batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
+pub fn carry_out<K>(shop: &Shop, mut batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
     let ops: Vec<OpId> = batch.iter().map(|_| shop.ops.take()).collect();
+    // Before the announcement: it is to speak of what will be carried.
+    let stills: Vec<_> = batch.iter_mut().map(|assigned| shop.hold_still(assigned)).collect();
     if let Err(error) = shop.announce(&batch, &ops) {
         let refused = |a: Assigned<K>| Done {
             key: a.key,
             job: a.job,
+            still: a.still,
             result: Err(ApplyError::Journal(error.clone())),
             agreed: Vec::new(),
         };
         return batch.into_iter().map(refused).collect();
     }
     let handles = Handles::default();
-    let acts = batch.iter().zip(&ops);
-    let acts = acts.map(|(a, op)| shop.act(&a.job, *op, &handles, &a.control));
+    let acts = batch.iter().zip(&ops).zip(stills);
+    let acts = acts.map(|((a, op), still)| shop.act(&a.job, *op, &handles, &a.control, still?));
     let mut results: Vec<Result<Applied, ApplyError>> = acts.collect();
     let durable = shop.make_durable(&batch, &results);
     let mut changes = Vec::new();
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
     for ((assigned, op), result) in batch.iter().zip(&ops).zip(&results) {
         let facts = if durable { agreements(&assigned.job, result) } else { Vec::new() };
-        shop.record(&assigned.job, *op, result, durable, &facts, &mut changes);
+        shop.record(assigned, *op, result, durable, &facts, &mut changes);
         agreed.push(facts);
     }
     if let Some(journal) = &shop.journal
@@ -94,7 +103,11 @@ pub fn carry_out<K>(shop: &Shop, batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
         }
     }
     let done = batch.into_iter().zip(results).zip(agreed);
-    done.map(|((a, result), agreed)| Done { key: a.key, job: a.job, result, agreed }).collect()
+    let done = done.map(|((a, result), agreed)| {
+        let Assigned { key, job, still, .. } = a;
+        Done { key, job, still, result, agreed }
+    });
+    done.collect()
 }
 
 /// What both ends hold now that a job was carried out; nothing where that takes another look.
@@ -170,6 +183,19 @@ impl Shop {
         Ok(Target { root: &site.root, store, op, digests: &*self.digests })
     }
 
+    /// Takes a snapshot for a job whose file does not rest; from then on the job speaks of what that has.
+    fn hold_still<K>(&self, assigned: &mut Assigned<K>) -> Result<Option<Still>, ApplyError> {
+        let Assigned { job, control, .. } = assigned;
+        let Op::Put { from, new, expect, .. } = &mut job.op else { return Ok(None) };
+        let is_read = matches!(new, Value::File(_)) && !is_metadata_only(new, expect.as_ref());
+        if !assigned.still || !is_read {
+            return Ok(None);
+        }
+        let (still, value) = apply::hold_still(self.root(*from)?, &job.path, control)?;
+        *new = value;
+        Ok(Some(still))
+    }
+
     fn announce<K>(&self, batch: &[Assigned<K>], ops: &[OpId]) -> Result<(), String> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let intents = batch.iter().zip(ops).filter_map(|(assigned, op)| {
@@ -185,6 +211,7 @@ impl Shop {
         op: OpId,
         handles: &Handles,
         control: &Control,
+        still: Option<Still>,
     ) -> Result<Applied, ApplyError> {
         if control.is_cancelled() {
             return Err(ApplyError::Cancelled);
@@ -199,8 +226,17 @@ impl Shop {
                 if let Some(expect) = expect.filter(|e| is_metadata_only(new, Some(e))) {
                     return apply::set_metadata(target, &job.path, new, expect, control);
                 }
-                match new {
-                    Value::File(new) => apply::put_file(
+                match (new, still) {
+                    (Value::File(new), Some(still)) => apply::put_still(
+                        (still, handles),
+                        target,
+                        &job.path,
+                        new,
+                        expect,
+                        true,
+                        control,
+                    ),
+                    (Value::File(new), None) => apply::put_file(
                         (from, handles),
                         target,
                         &job.path,
@@ -209,16 +245,19 @@ impl Shop {
                         true,
                         control,
                     ),
-                    Value::Dir { mode } => {
+                    (Value::Dir { mode }, _) => {
                         apply::make_dir(from, target, &job.path, *mode, expect, control)
                     }
-                    Value::Symlink { .. } => {
+                    (Value::Symlink { .. }, _) => {
                         apply::put_symlink(from, target, &job.path, new, expect, control)
                     }
-                    Value::Ignored
-                    | Value::Skipped(_)
-                    | Value::Unreadable { .. }
-                    | Value::Remnant => Err(ApplyError::Stale(apply::End::From)),
+                    (
+                        Value::Ignored
+                        | Value::Skipped(_)
+                        | Value::Unreadable { .. }
+                        | Value::Remnant,
+                        _,
+                    ) => Err(ApplyError::Stale(apply::End::From)),
                 }
             }
             Op::Move { at, source_path, expect, new } => {
@@ -276,9 +315,9 @@ impl Shop {
     }
 
     /// What is to be remembered of one job.
-    fn record(
+    fn record<K>(
         &self,
-        job: &Job,
+        assigned: &Assigned<K>,
         op: OpId,
         result: &Result<Applied, ApplyError>,
         durable: bool,
@@ -288,6 +327,7 @@ impl Shop {
         if self.journal.is_none() {
             return;
         }
+        let job = &assigned.job;
         // What is not on disk may be otherwise after a power loss; the next start looks.
         if durable && intent_of(job, self.boot).is_some() {
             changes.push(Change::IntentDone { op: op.0 });
@@ -314,7 +354,11 @@ impl Shop {
             changes.push(Change::Kept { op: op.0, kept });
         }
         if let Ok(applied) = result {
-            changes.push(Change::Log(log_line(job, replica, applied)));
+            let mut line = log_line(job, replica, applied);
+            if assigned.still {
+                line.note.push_str(", from a snapshot: it changes while it is read");
+            }
+            changes.push(Change::Log(line));
         }
     }
 }

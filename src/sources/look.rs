@@ -34,7 +34,8 @@ pub enum Looked {
     /// What is at `path`, which is the path asked for or the nearest above it whose directory exists.
     /// `rules_unreadable` is what reading the file of rules that is there failed with; the old rules hold.
     Holds { path: RelPath, value: Option<Value>, rules_unreadable: Option<i32> },
-    /// It is ours or left out by a rule above it: nobody's business.
+    /// It is ours or left out by a rule above it, nobody's business; or it changed all the time while it was to be read:
+    /// whoever writes to it is not done, and the next event tells more.
     Nothing,
     /// It is the root, and that is there.
     Root,
@@ -106,7 +107,11 @@ fn look_in(
         rules_unreadable = take_rules(tree, dir, handle, rules_changed);
     }
     let value = match handle.stat(name.as_bytes()) {
-        Ok(Some(stat)) => Some(value(tree, handle, dir, name, &stat, reading, cancel)),
+        Ok(Some(stat)) => match value(tree, handle, dir, name, &stat, reading, cancel) {
+            // Asked for again at once, it would be read for ever.
+            None => return Looked::Nothing,
+            value => value,
+        },
         Ok(None) => None,
         Err(error) => Some(Value::Unreadable { errno: errno(&error) }),
     };
@@ -136,6 +141,7 @@ pub(super) fn take_rules(
     }
 }
 
+/// `None`: it has to be read, and changes all the time.
 fn value(
     tree: &Tree,
     handle: &Dir,
@@ -144,29 +150,37 @@ fn value(
     stat: &Stat,
     reading: Reading,
     cancel: &AtomicBool,
-) -> Value {
+) -> Option<Value> {
     let rules = tree.ignores.in_dir(dir);
     let value = tree.value(handle, &rules, name.as_bytes(), stat);
     let unread = matches!(value, Value::File(file) if file.content.digest().is_none());
     if !unread || !worth_reading(tree, stat, reading) {
-        return value;
+        return Some(value);
     }
     for _ in 0..TRIES {
         match tree.read(handle, name.as_bytes(), cancel) {
             Ok(Hashed::Whole { digest, stat, .. }) => {
                 let learns = rules.is_index(name.as_bytes());
                 match learns.then(|| tree.learn_index(handle, name.as_bytes(), &stat, digest)) {
-                    None | Some(Ok(())) => return file(&stat, Content::known(digest)),
-                    Some(Err(error)) => return unreadable(&error, value, reading),
+                    None | Some(Ok(())) => return Some(file(&stat, Content::known(digest))),
+                    Some(Err(error)) => return Some(unreadable(&error, value, reading)),
                 }
             }
             Ok(Hashed::Changed) => {}
-            Ok(Hashed::Cancelled) => return value,
-            Err(error) => return unreadable(&error, value, reading),
+            Ok(Hashed::Cancelled) => return Some(value),
+            Err(error) => return Some(unreadable(&error, value, reading)),
         }
     }
-    // Whoever writes to it is not done; the end of that is an event.
-    value
+    match reading {
+        // Whoever writes to it is not done; the end of that is an event.
+        Reading::IfCheap => Some(value),
+        // What an index means is found by reading it alone.
+        Reading::Always if rules.is_index(name.as_bytes()) => None,
+        Reading::Always => {
+            let still = tree.read_still(handle, name.as_bytes(), cancel).ok().flatten();
+            still.map(|(stat, digest)| file(&stat, Content::known(digest)))
+        }
+    }
 }
 
 fn worth_reading(tree: &Tree, stat: &Stat, reading: Reading) -> bool {

@@ -103,6 +103,23 @@ impl Tree {
         Ok(hashed)
     }
 
+    /// Reads what the file had at one moment, however it goes on changing; `None` where there are no snapshots.
+    ///
+    /// # Errors
+    /// What opening it or reading failed with.
+    pub fn read_still(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        cancel: &AtomicBool,
+    ) -> io::Result<Option<(Stat, Digest)>> {
+        let Some(still) = self.root.snapshot(&dir.open_read(name)?)? else { return Ok(None) };
+        match hash::hash(&still.file, cancel)? {
+            Hashed::Whole { digest, .. } => Ok(Some((still.stat, digest))),
+            Hashed::Changed | Hashed::Cancelled => Ok(None),
+        }
+    }
+
     /// Finds out what the index that has just been read means; [`Tree::meanings`] tells it.
     ///
     /// # Errors

@@ -112,6 +112,9 @@ pub fn copy_range(
             buffer[..len].fill(0);
             see(&buffer[..len]);
             at += len as u64;
+            if !go_on(at) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
         }
         while at < hole {
             let len = buffer.len().min(usize::try_from(hole - at).unwrap_or(usize::MAX));

@@ -15,6 +15,7 @@ mod process;
 mod root;
 #[cfg(test)]
 pub mod sim;
+mod snapshot;
 mod stat;
 
 pub use caps::{Caps, Naming};
@@ -28,4 +29,5 @@ pub use os::{File, now, now_ns, opened, pause};
 pub use place::Place;
 pub use process::detach;
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
+pub use snapshot::Snapshot;
 pub use stat::{Kind, Stat, fstat};

@@ -182,7 +182,9 @@ impl Bench {
     /// Carries the jobs out with the real code. After the machine died that has no effect any more.
     pub(super) fn carry_out(&self) -> Vec<Done<()>> {
         let shop = self.shop.as_ref().unwrap();
-        let assign = |job: &Job| Assigned { key: (), job: job.clone(), control: Arc::default() };
+        let still = with(|kernel| kernel.disks.iter().any(|disk| disk.reflinks));
+        let assign =
+            |job: &Job| Assigned { key: (), job: job.clone(), control: Arc::default(), still };
         carry_out(shop, self.jobs.iter().map(assign).collect())
     }
 

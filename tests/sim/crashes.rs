@@ -60,6 +60,18 @@ pub(super) const CASES: &[Case] = &[
         jobs: || vec![("a", put(SOURCE, LEAF, "a"))],
     },
     Case {
+        name: "a snapshot over a file",
+        before: || {
+            with(|kernel| {
+                let disk = &mut kernel.disks[SOURCE];
+                (disk.reflinks, disk.unnamed) = (true, true);
+            });
+            file(SOURCE, "a", "new bytes");
+            file(LEAF, "a", "old bytes, longer");
+        },
+        jobs: || vec![("a", put(SOURCE, LEAF, "a"))],
+    },
+    Case {
         name: "a file back to the source, as after a resolve",
         before: || {
             file(SOURCE, "a", "what loses");

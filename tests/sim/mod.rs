@@ -10,5 +10,6 @@ mod faults;
 mod history;
 mod ledger;
 mod races;
+mod restless;
 mod users;
 mod world;

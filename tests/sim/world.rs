@@ -20,6 +20,7 @@ use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::verdict::Act;
+use crate::service::actor::Actor;
 use crate::service::pool::Pool;
 use crate::service::resolve::Resolved;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
@@ -299,6 +300,22 @@ impl World {
         with(|kernel| kernel.plan.hook = None);
         self.look();
         stepped
+    }
+
+    /// One round of every part, with a user who does this before each call of a worker; then time passes.
+    pub(super) fn round(&mut self, user: impl FnMut(&mut Kernel, u64) + 'static, time: Duration) {
+        while self.deliver() {}
+        let Some(up) = &self.up else { return };
+        while up.scanner.step() {}
+        with(|kernel| kernel.plan.hook = Some(Box::new(user)));
+        while up.pool.step() {}
+        with(|kernel| kernel.plan.hook = None);
+        self.epoch();
+        with(|kernel| kernel.pass(time));
+    }
+
+    pub(super) fn actor(&mut self) -> &mut Actor {
+        &mut self.up.as_mut().expect("the daemon is up").ready.actor
     }
 
     fn epoch(&mut self) -> bool {

@@ -12,5 +12,6 @@ mod holds;
 #[allow(dead_code, reason = "the part that other tests use")]
 mod mount;
 mod refusals;
+mod restless;
 #[allow(dead_code, reason = "the part that other tests use")]
 mod rig;

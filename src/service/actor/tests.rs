@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -13,6 +13,7 @@ use crate::dataflow::model::path::Name;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
+use crate::sinks::apply::ApplyError;
 use crate::sources::scan::pool::{Scanner, Trouble};
 use crate::sources::watch::WatchError;
 
@@ -94,14 +95,20 @@ impl Pair {
         self.ready.actor.turn();
     }
 
+    /// Works until a job is under way.
+    fn begin(&mut self) {
+        let Ready { actor, seen, .. } = &mut self.ready;
+        while actor.running.is_empty() {
+            actor.take_seen(seen.recv().unwrap());
+            actor.turn();
+        }
+    }
+
     /// Works until a job has been carried out, and gives its report instead of taking it.
     fn report(&mut self) -> Event {
-        let Ready { actor, seen, events, .. } = &mut self.ready;
         loop {
-            while actor.running.is_empty() {
-                actor.take_seen(seen.recv().unwrap());
-                actor.turn();
-            }
+            self.begin();
+            let Ready { actor, events, .. } = &mut self.ready;
             match events.recv().unwrap() {
                 Event::Done { done, large } => return Event::Done { done, large },
                 other => actor.take(other),
@@ -138,6 +145,29 @@ impl Pair {
         let root = RelPath::root();
         let problems = self.ready.actor.problems.within(&root);
         problems.map(|(path, _, _)| format!("{path:?}")).collect()
+    }
+}
+
+#[test]
+fn a_source_that_is_deleted_or_moved_stops_its_running_transfer_at_once() {
+    // So large, if only in name, that it would not end within this test.
+    let size: u64 = 1 << 40;
+    for gone in [|a: &Path| fs::remove_file(a), |a: &Path| fs::rename(a, a.with_extension("new"))] {
+        let mut pair = Pair::new(|at| fs::File::create(at("a/f")).unwrap().set_len(size).unwrap());
+        pair.begin();
+        let running = pair.ready.actor.running.values().next().unwrap();
+        let control = running.control.clone();
+        while control.moved() == 0 {
+            std::thread::yield_now();
+        }
+        gone(&pair.at("a/f")).unwrap();
+        pair.holds(Replica::SOURCE, "f", None);
+        pair.turn();
+        assert!(control.is_cancelled());
+        let Event::Done { done, large } = pair.report() else { panic!("a report") };
+        assert!(matches!(done[0].result, Err(ApplyError::Cancelled)), "{:?}", done[0].result);
+        pair.rest_after(Event::Done { done, large });
+        assert!(!pair.exists("b/f"));
     }
 }
 

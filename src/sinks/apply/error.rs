@@ -17,6 +17,11 @@ pub enum ApplyError {
     Stale(End),
     #[error("it changed while it was read")]
     Torn,
+    /// It never rests, and it cannot be held still.
+    #[error(
+        "it changes all the time while it is read, and its file system has no snapshots (reflinks): it is carried when it rests"
+    )]
+    Restless,
     #[error("another program has it open for writing")]
     Busy,
     #[error("the transfer was cancelled")]
@@ -47,6 +52,7 @@ impl ApplyError {
             Self::Io { source, .. } => source.raw_os_error(),
             Self::Stale(_)
             | Self::Torn
+            | Self::Restless
             | Self::Busy
             | Self::Cancelled
             | Self::NotEmpty

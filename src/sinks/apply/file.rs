@@ -6,10 +6,11 @@ use super::check::expected;
 use super::error::{ApplyError, End};
 use super::place::{place_unnamed, swap_in};
 use super::staged::Staged;
+use super::still::Still;
 use super::{Applied, Control, Handles, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Value};
-use crate::sys::{self, Root};
+use crate::sys::{self, File, Root, Stat};
 
 /// Gives `path` at the target the bytes it has at `from`, and `new`'s mode and mtime; `expect` is what it replaces.
 ///
@@ -32,15 +33,63 @@ pub fn put_file(
     let opened = handles.origin(from, path);
     let (origin, name) = opened.map_err(gone_or("open the directory it is in"))?;
     let since_ns = sys::now_ns();
-    let (mut file, before) = origin.open_with_stat(name.as_bytes()).map_err(gone_or("open it"))?;
+    let (file, before) = origin.open_with_stat(name.as_bytes()).map_err(gone_or("open it"))?;
     if before.size != new.size {
         return Err(ApplyError::Stale(End::From));
     }
+    let live = Opened { file, stat: before, since_ns: Some(since_ns), is_live: true };
+    put_opened((live, handles), target, path, new, expect, flush, control)
+}
+
+/// As [`put_file`], with the bytes of a file that was held still: `new` is what [`hold_still`] said.
+///
+/// # Errors
+/// As [`put_file`].
+///
+/// [`hold_still`]: super::hold_still
+pub fn put_still(
+    (still, handles): (Still, &Handles),
+    target: Target<'_>,
+    path: &RelPath,
+    new: &value::File,
+    expect: Option<&Value>,
+    flush: bool,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let Still { snapshot, since_ns } = still;
+    let since_ns = snapshot.is_exact.then_some(since_ns);
+    let still = Opened { file: snapshot.file, stat: snapshot.stat, since_ns, is_live: false };
+    put_opened((still, handles), target, path, new, expect, flush, control)
+}
+
+/// What the bytes come from.
+struct Opened {
+    file: File,
+    /// What the origin has, or had when it was held still.
+    stat: Stat,
+    /// When it was looked at, if all that time it had that stat.
+    since_ns: Option<i64>,
+    /// It is the user's own file, which may be written to.
+    is_live: bool,
+}
+
+fn put_opened(
+    (mut from, handles): (Opened, &Handles),
+    target: Target<'_>,
+    path: &RelPath,
+    new: &value::File,
+    expect: Option<&Value>,
+    flush: bool,
+    control: &Control,
+) -> Result<Applied, ApplyError> {
+    let before = from.stat;
     let staged = Staged::create(target, new.mode, expect.is_none())?;
-    let digest = staged.fill(&mut file, &before, handles, control)?;
-    let after = sys::fstat(&file).map_err(ApplyError::io("look at it"))?;
-    if !after.is_unchanged(&before) {
-        return Err(ApplyError::Torn);
+    let digest = staged.fill(&mut from.file, &before, handles, control)?;
+    if from.is_live {
+        let after = sys::fstat(&from.file).map_err(ApplyError::io("look at it"))?;
+        if !after.is_unchanged(&before) {
+            return Err(ApplyError::Torn);
+        }
     }
     let announced = match new.content.digest() {
         Some(announced) => announced == digest,
@@ -49,7 +98,9 @@ pub fn put_file(
     if !announced {
         return Err(ApplyError::Stale(End::From));
     }
-    target.digests.record(&before, digest, since_ns);
+    if let Some(since_ns) = from.since_ns {
+        target.digests.record(&before, digest, since_ns);
+    }
     staged.finish(new, flush && expect.is_some())?;
     let opened = handles.target(target.root, path);
     let (parent, name) = opened.map_err(gone_or_at(End::To, "open the directory it goes to"))?;

@@ -10,6 +10,7 @@ mod file;
 mod place;
 mod remove;
 mod staged;
+mod still;
 
 use std::cell::RefCell;
 use std::io;
@@ -23,9 +24,10 @@ use crate::sys::{Dir, Root, Stat};
 
 pub use check::{digest_of, present, target_digest, value_of};
 pub use error::{ApplyError, End};
-pub use file::put_file;
+pub use file::{put_file, put_still};
 pub use place::{make_dir, put_symlink, set_metadata};
 pub use remove::{delete, move_within};
+pub use still::{Still, hold_still};
 
 /// What is known about files without reading them.
 pub trait KnownDigests: Send + Sync {

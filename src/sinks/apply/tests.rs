@@ -137,6 +137,50 @@ fn a_new_file_arrives_whole_with_mode_and_time() {
 }
 
 #[test]
+fn a_large_file_that_is_called_off_leaves_nothing_behind() {
+    let bench = Bench::new();
+    // So large, if only in name, that it would not end within this test.
+    fs::File::create(bench.at("a/f")).unwrap().set_len(1 << 40).unwrap();
+    let stat = bench.from.stat(&path(b"f")).unwrap().unwrap();
+    let Value::File(new) = value_of(&stat, Content::unread(stat.identity())) else { panic!() };
+    let put = || {
+        let (handles, target) = (Handles::default(), bench.target());
+        put_file((&bench.from, &handles), target, &path(b"f"), &new, None, true, &bench.control)
+    };
+    let result = std::thread::scope(|scope| {
+        let put = scope.spawn(put);
+        while bench.control.moved() == 0 {
+            std::thread::yield_now();
+        }
+        bench.control.cancel();
+        put.join().unwrap()
+    });
+    assert!(matches!(result, Err(ApplyError::Cancelled)), "{result:?}");
+    assert_eq!(bench.names("b"), [".yeet"]);
+    assert!(bench.store.operations().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_held_still_arrives_as_it_was_whatever_is_written_since() {
+    let bench = Bench::new();
+    bench.write("a/f", "then");
+    let held = hold_still(&bench.from, &path(b"f"), &bench.control);
+    // Most file systems under a test have no reflinks: then it is said so, and nothing else.
+    let Ok((still, Value::File(then))) = held else {
+        assert!(matches!(held, Err(ApplyError::Restless)));
+        return;
+    };
+    let was = bench.value("a/f");
+    bench.write("a/f", "since");
+    let (handles, target) = (Handles::default(), bench.target());
+    let from = (still, &handles);
+    let applied = put_still(from, target, &path(b"f"), &then, None, true, &bench.control).unwrap();
+    assert_eq!(fs::read(bench.at("b/f")).unwrap(), b"then");
+    assert_eq!((applied.from_now, applied.to_now), (Some(was), Some(was)));
+    assert_eq!(bench.value("b/f"), was);
+}
+
+#[test]
 fn what_is_replaced_is_kept() {
     let bench = Bench::new();
     bench.write("a/f", "new");

@@ -116,6 +116,21 @@ fn a_failure_waits_twice_as_long_each_time_and_a_new_row_goes_at_once() {
     assert_eq!(next(&mut schedule, later), Some(1));
 }
 
+#[test]
+fn what_is_put_off_is_due_when_it_was_said_and_a_new_row_goes_at_once() {
+    let (mut schedule, now) = (Schedule::new(2), Instant::now());
+    let until = now + Duration::from_secs(7);
+    schedule.add_later(1, item(10, true), until);
+    assert_eq!(schedule.delayed(1), Some((until, 0)));
+    assert_eq!(next(&mut schedule, now), None);
+    assert_eq!(next(&mut schedule, until), Some(1));
+    schedule.batch_done(false);
+    schedule.add_later(1, item(10, true), until);
+    schedule.add(1, item(10, true));
+    assert_eq!(schedule.next_deadline(), None);
+    assert_eq!(next(&mut schedule, now), Some(1));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Add(u32, u64, bool, bool),

@@ -412,6 +412,7 @@ pub fn copy_file_range(
 pub fn ioctl_ficlone(to: impl Handle, from: impl Handle) -> Call<()> {
     match (from.at(), to.at()) {
         (At::Real(from), At::Real(to)) => fs::ioctl_ficlone(to, from),
+        (At::Sim(from), At::Sim(to)) => with(|kernel| kernel.clone_file(to, from)),
         _ => Err(Errno::OPNOTSUPP),
     }
 }

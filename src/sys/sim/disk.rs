@@ -102,6 +102,8 @@ pub struct Disk {
     pub exchange: bool,
     /// There are files without names.
     pub unnamed: bool,
+    /// Files can share blocks.
+    pub reflinks: bool,
     /// What ctimes are rounded down to; 0: no two changes have the same.
     pub grain: i64,
     /// What happened and was not told yet.
@@ -123,6 +125,7 @@ impl Disk {
             full: false,
             exchange: true,
             unnamed: false,
+            reflinks: false,
             grain: 0,
             events: Vec::new(),
             users: BTreeSet::new(),
