@@ -2,7 +2,8 @@
 
 use super::bench::{Bench, Case};
 use super::crashes::CASES;
-use crate::sys::sim::with;
+use super::world::World;
+use crate::sys::sim::{Node, with};
 
 const ERRNOS: [i32; 6] =
     [libc::EIO, libc::ENOSPC, libc::EMFILE, libc::EINTR, libc::ESTALE, libc::EACCES];
@@ -35,6 +36,9 @@ pub(super) fn fail_everywhere(case: &Case, errnos: &[i32], faults: &mut Vec<Stri
     runs
 }
 
+/// More than a start on a small tree makes.
+const CALLS_OF_A_START: u64 = 400;
+
 #[test]
 fn whichever_call_fails_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
     let mut faults = Vec::new();
@@ -43,4 +47,41 @@ fn whichever_call_fails_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
     println!("{} cases, {runs} failed calls", CASES.len());
     let shown: Vec<_> = faults.iter().take(20).collect();
     assert!(shown.is_empty(), "{} faults: {shown:#?}", faults.len());
+}
+
+/// Starts a daemon on two equal trees with an error at the call of this number. What is wrong, if anything is.
+fn fail_at_start(call: u64, errno: i32) -> Result<(), String> {
+    let mut world = World::new(2, 0, true);
+    with(|kernel| {
+        let mut ledger = world.ledger.borrow_mut();
+        ledger.observe(kernel);
+        kernel.user_make(0, "d", Node::Dir);
+        kernel.user_write(0, "d/a", b"written once");
+        ledger.accept(kernel, 0);
+        kernel.disks[0].flush();
+    });
+    world.start();
+    world.rest();
+    world.kill();
+    with(|kernel| kernel.plan.fail = Some((kernel.calls + call, errno)));
+    world.start();
+    world.rest();
+    let fault = world.ledger.borrow_mut().fault.take();
+    fault.map_or(Ok(()), Err)
+}
+
+/// An error at each call of a start, one after the other.
+pub(super) fn fail_at_every_start(faults: &mut Vec<String>) {
+    for call in 0..CALLS_OF_A_START {
+        if let Err(fault) = fail_at_start(call, libc::EIO) {
+            faults.push(format!("EIO at call {call} of a start: {fault}"));
+        }
+    }
+}
+
+#[test]
+fn an_error_at_any_call_of_a_start_is_no_absence() {
+    let mut faults = Vec::new();
+    fail_at_every_start(&mut faults);
+    assert_eq!(faults, [] as [String; 0]);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::crashes::{CASES, Found, end_everywhere};
-use super::errnos::fail_everywhere;
+use super::errnos::{fail_at_every_start, fail_everywhere};
 use super::history::outcome;
 use super::races::race_everywhere;
 use crate::sys::sim::fault::{Fault, Faulty};
@@ -16,16 +16,13 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(90).collect()
 }
 
-fn in_histories(seeds: Range<u64>) -> Option<(String, String)> {
-    seeds.into_iter().find_map(|seed| {
-        let fault = outcome(seed, &BTreeSet::new()).err()?;
-        Some((format!("seed {seed}"), first_line(&fault)))
-    })
+fn in_histories(seeds: Range<u64>) -> Option<(u64, String)> {
+    seeds.into_iter().find_map(|seed| Some((seed, outcome(seed, &BTreeSet::new()).err()?)))
 }
 
 /// What shows a fault: crashes, races and failing calls one after the other, then histories.
 fn found_by(fault: Fault) -> Option<(String, String)> {
-    let _faulty = Faulty::with(fault);
+    let faulty = Faulty::with(fault);
     let cases = CASES.iter().filter(|_| !fault.is_about_the_whole());
     let mut faults = Vec::new();
     for case in cases.clone() {
@@ -47,7 +44,14 @@ fn found_by(fault: Fault) -> Option<(String, String)> {
             return Some(("errnos".to_owned(), first_line(first)));
         }
     }
-    in_histories(0..SEEDS_MAX)
+    fail_at_every_start(&mut faults);
+    if let Some(first) = faults.first() {
+        return Some(("errnos".to_owned(), first_line(first)));
+    }
+    let (seed, shown) = in_histories(0..SEEDS_MAX)?;
+    drop(faulty);
+    assert_eq!(outcome(seed, &BTreeSet::new()), Ok(()), "seed {seed} fails without {fault:?}, too");
+    Some((format!("seed {seed}"), first_line(&shown)))
 }
 
 #[test]

@@ -26,8 +26,6 @@ pub(super) struct Ledger {
     yields: BTreeMap<String, BTreeSet<Bytes>>,
     /// Versions whose writer had to wait for a lease.
     late: BTreeSet<Bytes>,
-    /// Directories that users renamed since the daemon started, under both names: a delete under way in one follows it.
-    renamed: Vec<(usize, String, String)>,
     /// What the engine had made when the power went: it may be taken back, and is kept then (guarantees: unconfirmed).
     unconfirmed: BTreeSet<(usize, String)>,
     /// What a power loss made of users' own writes: it may stand for anything.
@@ -98,12 +96,10 @@ impl Ledger {
         if self.yields.get(path).is_some_and(|yields| yields.contains(old)) {
             return;
         }
-        let was_deleted = |path: &str| {
+        let deleted = || {
             let gone = self.deleted.get(path).into_iter().flatten();
             gone.into_iter().any(|gone| self.came_from(gone, old))
         };
-        let deleted =
-            || was_deleted(path) || self.before_renames(at, path).any(|p| was_deleted(&p));
         match new {
             Some(new) if self.came_from(new, old) => {}
             // Removed by a user, and something else made in its place.
@@ -115,22 +111,6 @@ impl Ledger {
             None if deleted() => {}
             None => self.fails(format!("S3: {path} on {at}: {old:?} was removed by no user")),
         }
-    }
-
-    /// A user gives a directory another name.
-    pub(super) fn renames(&mut self, at: usize, from: &str, to: &str) {
-        self.renamed.push((at, format!("{from}/"), format!("{to}/")));
-    }
-
-    /// The daemon starts: nothing of it is under way.
-    pub(super) fn starts(&mut self) {
-        self.renamed.clear();
-    }
-
-    /// What a path would be called if one of its directories had not been renamed.
-    fn before_renames(&self, at: usize, path: &str) -> impl Iterator<Item = String> {
-        let here = self.renamed.iter().filter(move |(of, ..)| *of == at);
-        here.filter_map(move |(_, from, to)| Some(format!("{from}{}", path.strip_prefix(&**to)?)))
     }
 
     /// Whatever changed on this disk since [`Self::observe`] was done by its user.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::bench::{Bench, Bytes, Case, LEAF, SOURCE, bytes_of};
 use super::crashes::CASES;
+use crate::dataflow::model::job::Op;
 use crate::sinks::apply::ApplyError;
 use crate::sys::sim::{Kernel, with};
 
@@ -90,6 +91,13 @@ fn race(case: &Case, call: u64, at: usize, what: Act) -> Result<(), String> {
         let disk = &kernel.disks[at];
         disk.at(&path).and_then(|ino| bytes_of(disk, ino))
     });
+    let deletes = done.len() == 1 && matches!(done[0].job.op, Op::Delete { .. });
+    if deletes && call == 0 && at == SOURCE && did.wrote.is_some() {
+        let there = with(|kernel| kernel.disks[LEAF].at(&path).is_some());
+        if !there {
+            return Err("it was deleted although the other side has it again".to_owned());
+        }
+    }
     match did.wrote {
         Some(wrote) if !told && found.as_ref() != Some(&wrote) => {
             Err(format!("he finds {found:?} for what he wrote"))

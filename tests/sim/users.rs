@@ -87,11 +87,7 @@ impl User<'_> {
     }
 
     fn rename(&mut self, from: &str, to: &str) {
-        let disk = &self.kernel.disks[self.at];
-        let is_dir = disk.at(from).is_some_and(|ino| *disk.node(ino) == Node::Dir);
-        if self.kernel.user_rename(self.at, from, to) && is_dir {
-            self.ledger.renames(self.at, from, to);
-        }
+        self.kernel.user_rename(self.at, from, to);
         self.done();
     }
 

@@ -155,7 +155,6 @@ impl World {
             kernel.log.push("daemon started".to_owned());
             kernel.disks.iter_mut().for_each(|disk| disk.events.clear());
             let ledger = &mut self.ledger.borrow_mut();
-            ledger.starts();
             if self.crashed {
                 ledger.recovered(kernel);
                 self.crashed = kernel.mounts.len() < self.disks;

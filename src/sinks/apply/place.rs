@@ -222,7 +222,7 @@ pub fn make_dir(
         Some((stat, value)) => {
             // An empty directory too many does no harm; what gives way to one does.
             is_asked_for()?;
-            super::remove::displace(target, &parent, name, &stat, value, control)?;
+            super::remove::displace(target, path, &parent, &stat, value, control)?;
             Some(*value)
         }
     };

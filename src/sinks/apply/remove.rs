@@ -51,15 +51,16 @@ pub fn delete(
         })?;
         return Ok(Applied::default());
     }
-    displace(target, &parent, name, &stat, expect, control)?;
+    displace(target, path, &parent, &stat, expect, control)?;
     Ok(Applied { kept: Some(*expect), ..Applied::default() })
 }
 
-/// Moves what has `name` and was just looked at into the store; anything else that comes out is put back.
+/// Moves what is at `path`, in `parent`, and was just looked at into the store; anything else that comes out is put back,
+/// and so is what a user moved elsewhere meanwhile, with its directory.
 pub(super) fn displace(
     target: Target<'_>,
+    path: &RelPath,
     parent: &Dir,
-    name: &[u8],
     stat: &Stat,
     value: &Value,
     control: &Control,
@@ -67,6 +68,8 @@ pub(super) fn displace(
     if control.is_cancelled() {
         return Err(ApplyError::Cancelled);
     }
+    let Some((_, name)) = path.split() else { return Err(ApplyError::Stale(End::To)) };
+    let name = name.as_bytes();
     let leased = held(parent, name, stat)?;
     let store = target.store.dir();
     let kept = target.op.name();
@@ -81,6 +84,7 @@ pub(super) fn displace(
         && (target.root.caps().ctime_grain_ns == 0
             || still(target, value, control).unwrap_or(false))
         && !leased.is_broken()
+        && is_still_in(target.root, path, parent).unwrap_or(false)
     {
         return Ok(());
     }
@@ -89,6 +93,12 @@ pub(super) fn displace(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ApplyError::Surprise),
         Err(source) => Err(ApplyError::Io { what: "put it back", source }),
     }
+}
+
+/// Whether the directory of a path is the one that was opened for it.
+fn is_still_in(root: &Root, path: &RelPath, parent: &Dir) -> io::Result<bool> {
+    let (now, then) = (root.open_parent(path)?.0.fstat()?, parent.fstat()?);
+    Ok((now.dev, now.ino) == (then.dev, then.ino))
 }
 
 /// Where the clock is too coarse to show a write in that moment, the bytes are read once more.
@@ -128,7 +138,7 @@ pub fn move_within(
     let Some(stat) = expected(&old_parent, old_name, Some(expect), target.digests, control)? else {
         return Err(ApplyError::Stale(End::To));
     };
-    displace(target, &old_parent, old_name, &stat, expect, control)?;
+    displace(target, source_path, &old_parent, &stat, expect, control)?;
     let store = target.store.dir();
     let staged = target.op.name();
     let placed = set_as(store, &staged, new)
