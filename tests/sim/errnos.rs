@@ -2,7 +2,9 @@
 
 use super::bench::{Bench, Case};
 use super::crashes::CASES;
+use super::users::Dice;
 use super::world::World;
+use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::sys::sim::{Node, with};
 
 const ERRNOS: [i32; 6] =
@@ -37,7 +39,8 @@ pub(super) fn fail_everywhere(case: &Case, errnos: &[i32], faults: &mut Vec<Stri
 }
 
 /// More than a start on a small tree makes.
-const CALLS_OF_A_START: u64 = 400;
+const CALLS_OF_A_START: u64 = 300;
+const STEPS_OF_A_START: usize = 200;
 
 #[test]
 fn whichever_call_fails_nothing_is_lost_or_torn_and_agreement_is_never_ahead() {
@@ -65,9 +68,16 @@ fn fail_at_start(call: u64, errno: i32) -> Result<(), String> {
     world.kill();
     with(|kernel| kernel.plan.fail = Some((kernel.calls + call, errno)));
     world.start();
-    world.rest();
+    // The sinks look once more before they delete: what is decided wrongly is asked for after each step.
+    let (mut dice, mut decided) = (Dice::new(call), false);
+    let is_delete = |(verdict, _): &(Verdict, _)| matches!(verdict.act, Act::Delete { .. });
+    for _ in 0..STEPS_OF_A_START {
+        world.step(&mut dice);
+        decided |= world.verdicts("d/a").iter().any(is_delete);
+    }
     let fault = world.ledger.borrow_mut().fault.take();
-    fault.map_or(Ok(()), Err)
+    let decided = decided.then(|| "a delete was decided that no user asked for".to_owned());
+    fault.or(decided).map_or(Ok(()), Err)
 }
 
 /// An error at each call of a start, one after the other.

@@ -19,7 +19,8 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::verdict::Act;
+use crate::dataflow::model::verdict::{Act, Verdict};
+use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
 use crate::service::pool::Pool;
 use crate::service::resolve::Resolved;
@@ -385,6 +386,14 @@ impl World {
         });
         conflicts.dedup();
         (conflicts, others)
+    }
+
+    /// What the engine decided for a path.
+    pub(super) fn verdicts(&mut self, path: &str) -> Vec<(Verdict, Waits)> {
+        let Some(up) = &mut self.up else { return Vec::new() };
+        let actor = &mut up.ready.actor;
+        let id = actor.id_of(&RelPath::parse(path.as_bytes()).unwrap());
+        id.map_or_else(Vec::new, |id| actor.engine.verdicts(id))
     }
 
     /// The user decides a conflict.
