@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::replica::{LEAVES_MAX, Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::sinks::apply::{Control, digest_of, present, target_digest};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
@@ -266,5 +266,15 @@ fn retract(
     dir.rename_new(name.as_bytes(), store.dir(), &op.name())?;
     let value = as_found(store, op, found)?;
     keep(op, intent, value, "unconfirmed", changes);
+    forget(intent, changes);
     Ok(())
+}
+
+/// What we took away ourselves is no user's delete, whatever was agreed before.
+fn forget(intent: &Intent, changes: &mut Vec<Change>) {
+    let at_source = intent.replica.is_source();
+    let leaves = (1..=LEAVES_MAX).filter_map(Replica::leaf);
+    let agreed = leaves.filter(|leaf| at_source || *leaf == intent.leaf);
+    let path = &intent.path;
+    changes.extend(agreed.map(|leaf| Change::Agreed { leaf, path: path.clone(), value: None }));
 }

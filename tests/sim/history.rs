@@ -249,6 +249,7 @@ fn whatever_users_do_and_whatever_fails_no_byte_is_lost_and_all_is_the_same_in_t
 fn what_random_histories_found_stays_mended() {
     let found = [
         (319, "a delete under way followed a directory that a user gave another name"),
+        (1329, "what recovery took back was read as a user's delete"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

@@ -122,10 +122,16 @@ impl Kernel {
             Ok(_) => Err(Errno::EXIST),
             Err(Errno::NOENT) => {
                 let Opened { disk, ino, .. } = self.opened(dir)?;
+                self.alive(disk, ino)?;
                 Ok((disk, ino))
             }
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Nothing gets a name in a directory that was removed.
+    fn alive(&self, disk: usize, dir: Ino) -> Call<()> {
+        self.disks[disk].path_of(dir).map(drop).ok_or(Errno::NOENT)
     }
 
     pub(super) fn open_at(&mut self, dir: u64, name: &[u8], flags: OFlags, mode: u16) -> Call<u64> {
@@ -223,6 +229,7 @@ impl Kernel {
             return Err(Errno::XDEV);
         }
         let to_parent = to_parent.ino;
+        self.alive(disk, to_parent)?;
         let (old, new) = ((parent, from.1.to_vec()), (to_parent, to.1.to_vec()));
         let there = match self.find(to.0, to.1) {
             Ok((_, there)) => Some(there),
