@@ -67,10 +67,10 @@ fn gate_of(verdict: &Verdict) -> Option<Gate> {
 
 impl Actor {
     pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>) {
-        let (gone, came): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.diff < 0);
-        gone.iter().for_each(|change| self.withdraw(change));
-        came.into_iter().for_each(|change| self.admit(change));
-        self.leave_restless(&gone);
+        let gone = || changes.iter().filter(|change| change.diff < 0);
+        gone().for_each(|change| self.withdraw(change));
+        changes.iter().filter(|c| c.diff > 0).for_each(|change| self.admit(*change));
+        self.leave_restless(gone());
     }
 
     fn withdraw(&mut self, change: &JobChange) {
@@ -346,7 +346,7 @@ impl Actor {
                 self.problems.clear(path, running.item.gate.replica, About::Acting);
             }
             self.schedule.forget(key);
-            self.leave_restless(&[change]);
+            self.leave_restless([change].iter());
             self.queue(key);
             return;
         }

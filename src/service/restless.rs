@@ -156,10 +156,10 @@ impl Actor {
 
     /// Puts the job of a file that does not rest off; false if it may go now.
     pub(crate) fn put_off(&mut self, key: JobKey, item: Item) -> bool {
-        let now = sys::now();
         if self.restless.files.is_empty() {
             return false;
         }
+        let now = sys::now();
         if self.restless.files.get(&key).is_some_and(|file| file.is_over(now)) {
             self.restless.files.remove(&key);
         }
@@ -217,7 +217,10 @@ impl Actor {
     }
 
     /// What rows went without another one of their key: the file is carried, is gone, or waits for the user.
-    pub(crate) fn leave_restless(&mut self, gone: &[JobChange]) {
+    pub(crate) fn leave_restless<'a>(&mut self, gone: impl Iterator<Item = &'a JobChange>) {
+        if self.restless.files.is_empty() {
+            return;
+        }
         let now = sys::now();
         for change in gone {
             let key = JobKey { path: change.path, leaf: change.verdict.leaf };

@@ -13,7 +13,7 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
 use crate::sinks::apply::{
-    self, Applied, ApplyError, Control, Handles, KnownDigests, Still, Target,
+    self, Applied, ApplyError, Control, Handles, KnownDigests, Origin, Still, Target,
 };
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
@@ -226,38 +226,22 @@ impl Shop {
                 if let Some(expect) = expect.filter(|e| is_metadata_only(new, Some(e))) {
                     return apply::set_metadata(target, &job.path, new, expect, control);
                 }
-                match (new, still) {
-                    (Value::File(new), Some(still)) => apply::put_still(
-                        (still, handles),
-                        target,
-                        &job.path,
-                        new,
-                        expect,
-                        true,
-                        control,
-                    ),
-                    (Value::File(new), None) => apply::put_file(
-                        (from, handles),
-                        target,
-                        &job.path,
-                        new,
-                        expect,
-                        true,
-                        control,
-                    ),
-                    (Value::Dir { mode }, _) => {
+                match new {
+                    Value::File(new) => {
+                        let origin = still.map_or(Origin::Live(from), Origin::Still);
+                        let from = (origin, handles);
+                        apply::put_file(from, target, &job.path, new, expect, control)
+                    }
+                    Value::Dir { mode } => {
                         apply::make_dir(from, target, &job.path, *mode, expect, control)
                     }
-                    (Value::Symlink { .. }, _) => {
+                    Value::Symlink { .. } => {
                         apply::put_symlink(from, target, &job.path, new, expect, control)
                     }
-                    (
-                        Value::Ignored
-                        | Value::Skipped(_)
-                        | Value::Unreadable { .. }
-                        | Value::Remnant,
-                        _,
-                    ) => Err(ApplyError::Stale(apply::End::From)),
+                    Value::Ignored
+                    | Value::Skipped(_)
+                    | Value::Unreadable { .. }
+                    | Value::Remnant => Err(ApplyError::Stale(apply::End::From)),
                 }
             }
             Op::Move { at, source_path, expect, new } => {

@@ -12,76 +12,62 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Value};
 use crate::sys::{self, File, Root, Stat};
 
-/// Gives `path` at the target the bytes it has at `from`, and `new`'s mode and mtime; `expect` is what it replaces.
-///
-/// `flush`: the bytes are on disk before a replacement takes the name (a new name may come first).
-///
-/// Both roots must be those that `handles` was used with before.
-///
-/// # Errors
-/// Nothing was changed: either end is not what the job was made from, the file changed while it was read, a program
-/// writes to what would be replaced, or the system refused.
-pub fn put_file(
-    (from, handles): (&Root, &Handles),
-    target: Target<'_>,
-    path: &RelPath,
-    new: &value::File,
-    expect: Option<&Value>,
-    flush: bool,
-    control: &Control,
-) -> Result<Applied, ApplyError> {
-    let opened = handles.origin(from, path);
-    let (origin, name) = opened.map_err(gone_or("open the directory it is in"))?;
-    let since_ns = sys::now_ns();
-    let (file, before) = origin.open_with_stat(name.as_bytes()).map_err(gone_or("open it"))?;
-    if before.size != new.size {
-        return Err(ApplyError::Stale(End::From));
-    }
-    let live = Opened { file, stat: before, since_ns: Some(since_ns), is_live: true };
-    put_opened((live, handles), target, path, new, expect, flush, control)
+/// What the bytes of a file come from.
+pub enum Origin<'a> {
+    /// The user's own file, which may be written to.
+    Live(&'a Root),
+    /// What [`super::hold_still`] took; the job speaks of that.
+    Still(Still),
 }
 
-/// As [`put_file`], with the bytes of a file that was held still: `new` is what [`hold_still`] said.
-///
-/// # Errors
-/// As [`put_file`].
-///
-/// [`hold_still`]: super::hold_still
-pub fn put_still(
-    (still, handles): (Still, &Handles),
-    target: Target<'_>,
-    path: &RelPath,
-    new: &value::File,
-    expect: Option<&Value>,
-    flush: bool,
-    control: &Control,
-) -> Result<Applied, ApplyError> {
-    let Still { snapshot, since_ns } = still;
-    let since_ns = snapshot.is_exact.then_some(since_ns);
-    let still = Opened { file: snapshot.file, stat: snapshot.stat, since_ns, is_live: false };
-    put_opened((still, handles), target, path, new, expect, flush, control)
-}
-
-/// What the bytes come from.
+/// An [`Origin`], opened.
 struct Opened {
     file: File,
     /// What the origin has, or had when it was held still.
     stat: Stat,
     /// When it was looked at, if all that time it had that stat.
     since_ns: Option<i64>,
-    /// It is the user's own file, which may be written to.
     is_live: bool,
 }
 
-fn put_opened(
-    (mut from, handles): (Opened, &Handles),
+impl Origin<'_> {
+    fn open(self, handles: &Handles, path: &RelPath, size: u64) -> Result<Opened, ApplyError> {
+        let from = match self {
+            Self::Live(from) => from,
+            Self::Still(Still { snapshot, since_ns }) => {
+                let since_ns = snapshot.is_exact.then_some(since_ns);
+                let (file, stat) = (snapshot.file, snapshot.stat);
+                return Ok(Opened { file, stat, since_ns, is_live: false });
+            }
+        };
+        let opened = handles.origin(from, path);
+        let (origin, name) = opened.map_err(gone_or("open the directory it is in"))?;
+        let since_ns = Some(sys::now_ns());
+        let (file, stat) = origin.open_with_stat(name.as_bytes()).map_err(gone_or("open it"))?;
+        if stat.size != size {
+            return Err(ApplyError::Stale(End::From));
+        }
+        Ok(Opened { file, stat, since_ns, is_live: true })
+    }
+}
+
+/// Gives `path` at the target the bytes it has at `from`, and `new`'s mode and mtime; `expect` is what it replaces.
+///
+/// The bytes are on disk before a replacement takes the name; a new name may come first. Both roots must be those that
+/// `handles` was used with before.
+///
+/// # Errors
+/// Nothing was changed: either end is not what the job was made from, the file changed while it was read, a program
+/// writes to what would be replaced, or the system refused.
+pub fn put_file(
+    (from, handles): (Origin<'_>, &Handles),
     target: Target<'_>,
     path: &RelPath,
     new: &value::File,
     expect: Option<&Value>,
-    flush: bool,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
+    let mut from = from.open(handles, path, new.size)?;
     let before = from.stat;
     let staged = Staged::create(target, new.mode, expect.is_none())?;
     let digest = staged.fill(&mut from.file, &before, handles, control)?;
@@ -101,7 +87,7 @@ fn put_opened(
     if let Some(since_ns) = from.since_ns {
         target.digests.record(&before, digest, since_ns);
     }
-    staged.finish(new, flush && expect.is_some())?;
+    staged.finish(new, expect.is_some())?;
     let opened = handles.target(target.root, path);
     let (parent, name) = opened.map_err(gone_or_at(End::To, "open the directory it goes to"))?;
     // A name that is to be new is given with a call that refuses one that is taken.

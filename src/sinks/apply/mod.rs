@@ -24,7 +24,7 @@ use crate::sys::{Dir, Root, Stat};
 
 pub use check::{digest_of, present, target_digest, value_of};
 pub use error::{ApplyError, End};
-pub use file::{put_file, put_still};
+pub use file::{Origin, put_file};
 pub use place::{make_dir, put_symlink, set_metadata};
 pub use remove::{delete, move_within};
 pub use still::{Still, hold_still};

@@ -100,12 +100,11 @@ impl Bench {
     fn put(&self, rel: &str, expect: Option<&Value>) -> Result<Applied, ApplyError> {
         let Value::File(new) = self.value(&format!("a/{rel}")) else { panic!("a file") };
         put_file(
-            (&self.from, &Handles::default()),
+            (Origin::Live(&self.from), &Handles::default()),
             self.target(),
             &path(rel.as_bytes()),
             &new,
             expect,
-            true,
             &self.control,
         )
     }
@@ -145,7 +144,8 @@ fn a_large_file_that_is_called_off_leaves_nothing_behind() {
     let Value::File(new) = value_of(&stat, Content::unread(stat.identity())) else { panic!() };
     let put = || {
         let (handles, target) = (Handles::default(), bench.target());
-        put_file((&bench.from, &handles), target, &path(b"f"), &new, None, true, &bench.control)
+        let from = (Origin::Live(&bench.from), &handles);
+        put_file(from, target, &path(b"f"), &new, None, &bench.control)
     };
     let result = std::thread::scope(|scope| {
         let put = scope.spawn(put);
@@ -173,8 +173,8 @@ fn what_is_held_still_arrives_as_it_was_whatever_is_written_since() {
     let was = bench.value("a/f");
     bench.write("a/f", "since");
     let (handles, target) = (Handles::default(), bench.target());
-    let from = (still, &handles);
-    let applied = put_still(from, target, &path(b"f"), &then, None, true, &bench.control).unwrap();
+    let from = (Origin::Still(still), &handles);
+    let applied = put_file(from, target, &path(b"f"), &then, None, &bench.control).unwrap();
     assert_eq!(fs::read(bench.at("b/f")).unwrap(), b"then");
     assert_eq!((applied.from_now, applied.to_now), (Some(was), Some(was)));
     assert_eq!(bench.value("b/f"), was);
@@ -242,12 +242,11 @@ fn a_cancelled_or_outdated_put_leaves_nothing() {
     control.cancel();
     let put = |new: &value::File, control: &Control| {
         put_file(
-            (&bench.from, &Handles::default()),
+            (Origin::Live(&bench.from), &Handles::default()),
             bench.target(),
             &path(b"f"),
             new,
             None,
-            false,
             control,
         )
     };
@@ -325,12 +324,11 @@ fn odd_names_are_names() {
         let meta = fs::metadata(&at).unwrap();
         let new = bench.file(&at, &meta, 0o644);
         put_file(
-            (&bench.from, &Handles::default()),
+            (Origin::Live(&bench.from), &Handles::default()),
             bench.target(),
             &path(name),
             &new,
             None,
-            false,
             &bench.control,
         )
         .unwrap();
