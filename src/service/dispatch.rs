@@ -163,6 +163,7 @@ impl Actor {
                 };
                 let control = Arc::new(Control::default());
                 let still = self.goes_from_snapshot(key, &change, now);
+                self.doubts.begins(&change);
                 let running = Running {
                     change,
                     item,
@@ -198,6 +199,7 @@ impl Actor {
         let mut ended = Vec::new();
         for done in done {
             let Some(running) = self.running.remove(&done.key) else { continue };
+            self.doubts.ended(&running.change);
             let is_delete = running.item.gate.kind == Kind::Delete;
             if is_delete {
                 self.holds.ended(running.item.gate.replica);
@@ -339,6 +341,9 @@ impl Actor {
     ) {
         let (key, path, change) = (done.key, &done.job.path, running.change);
         let restless = self.take_unrest(&running, key, error, now);
+        if let Some(at) = transfer::writes_to(&done.job) {
+            self.doubt_failed(&running, at);
+        }
         if running.unwanted {
             self.passing.remove(&key);
             self.failures.remove(&key);

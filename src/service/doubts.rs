@@ -20,6 +20,8 @@ use crate::service::dispatch::{JobKey, Running};
 pub struct Doubts {
     /// The replicas that are looked at, by path.
     paths: HashMap<PathId, ReplicaSet>,
+    /// How many moves are under way.
+    moves: usize,
     waiting: HashSet<JobKey>,
 }
 
@@ -28,6 +30,16 @@ impl Doubts {
     #[must_use]
     pub fn has(&self, key: JobKey) -> bool {
         self.waiting.contains(&key)
+    }
+
+    /// A job begins, which may be a move.
+    pub fn begins(&mut self, change: &JobChange) {
+        self.moves += usize::from(change.moved_from.is_some());
+    }
+
+    /// It ended.
+    pub fn ended(&mut self, change: &JobChange) {
+        self.moves -= usize::from(change.moved_from.is_some());
     }
 
     /// The row went.
@@ -45,17 +57,33 @@ impl Actor {
         self.sources.look(replica, &path);
     }
 
+    /// A job failed. What it had to take away, and put back, was out of its place for a moment: if somebody looked
+    /// meanwhile, it is looked at again.
+    pub(crate) fn doubt_failed(&mut self, running: &Running, at: Replica) {
+        if running.seen.contains(at) {
+            self.doubt(at, running.change.path);
+            if let Some(from) = running.change.moved_from {
+                self.doubt(at, from);
+            }
+        }
+    }
+
     /// Whether a row has to wait for a look or a report; then it is noted, and queued when that has told.
     pub(crate) fn waits_in_doubt(&mut self, key: JobKey, row: &JobChange) -> bool {
         let doubted = &self.doubts.paths;
         let lives_for_a_child = row.verdict.rule == Rule::ChildLives;
-        if doubted.is_empty() && !lives_for_a_child {
+        if doubted.is_empty() && !lives_for_a_child && self.doubts.moves == 0 {
             return false;
         }
         let paths = self.engine.paths();
         let is_below = |id: PathId| paths.ancestors(id).any(|dir| dir == row.path);
         let is_near = |job: &JobKey| job.leaf == key.leaf && is_below(job.path);
+        // What a move has taken out of its place may come back there.
+        let is_moved = |(job, running): (&JobKey, &Running)| {
+            job.leaf == key.leaf && running.change.moved_from == Some(row.path)
+        };
         let waits = doubted.contains_key(&row.path)
+            || (self.doubts.moves > 0 && self.running.iter().any(is_moved))
             || (lives_for_a_child
                 && (doubted.keys().any(|id| is_below(*id)) || self.agreeing().any(is_near)));
         drop(paths);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::mount::{Kind, Mount};
-use crate::rig::Rig;
+use crate::rig::{Raised, Rig};
 
 /// All bytes in a replica, kept versions too, as texts.
 fn texts(dir: &Path, found: &mut BTreeSet<String>) {
@@ -174,6 +174,7 @@ fn d25_a_file_that_grows_and_shrinks_while_it_is_carried_is_never_sent_torn() {
     fs::write(rig.path("a/f"), "").unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _stop = Raised(&stop);
             let file = fs::File::options().write(true).open(rig.path("a/f")).unwrap();
             let sizes = [6 << 20, 3 << 20, 300 << 10, 6 << 20, 1 << 20];
             for version in 0_u8..90 {
@@ -193,7 +194,6 @@ fn d25_a_file_that_grows_and_shrinks_while_it_is_carried_is_never_sent_torn() {
                     drop(rig.run(&["status", "-q"]));
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
         while !stop.load(Ordering::Relaxed) {
             let seen = fs::read(rig.path("b/f")).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::rig::Rig;
+use crate::rig::{Raised, Rig};
 
 /// Runs git as nobody in particular.
 fn git(dir: &Path, args: &[&str]) -> Output {
@@ -94,15 +94,6 @@ fn fault(repository: &Path) -> Option<String> {
         let said = [out.stdout, out.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
         (!out.status.success()).then(|| format!("git {args:?}: {said:?}"))
     })
-}
-
-/// Raises a flag when it goes, also in a panic.
-struct Raised<'a>(&'a AtomicBool);
-
-impl Drop for Raised<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Works in one repository, and looks at the other one again and again while nothing moves there.
