@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::git;
-use crate::dataflow::model::job::{JobChange, Op};
+use crate::dataflow::model::job::{Job, JobChange, Op};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
@@ -352,6 +352,10 @@ impl Actor {
             }
             self.schedule.forget(key);
             self.leave_restless([change].iter());
+            // What the file has by now is another row, for which the same holds.
+            if self.restless.is_problem(key) {
+                self.note_failure(&done.job, &ApplyError::Restless, 1);
+            }
             self.queue(key);
             return;
         }
@@ -394,14 +398,18 @@ impl Actor {
         }
         self.passing.remove(&key);
         let error = if is_problem { &ApplyError::Restless } else { error };
-        let replica = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
+        self.note_failure(&done.job, error, attempts);
+    }
+
+    fn note_failure(&mut self, job: &Job, error: &ApplyError, attempts: u32) {
+        let replica = transfer::writes_to(job).unwrap_or(job.leaf);
         let problem = Problem {
             what: error.to_string(),
             errno: error.errno(),
             hint: error.hint().map(str::to_owned),
             attempts,
         };
-        self.note_problem(path, replica, About::Acting, problem);
+        self.note_problem(&job.path, replica, About::Acting, problem);
     }
 
     /// Checks, in debug builds, that the rows are the engine's and that each of them has a job.

@@ -84,6 +84,7 @@ pub fn carry_out<K>(shop: &Shop, mut batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
     let acts = batch.iter().zip(&ops).zip(stills);
     let acts = acts.map(|((a, op), still)| shop.act(&a.job, *op, &handles, &a.control, still?));
     let mut results: Vec<Result<Applied, ApplyError>> = acts.collect();
+    shop.disown(&batch, &mut results, &handles);
     let durable = shop.make_durable(&batch, &results);
     let mut changes = Vec::new();
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
@@ -233,9 +234,11 @@ impl Shop {
                         apply::put_file(from, target, &job.path, new, expect, control)
                     }
                     Value::Dir { mode } => {
+                        let from = (from, handles);
                         apply::make_dir(from, target, &job.path, *mode, expect, control)
                     }
                     Value::Symlink { .. } => {
+                        let from = (from, handles);
                         apply::put_symlink(from, target, &job.path, new, expect, control)
                     }
                     Value::Ignored
@@ -245,7 +248,7 @@ impl Shop {
                 }
             }
             Op::Move { at, source_path, expect, new } => {
-                let because = self.root(other(*at))?;
+                let because = (self.root(other(*at))?, handles);
                 let target = self.target(*at, op)?;
                 apply::move_within(because, target, source_path, &job.path, expect, new, control)
             }
@@ -254,6 +257,25 @@ impl Shop {
                 apply::delete(because, target, &job.path, expect, control)
             }
             Op::Agree { .. } | Op::Read { .. } => Ok(Applied::default()),
+        }
+    }
+
+    /// What was put into a directory that by then a user had given another name is not at its path, and nothing is agreed
+    /// on there: it would count as the user's delete.
+    fn disown<K>(
+        &self,
+        batch: &[Assigned<K>],
+        results: &mut [Result<Applied, ApplyError>],
+        handles: &Handles,
+    ) {
+        for (assigned, result) in batch.iter().zip(results) {
+            let (Op::Put { to, .. } | Op::Move { at: to, .. }) = assigned.job.op else { continue };
+            let Some(site) = self.site(to) else { continue };
+            let left = handles.left(&site.root);
+            let is_left = |path: &RelPath| path.split().is_some_and(|(dir, _)| left.contains(&dir));
+            if result.is_ok() && !left.is_empty() && is_left(&assigned.job.path) {
+                *result = Err(ApplyError::Stale(apply::End::To));
+            }
         }
     }
 

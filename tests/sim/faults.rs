@@ -7,6 +7,7 @@ use super::crashes::{CASES, Found, end_everywhere};
 use super::errnos::{fail_at_every_start, fail_everywhere};
 use super::history::outcome;
 use super::races::race_everywhere;
+use super::reports::meet_everywhere;
 use crate::sys::sim::fault::{Fault, Faulty};
 
 /// A fault that so many histories do not show is not found.
@@ -47,6 +48,10 @@ fn found_by(fault: Fault) -> Option<(String, String)> {
     fail_at_every_start(&mut faults);
     if let Some(first) = faults.first() {
         return Some(("errnos".to_owned(), first_line(first)));
+    }
+    meet_everywhere(&mut faults);
+    if let Some(first) = faults.first() {
+        return Some(("reports".to_owned(), first_line(first)));
     }
     let (seed, shown) = in_histories(0..SEEDS_MAX)?;
     drop(faulty);

@@ -109,7 +109,7 @@ fn fault(world: &World) -> Result<(), String> {
 }
 
 /// Everything works again; then all is the same everywhere, and stays so.
-fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
+pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
     mount(world);
     with(|kernel| {
         kernel.plan = Default::default();

@@ -1,6 +1,6 @@
 //! The engine and everything that touches a disk, over a simulated machine (`sys::sim`): the same every time.
 //!
-//! `crashes` and `errnos` are small and exhaustive; `history` is large and random. What is real and what is simulated:
+//! `crashes`, `errnos`, `races` and `reports` are small and exhaustive; `history` is large and random. What is real and what is simulated:
 //! `docs/design/testing.md`, "Simulation".
 
 mod bench;
@@ -10,6 +10,7 @@ mod faults;
 mod history;
 mod ledger;
 mod races;
+mod reports;
 mod restless;
 mod users;
 mod world;

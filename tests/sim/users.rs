@@ -91,6 +91,12 @@ impl User<'_> {
         self.done();
     }
 
+    fn link(&mut self, path: &str, dice: &mut Dice) {
+        self.make_parents(path);
+        let text = format!("{:012x}", dice.roll()).into_bytes();
+        self.kernel.user_make(self.at, path, Node::Link(text));
+    }
+
     /// Writes beside it, then renames over it.
     fn save(&mut self, path: &str, bytes: &[u8]) {
         let temporary = format!("{path}{TEMPORARY}");
@@ -109,6 +115,37 @@ impl User<'_> {
             self.kernel.user_touch(self.at, path, None, Some(mtime));
         }
     }
+}
+
+/// One thing that a user does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deed {
+    Write(&'static str),
+    Disguise(&'static str),
+    Remove(&'static str),
+    Rename(&'static str, &'static str),
+    Link(&'static str),
+}
+
+/// A user at one replica does this.
+pub(super) fn does(
+    kernel: &mut Kernel,
+    ledger: &mut Ledger,
+    dice: &mut Dice,
+    at: usize,
+    deed: Deed,
+) {
+    ledger.observe(kernel);
+    kernel.log.push(format!("user of {at}: {deed:?}"));
+    let mut user = User { kernel, ledger, at };
+    match deed {
+        Deed::Write(path) => user.write(path, &bytes(dice)),
+        Deed::Disguise(path) => user.disguise(path, dice),
+        Deed::Remove(path) => drop(user.kernel.user_remove(at, path)),
+        Deed::Rename(from, to) => user.rename(from, to),
+        Deed::Link(path) => user.link(path, dice),
+    }
+    user.done();
 }
 
 /// One user at one replica does something.
@@ -149,11 +186,7 @@ pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
         20..=22 => user.rename(&path, &other),
         23 | 24 => user
             .rename(["d", "d/e", "g", "e"][dice.index(4)], ["g", "e", "d/e", "d"][dice.index(4)]),
-        25 => {
-            user.make_parents(&path);
-            let text = format!("{:012x}", dice.roll()).into_bytes();
-            user.kernel.user_make(at, &path, Node::Link(text));
-        }
+        25 => user.link(&path, dice),
         26 => user.kernel.user_touch(at, &path, Some([0o644, 0o755][dice.index(2)]), None),
         27 => {
             let now = user.kernel.clock_ns;

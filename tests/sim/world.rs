@@ -302,23 +302,40 @@ impl World {
         stepped
     }
 
-    /// One round of every part, with a user who does this before each call of a worker; then time passes.
-    pub(super) fn round(&mut self, user: impl FnMut(&mut Kernel, u64) + 'static, time: Duration) {
-        while self.deliver() {}
+    /// One round of every part, with a user who does this before each call of a worker; then time passes. What he did is
+    /// seen before the actor hears of the worker, or in the next round.
+    pub(super) fn round(
+        &mut self,
+        user: impl FnMut(&mut Kernel, u64) + 'static,
+        is_seen_first: bool,
+        time: Duration,
+    ) {
+        if !is_seen_first {
+            self.see();
+        }
         let Some(up) = &self.up else { return };
-        while up.scanner.step() {}
         with(|kernel| kernel.plan.hook = Some(Box::new(user)));
         while up.pool.step() {}
         with(|kernel| kernel.plan.hook = None);
+        if is_seen_first {
+            self.see();
+        }
         self.epoch();
         with(|kernel| kernel.pass(time));
+    }
+
+    pub(super) fn see(&mut self) {
+        while self.deliver() {}
+        if let Some(up) = &self.up {
+            while up.scanner.step() {}
+        }
     }
 
     pub(super) fn actor(&mut self) -> &mut Actor {
         &mut self.up.as_mut().expect("the daemon is up").ready.actor
     }
 
-    fn epoch(&mut self) -> bool {
+    pub(super) fn epoch(&mut self) -> bool {
         let Some(up) = &mut self.up else { return false };
         for seen in up.ready.seen.try_iter() {
             up.relay.0.send(faulty(seen)).unwrap();

@@ -139,7 +139,8 @@ fn without_snapshots_a_database_is_carried_when_it_rests() {
     let said = explained(&rig, "disk/a/db", "no snapshots");
     assert!(said.contains("it is carried when it has rested"), "{said}");
     rig.exits(1, &["wait", "--timeout", "100"]);
-    assert!(rig.exits(1, &["status"]).contains("\tproblems\t"));
+    let status = rig.exits(1, &["status"]);
+    assert!(status.contains("\tproblems\t"), "{status}");
     let files = rig.exits(1, &["status", "--files"]);
     assert!(files.contains("no snapshots"), "{files}");
     database.stop();

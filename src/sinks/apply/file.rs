@@ -88,8 +88,7 @@ pub fn put_file(
         target.digests.record(&before, digest, since_ns);
     }
     staged.finish(new, expect.is_some())?;
-    let opened = handles.target(target.root, path);
-    let (parent, name) = opened.map_err(gone_or_at(End::To, "open the directory it goes to"))?;
+    let (parent, name) = handles.target(target.root, path)?;
     // A name that is to be new is given with a call that refuses one that is taken.
     let there = match expect {
         None => None,

@@ -12,10 +12,12 @@ mod remove;
 mod staged;
 mod still;
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use foldhash::HashSet;
 
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::{Digest, Value};
@@ -24,6 +26,7 @@ use crate::sys::{Dir, Root, Stat};
 
 pub use check::{digest_of, present, target_digest, value_of};
 pub use error::{ApplyError, End};
+use file::gone_or_at;
 pub use file::{Origin, put_file};
 pub use place::{make_dir, put_symlink, set_metadata};
 pub use remove::{delete, move_within};
@@ -67,11 +70,15 @@ impl Control {
 }
 
 /// What the jobs of a batch use one after the other: the directories, mostly the same ones, and a buffer.
+///
+/// A directory that a user gave another name meanwhile is still written to; afterwards it is known which were.
 #[derive(Default)]
 pub struct Handles {
     buffer: RefCell<Vec<u8>>,
     from: RefCell<Option<(RelPath, Rc<Dir>)>>,
     to: RefCell<Option<(RelPath, Rc<Dir>)>>,
+    /// Where a directory was that was used as a target, and is no more.
+    left: RefCell<HashSet<RelPath>>,
 }
 
 impl Handles {
@@ -97,9 +104,35 @@ impl Handles {
     }
 
     /// The directory a path is in at the target, and its name there.
-    fn target(&self, root: &Root, path: &RelPath) -> io::Result<(Rc<Dir>, Name)> {
-        Self::open(&self.to, root, path)
+    fn target(&self, root: &Root, path: &RelPath) -> Result<(Rc<Dir>, Name), ApplyError> {
+        let goes_on = |(dir, _): &(RelPath, _)| path.split().is_some_and(|(of, _)| of == *dir);
+        if !self.to.borrow().as_ref().is_some_and(goes_on) {
+            self.leave(root);
+        }
+        let failed = gone_or_at(End::To, "open the directory it goes to");
+        Self::open(&self.to, root, path).map_err(failed)
     }
+
+    fn leave(&self, root: &Root) {
+        if let Some((dir, handle)) = self.to.take()
+            && !is_at(root, &dir, &handle).unwrap_or(false)
+        {
+            self.left.borrow_mut().insert(dir);
+        }
+    }
+
+    /// Where the directories were that targets were put in, as far as they are not there any more: what was put there is
+    /// wherever the user moved them.
+    pub fn left(&self, root: &Root) -> Ref<'_, HashSet<RelPath>> {
+        self.leave(root);
+        self.left.borrow()
+    }
+}
+
+/// Whether a directory still is where it was opened.
+fn is_at(root: &Root, dir: &RelPath, handle: &Dir) -> io::Result<bool> {
+    let (now, then) = (root.open_dir(dir)?.fstat()?, handle.fstat()?);
+    Ok((now.dev, now.ino) == (then.dev, then.ino))
 }
 
 /// Where something is put or removed.

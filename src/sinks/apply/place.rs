@@ -5,7 +5,7 @@ use std::io;
 use super::check::{expected, held, is_value, target_digest, value_of};
 use super::error::{ApplyError, End};
 use super::file::{gone_or, gone_or_at};
-use super::{Applied, Control, KnownDigests, Target};
+use super::{Applied, Control, Handles, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Digest, Value};
 use crate::sinks::stage::ASIDE;
@@ -200,17 +200,14 @@ pub(super) fn writable<T>(dir: &Dir, act: impl Fn() -> io::Result<T>) -> io::Res
 /// # Errors
 /// As for a file.
 pub fn make_dir(
-    from: &Root,
+    (from, handles): (&Root, &Handles),
     target: Target<'_>,
     path: &RelPath,
     mode: u16,
     expect: Option<&Value>,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
-    let (parent, name) = target
-        .root
-        .open_parent(path)
-        .map_err(gone_or_at(End::To, "open the directory it goes to"))?;
+    let (parent, name) = handles.target(target.root, path)?;
     let name = name.as_bytes();
     let there = expected(&parent, name, expect, target.digests, control)?;
     let is_asked_for = || match from.stat(path).map_err(gone_or("look at the directory"))? {
@@ -273,7 +270,7 @@ fn new_dir(parent: &Dir, name: &[u8], mode: u16) -> Result<Stat, ApplyError> {
 /// # Errors
 /// As for a file.
 pub fn put_symlink(
-    from: &Root,
+    (from, handles): (&Root, &Handles),
     target: Target<'_>,
     path: &RelPath,
     new: &Value,
@@ -287,10 +284,7 @@ pub fn put_symlink(
     if now != *new {
         return Err(ApplyError::Stale(End::From));
     }
-    let (parent, name) = target
-        .root
-        .open_parent(path)
-        .map_err(gone_or_at(End::To, "open the directory it goes to"))?;
+    let (parent, name) = handles.target(target.root, path)?;
     let there = expected(&parent, name.as_bytes(), expect, target.digests, control)?;
     let store = target.store.dir();
     store.make_symlink(&text, &target.op.name()).map_err(ApplyError::io("make the symlink"))?;

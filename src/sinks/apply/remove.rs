@@ -7,7 +7,7 @@ use super::error::{ApplyError, End};
 use super::file::gone_or_at;
 use super::place::writable;
 use super::staged::as_placed;
-use super::{Applied, Control, Target};
+use super::{Applied, Control, Handles, Target, is_at};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Value};
 #[cfg(test)]
@@ -68,7 +68,7 @@ pub(super) fn displace(
     if control.is_cancelled() {
         return Err(ApplyError::Cancelled);
     }
-    let Some((_, name)) = path.split() else { return Err(ApplyError::Stale(End::To)) };
+    let Some((dir, name)) = path.split() else { return Err(ApplyError::Stale(End::To)) };
     let name = name.as_bytes();
     let leased = held(parent, name, stat)?;
     let store = target.store.dir();
@@ -84,7 +84,7 @@ pub(super) fn displace(
         && (target.root.caps().ctime_grain_ns == 0
             || still(target, value, control).unwrap_or(false))
         && !leased.is_broken()
-        && is_still_in(target.root, path, parent).unwrap_or(false)
+        && is_at(target.root, &dir, parent).unwrap_or(false)
     {
         return Ok(());
     }
@@ -93,12 +93,6 @@ pub(super) fn displace(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ApplyError::Surprise),
         Err(source) => Err(ApplyError::Io { what: "put it back", source }),
     }
-}
-
-/// Whether the directory of a path is the one that was opened for it.
-fn is_still_in(root: &Root, path: &RelPath, parent: &Dir) -> io::Result<bool> {
-    let (now, then) = (root.open_parent(path)?.0.fstat()?, parent.fstat()?);
-    Ok((now.dev, now.ino) == (then.dev, then.ino))
 }
 
 /// Where the clock is too coarse to show a write in that moment, the bytes are read once more.
@@ -116,7 +110,7 @@ fn still(target: Target<'_>, value: &Value, control: &Control) -> Result<bool, A
 /// # Errors
 /// As for a delete and a new file; whatever happens, the file has one of the two names or is kept.
 pub fn move_within(
-    because: &Root,
+    (because, handles): (&Root, &Handles),
     target: Target<'_>,
     source_path: &RelPath,
     path: &RelPath,
@@ -129,10 +123,10 @@ pub fn move_within(
     if again || !because.still_there() {
         return Err(ApplyError::Stale(End::From));
     }
-    let open = |at: &RelPath| {
-        target.root.open_parent(at).map_err(gone_or_at(End::To, "open the directory it is in"))
-    };
-    let ((old_parent, old_name), (parent, name)) = (open(source_path)?, open(path)?);
+    let opened = target.root.open_parent(source_path);
+    let failed = gone_or_at(End::To, "open the directory it is in");
+    let (old_parent, old_name) = opened.map_err(failed)?;
+    let (parent, name) = handles.target(target.root, path)?;
     let (old_name, name) = (old_name.as_bytes(), name.as_bytes());
     expected(&parent, name, None, target.digests, control)?;
     let Some(stat) = expected(&old_parent, old_name, Some(expect), target.digests, control)? else {

@@ -372,8 +372,16 @@ fn types_change_into_one_another_and_bytes_are_kept() {
     let bench = Bench::new();
     bench.write("b/x", "a file");
     let file = bench.value("b/x");
-    let make =
-        || make_dir(&bench.from, bench.target(), &path(b"x"), 0o750, Some(&file), &bench.control);
+    let make = || {
+        make_dir(
+            (&bench.from, &Handles::default()),
+            bench.target(),
+            &path(b"x"),
+            0o750,
+            Some(&file),
+            &bench.control,
+        )
+    };
     // Right after a resolve the job was once made from a look at a directory that had just given way.
     assert!(matches!(make(), Err(ApplyError::Stale(End::From))));
     assert_eq!(bench.value("b/x"), file);
@@ -387,8 +395,15 @@ fn types_change_into_one_another_and_bytes_are_kept() {
     fs::remove_file(bench.at("a/x")).unwrap();
     symlink("target", bench.at("a/x")).unwrap();
     let (link, file) = (bench.value("a/x"), bench.value("b/x"));
-    put_symlink(&bench.from, bench.target(), &path(b"x"), &link, Some(&file), &bench.control)
-        .unwrap();
+    put_symlink(
+        (&bench.from, &Handles::default()),
+        bench.target(),
+        &path(b"x"),
+        &link,
+        Some(&file),
+        &bench.control,
+    )
+    .unwrap();
     assert_eq!(bench.value("b/x"), link);
     assert_eq!(bench.kept(), [b"a file".to_vec(), b"a file again".to_vec()]);
 }
@@ -400,7 +415,7 @@ fn a_move_renames_and_keeps_nothing() {
     let inode = fs::metadata(bench.at("b/old")).unwrap().ino();
     let old = bench.value("b/old");
     let moved = move_within(
-        &bench.from,
+        (&bench.from, &Handles::default()),
         bench.target(),
         &path(b"old"),
         &path(b"new"),
@@ -516,7 +531,14 @@ fn a_file_is_back_when_the_directory_in_its_place_cannot_be_made() {
     for call in [libc::SYS_mkdirat, libc::SYS_fchmod] {
         let made = refused(call, libc::ENOSPC, || {
             // The owner's bit that is missing has to be taken from it once it is made.
-            make_dir(&bench.from, bench.target(), &path(b"x"), 0o550, Some(&file), &bench.control)
+            make_dir(
+                (&bench.from, &Handles::default()),
+                bench.target(),
+                &path(b"x"),
+                0o550,
+                Some(&file),
+                &bench.control,
+            )
         });
         assert_eq!(made.unwrap_err().errno(), Some(libc::ENOSPC));
         assert_eq!(bench.value("b/x"), file);
