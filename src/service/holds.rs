@@ -22,7 +22,6 @@ pub enum RootHold {
 #[derive(Default)]
 struct AtReplica {
     brake: Brake,
-    deletes_running: u64,
     /// When the first delete of the burst was handed out, in Unix milliseconds.
     since_ms: u64,
 }
@@ -65,7 +64,7 @@ impl Holds {
         match at.brake.flow(now) {
             Flow::Free => usize::MAX,
             Flow::Budget(budget) => {
-                usize::try_from(budget.saturating_sub(at.deletes_running)).unwrap_or(usize::MAX)
+                usize::try_from(budget.saturating_sub(at.brake.under_way())).unwrap_or(usize::MAX)
             }
             Flow::Wait | Flow::Held => 0,
         }
@@ -73,10 +72,10 @@ impl Holds {
 
     pub fn started(&mut self, replica: Replica, deletes: usize) {
         if let Some(at) = self.replicas.get_mut(&replica) {
-            if at.brake.carried() == 0 && at.deletes_running == 0 {
+            if at.brake.carried() == 0 && at.brake.under_way() == 0 {
                 at.since_ms = now_ms();
             }
-            at.deletes_running += deletes as u64;
+            at.brake.started(deletes as u64);
         }
     }
 
@@ -89,7 +88,7 @@ impl Holds {
 
     pub fn ended(&mut self, replica: Replica) {
         if let Some(at) = self.replicas.get_mut(&replica) {
-            at.deletes_running = at.deletes_running.saturating_sub(1);
+            at.brake.ended();
         }
     }
 

@@ -43,8 +43,10 @@ pub struct Brake {
     burst: Option<Burst>,
     outstanding: u64,
     held: bool,
-    /// Deletes the user let through and that are still outstanding.
+    /// Deletes the user let through, and that were not carried out since.
     allowed: u64,
+    /// Deletes that somebody is carrying out, those of directories too.
+    under_way: u64,
 }
 
 impl Brake {
@@ -79,7 +81,8 @@ impl Brake {
             }
         }
         self.outstanding = outstanding;
-        self.allowed = self.allowed.min(outstanding);
+        // What is under way may have been seen to be gone, with its report still to come: that takes from both.
+        self.allowed = self.allowed.min(outstanding + self.under_way);
         if outstanding == 0 {
             self.held &= !listed;
             if listed && self.burst.as_ref().is_some_and(|b| now >= b.last_seen + QUIET_END) {
@@ -120,7 +123,22 @@ impl Brake {
         }
     }
 
-    /// Deletes were carried out.
+    /// Deletes were handed out.
+    pub fn started(&mut self, deletes: u64) {
+        self.under_way += deletes;
+    }
+
+    /// One that was handed out came back, carried out or not.
+    pub fn ended(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
+    /// Deletes of files were carried out.
     pub fn carried_out(&mut self, deletes: u64) {
         self.allowed = self.allowed.saturating_sub(deletes);
         if let Some(burst) = &mut self.burst {
@@ -272,6 +290,26 @@ mod tests {
         assert_eq!(brake.flow(now), Flow::Wait, "what came later is judged by itself");
         brake.observe(now + QUIET, (1500, 0), 0, true);
         assert_eq!(brake.flow(now + QUIET), Flow::Held);
+    }
+
+    #[test]
+    fn a_delete_that_is_seen_before_it_is_reported_is_counted_once() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        brake.emptied(now, 5000);
+        brake.observe(now, (3000, 0), 0, true);
+        assert_eq!(brake.allow(), 3000);
+        for gone in (100..3000).step_by(100) {
+            brake.started(100);
+            brake.observe(now, (3000 - gone, 0), 0, true);
+            brake.carried_out(100);
+            (0..100).for_each(|_| brake.ended());
+            brake.observe(now, (3000 - gone, 0), 0, true);
+            assert_eq!(brake.flow(now), Flow::Budget(3000 - gone));
+        }
+        brake.started(100);
+        (0..100).for_each(|_| brake.ended());
+        brake.observe(now, (40, 0), 0, true);
+        assert_eq!(brake.flow(now), Flow::Budget(40), "what is no longer wanted is not allowed");
     }
 
     #[test]
