@@ -16,6 +16,7 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::JobChange;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
 use crate::service::dispatch::{JobKey, Running};
 use crate::service::doubts::Doubts;
 use crate::service::holds::Holds;
@@ -98,6 +99,8 @@ pub struct Actor {
     pub(crate) loaded: HashSet<RelPath>,
     /// Paths looked at since the last epoch: their rows are live.
     pub(crate) touched: foldhash::HashSet<PathId>,
+    /// Files that had been read, and of which it was then said again that they have to be, since the last epoch.
+    pub(crate) unlearned: Vec<(Replica, PathId)>,
     pub(crate) scans_open: HashSet<u64>,
     /// Whether nothing was left to be looked at after the last epoch.
     pub(crate) rested: bool,
@@ -214,6 +217,7 @@ impl Actor {
         let now = sys::now();
         let changes = self.settle();
         self.take_changes(changes);
+        self.read_unlearned();
         if !self.done.is_empty() {
             let done = std::mem::take(&mut self.done);
             let ended = self.take_done(done, now);

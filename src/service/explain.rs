@@ -1,4 +1,4 @@
-//! `explain` and `conflicts`: what each side holds, what was agreed, what the rule said and why.
+//! `explain`: what each side holds, what was agreed, what the rule said and why.
 
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
@@ -10,7 +10,7 @@ use crate::service::actor::Actor;
 use crate::service::dispatch::JobKey;
 use crate::sinks::journal::LogFilter;
 use crate::sinks::journal::record::LogRecord;
-use crate::sources::control::wire::{Conflict, ConflictSide, Explanation, Holding, LogLine};
+use crate::sources::control::wire::{Explanation, Holding, LogLine};
 use crate::sources::ignores::ALWAYS;
 
 /// How many of a path's last acts `explain` shows.
@@ -52,7 +52,7 @@ pub(crate) fn words(value: Option<&Value>) -> String {
     }
 }
 
-fn kind_word(value: Option<&Value>) -> &'static str {
+pub(crate) fn kind_word(value: Option<&Value>) -> &'static str {
     match value {
         None | Some(Value::Remnant) => "nothing",
         Some(Value::File(_)) => "file",
@@ -120,6 +120,10 @@ impl Actor {
         let mut notes = notes_of_rules;
         notes.extend(self.problem_notes(path));
         notes.extend(self.hold_notes(&verdicts));
+        let repository = self.repository_in_conflict(id);
+        if let Some(repository) = repository {
+            notes.push(self.repository_note(repository));
+        }
         let leaves = self.record.leaves().iter();
         notes.extend(leaves.filter_map(|leaf| self.restless.past_words(JobKey { path: id, leaf })));
         let below = if self.id_of(path).is_some() { self.below(id) } else { Vec::new() };
@@ -134,7 +138,7 @@ impl Actor {
             path: path.clone(),
             summary,
             holdings,
-            commands: self.commands_for(path, &verdicts),
+            commands: self.commands_for(path, &verdicts, repository),
             notes,
             acts: self.last_acts(path),
         })
@@ -242,7 +246,12 @@ impl Actor {
         notes
     }
 
-    fn commands_for(&self, path: &RelPath, verdicts: &[(Verdict, Waits)]) -> Vec<String> {
+    fn commands_for(
+        &self,
+        path: &RelPath,
+        verdicts: &[(Verdict, Waits)],
+        repository: Option<PathId>,
+    ) -> Vec<String> {
         let sync = &self.record.name;
         let shown = shell_word(&[b"./", path.as_bytes()].concat());
         let mut commands = Vec::new();
@@ -251,8 +260,16 @@ impl Actor {
                 commands.push(command);
             }
         };
+        if let Some(repository) = repository {
+            let path = self.engine.paths().path(repository);
+            let shown = shell_word(&[b"./", path.as_bytes()].concat());
+            for name in self.record.replicas.iter().map(|replica| &replica.name) {
+                add(format!("yeet resolve --sync {sync} --keep {name} {shown}"));
+            }
+        }
         for (verdict, _) in verdicts {
             match verdict.act {
+                Act::Conflict(_) if repository.is_some() => {}
                 Act::Conflict(_) => {
                     for replica in [Replica::SOURCE, verdict.leaf] {
                         let name = self.record.replica_name(replica);
@@ -295,47 +312,6 @@ impl Actor {
             new: line.new,
             path: line.path,
             note: line.note,
-        }
-    }
-
-    /// A path in conflict with its sides; `None` if it is in none.
-    pub(crate) fn conflict(&mut self, id: PathId) -> Option<Conflict> {
-        let verdicts = self.engine.verdicts(id);
-        let conflicted: Vec<(Replica, String)> = verdicts
-            .iter()
-            .filter_map(|(verdict, _)| match verdict.act {
-                Act::Conflict(kind) => Some((verdict.leaf, kind.to_string())),
-                Act::Put { .. }
-                | Act::Delete { .. }
-                | Act::Agree
-                | Act::Read(_)
-                | Act::Await
-                | Act::Blocked(_) => None,
-            })
-            .collect();
-        let kind = conflicted.first()?.1.clone();
-        let views = self.engine.views(id);
-        let mut sides = vec![self.side(Replica::SOURCE, views.source.as_ref())];
-        for leaf in &views.leaves {
-            if conflicted.iter().any(|(of, _)| *of == leaf.leaf) {
-                sides.push(self.side(leaf.leaf, leaf.value.as_ref()));
-            }
-        }
-        let path = self.engine.paths().path(id);
-        Some(Conflict { name: self.record.name.clone(), kind, path, sides })
-    }
-
-    fn side(&self, replica: Replica, value: Option<&Value>) -> ConflictSide {
-        let mtime = match value {
-            Some(Value::File(file)) => Some(file.mtime.div_euclid(1_000_000_000)),
-            _ => None,
-        };
-        ConflictSide {
-            replica: self.record.replica_name(replica).to_owned(),
-            mtime,
-            size: value.map_or(0, Value::bytes),
-            digest: value.and_then(Value::digest),
-            kind: kind_word(value).to_owned(),
         }
     }
 }

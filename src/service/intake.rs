@@ -8,6 +8,7 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
+use crate::dataflow::model::verdict::Act;
 use crate::dataflow::rules::brake::EMPTIED_FILES;
 use crate::service::actor::Actor;
 use crate::service::problems::{About, Problem};
@@ -68,6 +69,7 @@ impl Actor {
             | Fact::Means { .. }
             | Fact::Yields { .. } => {}
         }
+        self.note_unlearned(fact);
         self.engine.observe(fact);
         let (Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. }) = fact
         else {
@@ -79,6 +81,47 @@ impl Actor {
         self.touch_repository(id);
         if let Fact::Holds { .. } = fact {
             self.touched.insert(id);
+        }
+    }
+
+    /// A look that does not trust what was just read makes a file unread again. Within one epoch that changes no row, and
+    /// no row that comes would have it read.
+    fn note_unlearned(&mut self, fact: &Fact) {
+        let is_unread =
+            |value: &Value| matches!(value, Value::File(file) if file.content.digest().is_none());
+        let (replica, unread): (Replica, Vec<PathId>) = match fact {
+            Fact::Holds { replica, path, value: Some(value) } if is_unread(value) => {
+                (*replica, self.id_of(path).into_iter().collect())
+            }
+            Fact::Listed { replica, dir, children } => {
+                let Some(dir) = self.id_of(dir) else { return };
+                let paths = self.engine.paths();
+                let unread = children.iter().filter(|(_, value)| is_unread(value));
+                let ids = unread.filter_map(|(name, _)| paths.child(dir, name.as_bytes()));
+                (*replica, ids.collect())
+            }
+            Fact::Holds { .. }
+            | Fact::Unlisted { .. }
+            | Fact::Agreed { .. }
+            | Fact::Past { .. }
+            | Fact::Means { .. }
+            | Fact::Yields { .. } => return,
+        };
+        for id in unread {
+            if self.engine.held(id, replica).is_some_and(|value| value.digest().is_some()) {
+                self.unlearned.push((replica, id));
+            }
+        }
+    }
+
+    /// Has what was unlearned read again, where that is asked for.
+    pub(crate) fn read_unlearned(&mut self) {
+        for (replica, id) in std::mem::take(&mut self.unlearned) {
+            let asks = |act: Act| matches!(act, Act::Read(of) if of.contains(replica));
+            if self.engine.verdicts(id).iter().any(|(verdict, _)| asks(verdict.act)) {
+                let path = self.engine.paths().path(id);
+                self.sources.read(replica, &path);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod answer;
+pub mod conflicts;
 pub mod dispatch;
 pub mod doubts;
 pub mod explain;
@@ -20,6 +21,7 @@ pub mod purge;
 pub mod recover;
 pub mod repositories;
 pub mod resolve;
+pub mod resolve_repository;
 pub mod restless;
 pub mod start;
 pub mod status;

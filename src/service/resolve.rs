@@ -41,8 +41,8 @@ fn held_by(views: &Views, replica: Replica) -> Option<Value> {
 }
 
 impl Actor {
-    /// Decides one conflict.
-    pub(crate) fn resolve(&mut self, id: PathId, winner: &Winner, dry_run: bool) -> Resolved {
+    /// Decides the conflict of one path.
+    pub(crate) fn resolve_path(&mut self, id: PathId, winner: &Winner, dry_run: bool) -> Resolved {
         let parties = self.parties(id);
         if parties.is_empty() {
             return Resolved::Stands("it is in no conflict".to_owned());
@@ -164,7 +164,7 @@ impl Actor {
     }
 
     /// A value with its content read: what gives way is named by digest.
-    fn read_now(
+    pub(crate) fn read_now(
         &mut self,
         replica: Replica,
         path: &RelPath,

@@ -354,6 +354,7 @@ pub fn prepare(
         waiters: Waiters::default(),
         loaded: HashSet::new(),
         touched: Default::default(),
+        unlearned: Vec::new(),
         scans_open: HashSet::new(),
         rested: false,
         scanned_once: false,

@@ -46,7 +46,7 @@ impl Actor {
         standing.bytes = unsigned(sum.bytes);
         standing.conflicts = unsigned(sum.conflicts);
         standing.problems += unsigned(sum.blocked);
-        if sum.conflicts > 0 && self.record.replicas.len() > 2 {
+        if sum.conflicts > 0 {
             standing.conflicts = self.conflicted(id, leaf).len() as u64;
         }
         standing.held = self.holds.roots.len() as u64;
@@ -56,21 +56,6 @@ impl Actor {
             }
         }
         standing
-    }
-
-    /// The paths in conflict at and below a path.
-    pub(crate) fn conflicted(&mut self, within: PathId, leaf: Option<Replica>) -> Vec<PathId> {
-        let mut paths = Vec::new();
-        self.engine.outstanding(within, &mut |path, verdict, _| {
-            let asked = leaf.is_none_or(|leaf| leaf == verdict.leaf);
-            if matches!(verdict.act, Act::Conflict(_)) && asked && paths.last() != Some(&path) {
-                paths.push(path);
-            }
-            true
-        });
-        paths.sort_unstable();
-        paths.dedup();
-        paths
     }
 
     pub(crate) fn state(&self, standing: &Standing) -> State {

@@ -14,8 +14,9 @@ use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::{Content, Value};
 use crate::sys::{Dir, Stat};
 
-/// A file up to so many bytes is read at once: that takes less than asking for it later would.
-const READ_AT_ONCE_BYTES: u64 = 1 << 20;
+/// A file up to so many bytes is read at once: that takes less than asking for it later would. Simulated files are small,
+/// and both ways are to be taken.
+const READ_AT_ONCE_BYTES: u64 = if cfg!(test) { 16 } else { 1 << 20 };
 /// How often a file that is written to meanwhile is read.
 const TRIES: u32 = 3;
 

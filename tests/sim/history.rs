@@ -2,7 +2,7 @@
 //!
 //! `YEET_SIM_SEEDS=0..1000000 cargo test --release --lib sim::history` runs others and tells how many a second;
 //! `YEET_SIM_SEEDS=17..18` one again. A history that fails is made shorter by removing whole acts: what each of them
-//! does, and what the engine does after it, is drawn from dice of its own.
+//! does, and what the engine does after it, is drawn from dice of its own. `YEET_SIM_LINES` sets how much is shown.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -216,7 +216,8 @@ fn explain(seed: u64, fault: &str) -> String {
     let without = shrink(seed, kind);
     let shorter = outcome(seed, &without).err().unwrap_or_else(|| fault.to_owned());
     let log = last_trace();
-    let log: Vec<_> = log.iter().rev().take(120).rev().collect();
+    let take = std::env::var("YEET_SIM_LINES").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
+    let log: Vec<_> = log.iter().rev().take(take).rev().collect();
     format!(
         "seed {seed}: {fault}\n{} of {ACTS} acts are enough: {shorter}\n{log:#?}\n\
          again: YEET_SIM_SEEDS={seed}..{} cargo test --lib sim::history",
@@ -250,6 +251,7 @@ fn what_random_histories_found_stays_mended() {
     let found = [
         (319, "a delete under way followed a directory that a user gave another name"),
         (1329, "what recovery took back was read as a user's delete"),
+        (363, "a file that had been read was then said to be unread, and was never read again"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

@@ -187,7 +187,8 @@ impl Ledger {
                 if !disk.users.contains(&ino) {
                     self.unconfirmed.insert((at, path.clone()));
                 }
-                if self.written.contains(&bytes) {
+                // Several files may have become the same zeros.
+                if self.written.contains(&bytes) && !self.torn.contains(&bytes) {
                     there.insert(bytes);
                 } else if disk.users.contains(&ino) {
                     // What a user's own write became.
@@ -198,6 +199,8 @@ impl Ledger {
                         self.descends(&bytes, was);
                     }
                     self.torn.insert(bytes);
+                } else if self.written.contains(&bytes) {
+                    there.insert(bytes);
                 }
             }
             self.trees[at] = new;

@@ -179,6 +179,63 @@ fn what_git_remembers_in_its_index_about_files_is_no_edit() {
     assert_eq!(without_index(&rig, "a"), without_index(&rig, "b"));
 }
 
+/// Two repositories that were the same, and then had commits on both sides while no daemon ran; and those commits.
+fn apart() -> (Rig, [PathBuf; 2], [String; 2]) {
+    let (mut rig, near, far) = repositories();
+    work(&near, 0);
+    good(&near, &["branch", "kept"]);
+    rig.settle();
+    rig.stop();
+    let commits = [(&near, 11), (&far, 12)].map(|(repository, step)| {
+        work(repository, step);
+        work(repository, step + 10);
+        good(repository, &["rev-parse", "HEAD"]).trim().to_owned()
+    });
+    rig.start();
+    rig.exits(1, &["wait", "--timeout", "60"]);
+    (rig, [near, far], commits)
+}
+
+#[test]
+fn work_on_both_sides_of_a_repository_is_one_conflict_and_is_resolved_as_a_whole() {
+    if !has_git() {
+        return;
+    }
+    for (keep, winner) in [("source", 0), ("b", 1)] {
+        let (rig, both, commits) = apart();
+        assert_eq!(rig.exits(1, &["conflicts", "-p"]).matches(".git").count(), 1);
+        assert!(rig.exits(1, &["conflicts"]).contains("s\trepository\tr/.git\n"));
+        assert_eq!(rig.exits(1, &["conflicts", "-l"]).matches("\trepository\t").count(), 2);
+        for path in ["a/r/.git", "a/r/.git/HEAD", "a/r/.git/refs/heads/main"] {
+            let said = rig.ok(&["explain", path]);
+            assert!(said.contains(&format!("--keep {keep} ./r/.git\n")), "{said}");
+            assert!(said.contains("changed on both sides"), "{said}");
+        }
+        for repository in &both {
+            assert_eq!(fault(repository), None);
+        }
+        for (repository, commit) in both.iter().zip(&commits) {
+            assert_eq!(good(repository, &["rev-parse", "HEAD"]).trim(), commit, "nothing moved");
+        }
+        let said = rig.run(&["resolve", "--both", ".mine", "a/r/.git"]);
+        assert!(said.code == 1 && said.stderr.contains("decided as a whole"), "{said:?}");
+
+        let staged = good(&both[winner], &["ls-files", "--stage"]);
+        // A path in it stands for all of it.
+        rig.ok(&["resolve", "--keep", keep, "a/r/.git/index"]);
+        rig.settle();
+        for repository in &both {
+            assert_eq!(fault(repository), None);
+            assert_eq!(good(repository, &["rev-parse", "HEAD"]).trim(), commits[winner]);
+            assert_eq!(good(repository, &["ls-files", "--stage"]), staged);
+            for commit in &commits {
+                good(repository, &["cat-file", "-e", commit]);
+            }
+        }
+        assert_eq!(without_index(&rig, "a"), without_index(&rig, "b"));
+    }
+}
+
 #[test]
 fn a_work_tree_that_is_a_root_does_not_see_what_is_ours() {
     if !has_git() {

@@ -1,0 +1,138 @@
+//! A git repository in conflict is decided as a whole.
+//!
+//! Holds: the decision is one record, so a crash leaves all of it or nothing. What it decides is what each replica that
+//! gives way holds: that counts as agreed from then on, and what the winner holds as an edit of it, which is carried in
+//! git's order like any other. New refs of a side that gives way stay, as nothing rests on their absence.
+
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::git::{self, Part};
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::Value;
+use crate::dataflow::model::verdict::Act;
+use crate::service::actor::Actor;
+use crate::service::resolve::Resolved;
+use crate::sinks::journal::Change;
+use crate::sources::control::wire::Winner;
+
+impl Actor {
+    /// Decides a row of `conflicts`.
+    pub(crate) fn resolve(&mut self, row: PathId, winner: &Winner, dry_run: bool) -> Resolved {
+        if self.repository_in_conflict(row) != Some(row) {
+            return self.resolve_path(row, winner, dry_run);
+        }
+        let keeper = match winner {
+            Winner::Keep(name) => self.record.by_name(name).map(|replica| replica.replica),
+            Winner::Newest => self.newest(row),
+            Winner::Both(_) | Winner::With(_) => None,
+        };
+        let Some(keeper) = keeper else {
+            let why = "a repository is decided as a whole: --keep a replica, or --newest";
+            return Resolved::Stands(why.to_owned());
+        };
+        match self.keep_repository(row, keeper, dry_run) {
+            Ok(outcome) => Resolved::Decided(outcome),
+            Err(why) => Resolved::Stands(why),
+        }
+    }
+
+    /// The replica that has the newest of the files in conflict.
+    fn newest(&mut self, repository: PathId) -> Option<Replica> {
+        let mut newest = None;
+        for path in self.conflicted_paths(repository, None) {
+            let views = self.engine.views(path);
+            let leaves = views.leaves.iter().map(|leaf| (leaf.leaf, leaf.value));
+            for (replica, value) in std::iter::once((Replica::SOURCE, views.source)).chain(leaves) {
+                if let Some(Value::File(file)) = value {
+                    newest = newest.max(Some((file.mtime, replica)));
+                }
+            }
+        }
+        newest.map(|(_, replica)| replica)
+    }
+
+    fn keep_repository(
+        &mut self,
+        repository: PathId,
+        keeper: Replica,
+        dry_run: bool,
+    ) -> Result<String, String> {
+        let paths = self.differing_state(repository);
+        let leaves: Vec<Replica> = self.record.leaves().iter().collect();
+        let mut facts = Vec::new();
+        for (id, path, part) in &paths {
+            for leaf in &leaves {
+                let loser = if *leaf == keeper { Replica::SOURCE } else { *leaf };
+                facts.extend(self.gives_way(*id, path, *part, (*leaf, loser, keeper))?);
+            }
+        }
+        let name = self.record.replica_name(keeper).to_owned();
+        let files = if paths.len() == 1 { "1 file" } else { &format!("{} files", paths.len()) };
+        let outcome = format!("{name} keeps the repository, in {files}");
+        if dry_run {
+            return Ok(outcome);
+        }
+        if let Some(journal) = &self.shop.journal {
+            let changes = facts.iter().filter_map(agreement).collect();
+            journal.commit(changes).map_err(|error| error.to_string())?;
+        }
+        facts.iter().for_each(|fact| self.engine.observe(fact));
+        let path = self.engine.paths().path(repository);
+        self.log("resolve", &path, keeper, outcome.clone());
+        Ok(outcome)
+    }
+
+    /// All that differs in a repository, but its objects and what is like them.
+    fn differing_state(&mut self, repository: PathId) -> Vec<(PathId, RelPath, Part)> {
+        let mut ids = Vec::new();
+        self.engine.outstanding(repository, &mut |id, verdict, _| {
+            if !matches!(verdict.act, Act::Agree) {
+                ids.push(id);
+            }
+            true
+        });
+        ids.sort_unstable();
+        ids.dedup();
+        let conflicted = self.conflicted_paths(repository, None);
+        let paths = self.engine.paths();
+        let state = ids.into_iter().filter_map(|id| {
+            let path = paths.path(id);
+            let (_, part) = git::part_of(&path)?;
+            let is_state = !matches!(part, Part::Objects | Part::PackIndexes);
+            (is_state || conflicted.binary_search(&id).is_ok()).then_some((id, path, part))
+        });
+        state.collect()
+    }
+
+    /// That what `loser` holds counts as agreed with `leaf`, so that what `keeper` holds is an edit of it.
+    fn gives_way(
+        &mut self,
+        id: PathId,
+        path: &RelPath,
+        part: Part,
+        (leaf, loser, keeper): (Replica, Replica, Replica),
+    ) -> Result<Option<Fact>, String> {
+        let (lost, kept) = (self.engine.held(id, loser), self.engine.held(id, keeper));
+        let views = self.engine.views(id);
+        let agreed = views.leaves.iter().find(|view| view.leaf == leaf).and_then(|v| v.agreed);
+        let is_new = kept.is_none() && agreed.is_none();
+        if lost == kept || (is_new && matches!(part, Part::Refs | Part::Logs)) {
+            return Ok(None);
+        }
+        let value = match lost {
+            Some(value @ Value::File(_)) => Some(self.read_now(loser, path, value)?),
+            Some(value @ (Value::Dir { .. } | Value::Symlink { .. })) => Some(value),
+            None | Some(Value::Remnant) => None,
+            Some(Value::Ignored | Value::Skipped(_) | Value::Unreadable { .. }) => {
+                return Err(format!("{} cannot be read", path.as_bytes().escape_ascii()));
+            }
+        };
+        Ok(Some(Fact::Agreed { leaf, path: path.clone(), value }))
+    }
+}
+
+fn agreement(fact: &Fact) -> Option<Change> {
+    let Fact::Agreed { leaf, path, value } = fact else { return None };
+    Some(Change::Agreed { leaf: *leaf, path: path.clone(), value: *value })
+}
