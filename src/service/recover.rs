@@ -89,6 +89,10 @@ fn settle(
             keep(op, intent, value, why, changes);
         }
     }
+    if store.dir().stat(&op.name())?.is_none() {
+        // What was displaced may have been noted as kept, and then not have been on disk when the power went.
+        changes.push(Change::Purged { op: op.0, path: intent.path.clone() });
+    }
     if intent.kind == IntentKind::Delete && staged.is_some() && !present(&site.root, &intent.path)?
     {
         changes.push(Change::Agreed { leaf: intent.leaf, path: intent.path.clone(), value: None });
@@ -96,7 +100,7 @@ fn settle(
     if intent.kind == IntentKind::Put {
         if intent.boot == shop.boot {
             let swapped = staged.is_some() && staged == old && old != new;
-            acknowledge(site, intent, swapped, changes)?;
+            acknowledge(shop, site, intent, swapped, changes)?;
         } else {
             #[cfg(test)]
             if has(Fault::TornAccepted) {
@@ -111,9 +115,11 @@ fn settle(
 /// A put that had reached its place before the process died: the source held what was announced when it was read, and
 /// the leaf holds it now, so it is agreed. Without this an edit made since would meet our own copy as a conflict.
 ///
-/// A file that was announced unread is told by size, mode and mtime, to the nanosecond: nobody but us gave it these.
+/// A file that was announced unread is told by size, mode and mtime, to the nanosecond, and by the bytes it was copied from
+/// where they are still there: whoever wrote as many bytes since, and put the mtime back, is found by them alone.
 /// `swapped`: what was to be replaced lies where the new content was staged, so that had the name, whatever has it now.
 fn acknowledge(
+    shop: &Shop,
     site: &Site,
     intent: &Intent,
     swapped: bool,
@@ -122,6 +128,12 @@ fn acknowledge(
     let Some(new) = intent.new else { return Ok(()) };
     let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(()) };
     let placed = placed(&dir, name.as_bytes(), new)?;
+    if let Some(found) = placed.and_then(|value| value.digest())
+        && new.digest().is_none()
+        && as_announced(shop, intent)?.is_some_and(|source| source != found)
+    {
+        return Ok(());
+    }
     let gone = (swapped && new.digest().is_some()).then_some(new);
     let Some(value) = placed.or(gone) else { return Ok(()) };
     let (leaf, path) = (intent.leaf, intent.path.clone());
@@ -209,6 +221,18 @@ fn is_prefix(part: &mut sys::File, whole: &mut sys::File) -> io::Result<bool> {
 fn is_unread(old: Option<Value>, stat: &Stat) -> bool {
     let Some(Value::File(old)) = old else { return false };
     old.content.digest().is_none() && (old.size, old.mtime) == (stat.size, stat.mtime_ns)
+}
+
+/// The content of the file that a put was copied from, if it has not changed since it was announced.
+fn as_announced(shop: &Shop, intent: &Intent) -> io::Result<Option<Digest>> {
+    let (Some(mut source), Some(Value::File(new))) = (open_source(shop, intent), intent.new) else {
+        return Ok(None);
+    };
+    let stat = sys::fstat(&source)?;
+    if (stat.size, stat.mtime_ns) != (new.size, new.mtime) {
+        return Ok(None);
+    }
+    digest_of(&mut source, &Control::default())
 }
 
 /// The content of the file that a put was copied from, as it is now.

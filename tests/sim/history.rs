@@ -250,6 +250,8 @@ fn whatever_users_do_and_whatever_fails_no_byte_is_lost_and_all_is_the_same_in_t
 fn what_random_histories_found_stays_mended() {
     let found = [
         (319, "a delete under way followed a directory that a user gave another name"),
+        (14841, "a user's edit with the time put back was taken for what a kill had interrupted"),
+        (69691, "what a power loss had put back was still listed as a kept version"),
         (1329, "what recovery took back was read as a user's delete"),
         (363, "a file that had been read was then said to be unread, and was never read again"),
         (744, "a file announced unread was taken for whole after a power loss"),

@@ -374,7 +374,9 @@ impl World {
         };
         let mut found = BTreeSet::new();
         with(|kernel| {
-            let rows = kept.iter().map(|(op, kept)| (*op, kept.replica, true));
+            // What is still announced is settled when its disk is there again.
+            let is_open = |op: u64| open.iter().any(|(announced, _)| *announced == op);
+            let rows = kept.iter().map(|(op, kept)| (*op, kept.replica, !is_open(*op)));
             let rows = rows.chain(open.iter().map(|(op, intent)| (*op, intent.replica, false)));
             for (op, at, must) in rows {
                 let disk = &kernel.disks[usize::from(at.slot())];
