@@ -74,7 +74,7 @@ impl Actor {
             return Ok(outcome);
         }
         if let Some(journal) = &self.shop.journal {
-            let changes = facts.iter().filter_map(agreement).collect();
+            let changes = facts.iter().filter_map(Change::agreement).collect();
             journal.commit(changes).map_err(|error| error.to_string())?;
         }
         facts.iter().for_each(|fact| self.engine.observe(fact));
@@ -130,9 +130,4 @@ impl Actor {
         };
         Ok(Some(Fact::Agreed { leaf, path: path.clone(), value }))
     }
-}
-
-fn agreement(fact: &Fact) -> Option<Change> {
-    let Fact::Agreed { leaf, path, value } = fact else { return None };
-    Some(Change::Agreed { leaf: *leaf, path: path.clone(), value: *value })
 }

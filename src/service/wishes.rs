@@ -195,17 +195,7 @@ impl Actor {
             }
         }
         if let Some(journal) = &self.shop.journal {
-            let changes = facts.iter().filter_map(|fact| match fact {
-                Fact::Agreed { leaf, path, .. } => {
-                    Some(Change::Agreed { leaf: *leaf, path: path.clone(), value: None })
-                }
-                Fact::Listed { .. }
-                | Fact::Holds { .. }
-                | Fact::Unlisted { .. }
-                | Fact::Past { .. }
-                | Fact::Means { .. }
-                | Fact::Yields { .. } => None,
-            });
+            let changes = facts.iter().filter_map(Change::agreement);
             journal.commit(changes.collect()).map_err(|error| error.to_string())?;
         }
         let mut denied = Vec::new();

@@ -338,11 +338,7 @@ impl Shop {
         if durable && intent_of(job, self.boot).is_some() {
             changes.push(Change::IntentDone { op: op.0 });
         }
-        for fact in agreed {
-            if let Fact::Agreed { leaf, path, value } = fact {
-                changes.push(Change::Agreed { leaf: *leaf, path: path.clone(), value: *value });
-            }
-        }
+        changes.extend(agreed.iter().filter_map(Change::agreement));
         let Some(replica) = writes_to(job) else { return };
         let kept = match result {
             Ok(applied) => applied.kept,

@@ -74,6 +74,15 @@ pub enum Change {
     DropReplica(Replica),
 }
 
+impl Change {
+    /// An agreement, to be remembered; `None` for any other fact.
+    #[must_use]
+    pub fn agreement(fact: &Fact) -> Option<Self> {
+        let Fact::Agreed { leaf, path, value } = fact else { return None };
+        Some(Self::Agreed { leaf: *leaf, path: path.clone(), value: *value })
+    }
+}
+
 /// Why the journal cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
