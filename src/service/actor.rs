@@ -97,6 +97,8 @@ pub struct Actor {
     pub(crate) failures: HashMap<JobKey, String>,
     /// Directories whose agreements have been given to the engine.
     pub(crate) loaded: HashSet<RelPath>,
+    /// Puts of a one-shot copy that trusts times: they are carried out, and the engine is not told.
+    pub(crate) over: foldhash::HashSet<JobKey>,
     /// Paths looked at since the last epoch: their rows are live.
     pub(crate) touched: foldhash::HashSet<PathId>,
     /// Files that had been read, and of which it was then said again that they have to be, since the last epoch.

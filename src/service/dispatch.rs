@@ -211,6 +211,12 @@ impl Actor {
                     {
                         self.holds.carried_out(running.item.gate.replica, 1);
                     }
+                    self.count(&done.job.op, applied);
+                    if self.is_over(&done) {
+                        self.withdraw(&running.change);
+                        self.over.insert(done.key);
+                        continue;
+                    }
                     self.take_applied(&done, applied, running.seen);
                     self.take_rest(&running, done.key, now);
                     ended.push(running);
@@ -221,6 +227,21 @@ impl Actor {
         ended
     }
 
+    /// Whether nothing more can come of a job. Nothing follows from what a one-shot copy has put but that it is there,
+    /// and where times are trusted nobody reads it: to tell the engine would only have it derived a second time.
+    fn is_over(&self, done: &Done<JobKey>) -> bool {
+        let is_file = matches!(done.job.op, Op::Put { new: Value::File(_), .. });
+        is_file && !done.agreed.is_empty() && !self.shop.digests.are_wanted()
+    }
+
+    fn count(&mut self, op: &Op, applied: &Applied) {
+        self.displaced += u64::from(applied.kept.is_some());
+        self.moved_files += u64::from(matches!(op, Op::Put { .. } | Op::Move { .. }));
+        if let Op::Put { .. } = op {
+            self.moved_bytes += applied.from_now.map_or(0, |value| value.bytes());
+        }
+    }
+
     fn take_applied(&mut self, done: &Done<JobKey>, applied: &Applied, seen: ReplicaSet) {
         let running_at = transfer::writes_to(&done.job).unwrap_or(done.job.leaf);
         self.schedule.forget(done.key);
@@ -228,11 +249,8 @@ impl Actor {
         self.failures.remove(&done.key);
         let path = &done.job.path;
         self.problems.clear(path, running_at, About::Acting);
-        self.displaced += u64::from(applied.kept.is_some());
         match &done.job.op {
             Op::Put { from, to, new, expect } => {
-                self.moved_files += 1;
-                self.moved_bytes += applied.from_now.map_or(0, |value| value.bytes());
                 if let Some(now) = applied.from_now {
                     // A snapshot was taken after all that was known of the file when the job was made.
                     let known =
@@ -259,7 +277,6 @@ impl Actor {
                 }
             }
             Op::Move { at, source_path, expect, .. } => {
-                self.moved_files += 1;
                 self.take_over(*at, source_path, &[Some(*expect)], None, seen);
                 self.take_over(*at, path, &[None], applied.to_now, seen);
             }
@@ -424,11 +441,12 @@ impl Actor {
             assert!(waits || self.running.contains_key(key), "a row without a job: {key:?}");
         }
         let mut ready = 0;
-        let rows = &self.rows;
+        let (rows, over) = (&self.rows, &self.over);
         self.engine.outstanding(PathId::ROOT, &mut |path, verdict, waits| {
-            if waits == Waits::Nothing && gate_of(verdict).is_some() {
+            let key = JobKey { path, leaf: verdict.leaf };
+            if waits == Waits::Nothing && gate_of(verdict).is_some() && !over.contains(&key) {
                 ready += 1;
-                let row = rows.get(&JobKey { path, leaf: verdict.leaf });
+                let row = rows.get(&key);
                 assert_eq!(row.map(|row| row.verdict), Some(*verdict), "what is ready has its row");
             }
             true

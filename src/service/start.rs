@@ -145,8 +145,9 @@ struct Cached {
     cache: Arc<StatCache>,
     /// Device and ctime grain of each root.
     grains: Vec<(u64, i64)>,
-    /// A one-shot copy has no use for what it reads.
+    /// A one-shot copy has no use later for what it reads.
     remembers: bool,
+    are_wanted: bool,
 }
 
 impl KnownDigests for Cached {
@@ -160,6 +161,10 @@ impl KnownDigests for Cached {
         }
         let grain = self.grains.iter().filter(|(dev, _)| *dev == stat.dev).map(|(_, g)| *g).max();
         self.cache.record(stat, digest, since_ns, grain.unwrap_or(2_000_000_000));
+    }
+
+    fn are_wanted(&self) -> bool {
+        self.are_wanted
     }
 }
 
@@ -319,6 +324,7 @@ pub fn prepare(
         cache: shared.cache.clone(),
         grains: grains.collect(),
         remembers: options.lasting,
+        are_wanted: !options.policy.trust_times,
     };
     let shop = Arc::new(Shop {
         sites: grounds.sites,
@@ -353,6 +359,7 @@ pub fn prepare(
         holds,
         waiters: Waiters::default(),
         loaded: HashSet::new(),
+        over: Default::default(),
         touched: Default::default(),
         unlearned: Vec::new(),
         scans_open: HashSet::new(),

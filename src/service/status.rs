@@ -166,7 +166,10 @@ impl Actor {
         let mut found: Vec<(PathId, Verdict, Waits)> = Vec::new();
         if let Some(id) = self.id_of(dir) {
             self.engine.outstanding(id, &mut |path, verdict, waits| {
-                if leaf.is_none_or(|leaf| leaf == verdict.leaf) {
+                // A one-shot copy has nothing to record.
+                let is_over = (verdict.act == Act::Agree && self.shop.journal.is_none())
+                    || self.over.contains(&JobKey { path, leaf: verdict.leaf });
+                if leaf.is_none_or(|leaf| leaf == verdict.leaf) && !is_over {
                     found.push((path, *verdict, waits));
                 }
                 true

@@ -91,7 +91,8 @@ pub fn copy_bytes(
 
 /// Copies bytes inside the kernel or the file system, from the present offsets on; holes are kept.
 ///
-/// `see` is given every byte as it is in `to` now. False where that cannot be done: both offsets are at the start.
+/// `see`, if there is one, is given every byte as it is in `to` now. False where it cannot be done: both offsets are at
+/// the start.
 ///
 /// # Errors
 /// As [`copy_bytes`].
@@ -100,7 +101,7 @@ pub fn copy_range(
     to: &File,
     buffer: &mut [u8],
     size: u64,
-    mut see: impl FnMut(&[u8]),
+    mut see: Option<impl FnMut(&[u8])>,
     mut go_on: impl FnMut(u64) -> bool,
 ) -> io::Result<bool> {
     let mut at = 0;
@@ -108,6 +109,10 @@ pub fn copy_range(
         let (data, hole) = data_from(from, at, size)?;
         // Of a hole the bytes are known.
         while at < data {
+            let Some(see) = &mut see else {
+                at = data;
+                break;
+            };
             let len = buffer.len().min(usize::try_from(data - at).unwrap_or(usize::MAX));
             buffer[..len].fill(0);
             see(&buffer[..len]);
@@ -123,8 +128,10 @@ pub fn copy_range(
                 // Cut off while it was copied: whoever compares its stat will see.
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(copied) => {
-                    to.read_exact_at(&mut buffer[..copied], at)?;
-                    see(&buffer[..copied]);
+                    if let Some(see) = &mut see {
+                        to.read_exact_at(&mut buffer[..copied], at)?;
+                        see(&buffer[..copied]);
+                    }
                     at += copied as u64;
                 }
                 Err(Errno::INTR) => {}

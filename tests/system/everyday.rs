@@ -321,6 +321,14 @@ fn a_copy_makes_the_destination_like_the_source_and_keeps_what_differed() {
     assert_eq!(rig.read("b/one"), "1");
     assert_eq!(rig.read("b/dir/two"), "2");
     assert_eq!(rig.read("b/extra"), "extra");
+    let kept = || -> Vec<String> {
+        let kept = fs::read_dir(rig.path("b/.yeet/copy")).unwrap();
+        kept.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+    };
+    assert_eq!(kept(), ["other"]);
+    assert_eq!(rig.ok(&["copy", "-n", "a", "b"]), "", "nothing is left to do");
+    rig.ok(&["copy", "a", "b"]);
+    assert_eq!(kept(), ["other"], "what is equal was not replaced again");
     rig.ok(&["copy", "--mirror", "a", "b"]);
     rig.equal();
 }

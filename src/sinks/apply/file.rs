@@ -70,21 +70,23 @@ pub fn put_file(
     let mut from = from.open(handles, path, new.size)?;
     let before = from.stat;
     let staged = Staged::create(target, new.mode, expect.is_none())?;
-    let digest = staged.fill(&mut from.file, &before, handles, control)?;
+    let announced = new.content.digest();
+    let wants_digest = announced.is_some() || target.digests.are_wanted();
+    let digest = staged.fill(&mut from.file, &before, wants_digest, handles, control)?;
     if from.is_live {
         let after = sys::fstat(&from.file).map_err(ApplyError::io("look at it"))?;
         if !after.is_unchanged(&before) {
             return Err(ApplyError::Torn);
         }
     }
-    let announced = match new.content.digest() {
-        Some(announced) => announced == digest,
+    let as_announced = match announced {
+        Some(_) => announced == digest,
         None => Content::unread(before.identity()) == new.content,
     };
-    if !announced {
+    if !as_announced {
         return Err(ApplyError::Stale(End::From));
     }
-    if let Some(since_ns) = from.since_ns {
+    if let (Some(digest), Some(since_ns)) = (digest, from.since_ns) {
         target.digests.record(&before, digest, since_ns);
     }
     staged.finish(new, expect.is_some())?;
@@ -102,7 +104,7 @@ pub fn put_file(
         Some(file) => place_unnamed(target, file, &parent, name).map(|()| None)?,
         None => swap_in(target, &parent, name, there.zip(expect), control)?,
     };
-    let content = Content::known(digest);
+    let content = digest.map_or(new.content, Content::known);
     let placed = staged.placed(&value::File { content, ..*new })?;
     Ok(Applied { from_now: Some(super::value_of(&before, content)), to_now: Some(placed), kept })
 }

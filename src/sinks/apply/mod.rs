@@ -38,6 +38,11 @@ pub trait KnownDigests: Send + Sync {
     fn digest(&self, stat: &Stat) -> Option<Digest>;
     /// A file that had this stat before and after it was read, which began at `since_ns`, has this digest.
     fn record(&self, stat: &Stat, digest: Digest, since_ns: i64);
+    /// Whether the digest of a file that is put is of use to anybody. Where it is not, blocks can be shared without
+    /// reading them.
+    fn are_wanted(&self) -> bool {
+        true
+    }
 }
 
 /// A running act as others see it.

@@ -48,19 +48,24 @@ impl<'a> Staged<'a> {
         (!self.has_name).then_some(&self.file)
     }
 
-    /// Brings the bytes over and returns their digest.
+    /// Brings the bytes over and returns their digest, if it is wanted.
     pub(super) fn fill(
         &self,
         from: &mut File,
         stat: &Stat,
+        wants_digest: bool,
         handles: &Handles,
         control: &Control,
-    ) -> Result<Digest, ApplyError> {
+    ) -> Result<Option<Digest>, ApplyError> {
         let to = &self.file;
         let no_reflink = &self.target.store.no_reflink;
         if stat.size >= REFLINK_BYTES_MIN && !no_reflink.load(Ordering::Relaxed) {
             if sys::reflink(from, to) {
-                return digest_of(from, control).map_err(reading)?.ok_or(ApplyError::Torn);
+                if !wants_digest {
+                    return Ok(None);
+                }
+                let digest = digest_of(from, control).map_err(reading)?;
+                return digest.ok_or(ApplyError::Torn).map(Some);
             }
             no_reflink.store(true, Ordering::Relaxed);
         }
@@ -69,7 +74,9 @@ impl<'a> Staged<'a> {
         if buffer.len() < size {
             buffer.resize(size, 0);
         }
-        self.copy(from, stat, &mut buffer[..size], control).map_err(|source| {
+        let mut hasher = wants_digest.then(blake3::Hasher::new);
+        let copied = self.copy(from, stat, &mut buffer[..size], hasher.as_mut(), control);
+        copied.map_err(|source| {
             if source.kind() == io::ErrorKind::Interrupted {
                 ApplyError::Cancelled
             } else if source.kind() == io::ErrorKind::UnexpectedEof {
@@ -77,39 +84,43 @@ impl<'a> Staged<'a> {
             } else {
                 ApplyError::Io { what: "copy its bytes", source }
             }
-        })
+        })?;
+        Ok(hasher.map(|hasher| Digest(*hasher.finalize().as_bytes())))
     }
 
-    /// Copies and hashes in one pass: by the kernel where it is worth it and can be done, else through the buffer.
+    /// Copies, and hashes in the same pass: by the kernel where it is worth it and can be done, else through the buffer.
     fn copy(
         &self,
         from: &mut File,
         stat: &Stat,
         buffer: &mut [u8],
+        mut hasher: Option<&mut blake3::Hasher>,
         control: &Control,
-    ) -> io::Result<Digest> {
+    ) -> io::Result<()> {
         let go_on = |moved| {
             control.set_moved(moved);
             !control.is_cancelled()
         };
-        let digest = |hasher: &blake3::Hasher| Digest(*hasher.finalize().as_bytes());
         let no_range = &self.target.store.no_range;
         if stat.size >= RANGE_BYTES_MIN && !no_range.load(Ordering::Relaxed) {
-            let mut hasher = blake3::Hasher::new();
-            let see = |bytes: &[u8]| {
-                hasher.update(bytes);
-            };
+            // Where it turns out that it cannot be done, nothing has been hashed yet.
+            let see = hasher.as_deref_mut().map(|hasher| {
+                move |bytes: &[u8]| {
+                    hasher.update(bytes);
+                }
+            });
             if sys::copy_range(from, &self.file, buffer, stat.size, see, go_on)? {
-                return Ok(digest(&hasher));
+                return Ok(());
             }
             no_range.store(true, Ordering::Relaxed);
         }
-        let mut hasher = blake3::Hasher::new();
         let see = |bytes: &[u8]| {
-            hasher.update(bytes);
+            if let Some(hasher) = &mut hasher {
+                hasher.update(bytes);
+            }
         };
         sys::copy_bytes(from, &mut &self.file, buffer, stat.size, see, go_on)?;
-        Ok(digest(&hasher))
+        Ok(())
     }
 
     /// Gives it its mode and mtime, and has it on disk if `flush`.
@@ -144,10 +155,12 @@ pub(super) fn as_placed(target: Target<'_>, stat: &Stat, new: &value::File) -> V
     let is_ours = stat.kind == Kind::File
         && stat.size == new.size
         && stat.mtime_ns.abs_diff(new.mtime) < grain.unsigned_abs();
-    let Some(digest) = new.content.digest().filter(|_| is_ours) else {
+    if !is_ours {
         return Value::File(*new);
-    };
-    target.digests.record(stat, digest, sys::now_ns());
+    }
+    if let Some(digest) = new.content.digest() {
+        target.digests.record(stat, digest, sys::now_ns());
+    }
     value_of(stat, new.content)
 }
 

@@ -545,3 +545,40 @@ fn a_file_is_back_when_the_directory_in_its_place_cannot_be_made() {
         assert!(bench.kept().is_empty());
     }
 }
+
+/// What a one-shot copy that trusts times knows.
+struct Unwanted;
+
+impl KnownDigests for Unwanted {
+    fn digest(&self, _: &Stat) -> Option<Digest> {
+        None
+    }
+    fn record(&self, stat: &Stat, _: Digest, _: i64) {
+        panic!("a digest was taken of {stat:?}");
+    }
+    fn are_wanted(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn where_no_digest_is_wanted_none_is_taken_and_both_ends_hold_the_same() {
+    let bench = Bench::new();
+    for (name, size) in [("small", 3), ("large", 3 << 20)] {
+        fs::write(bench.at("a").join(name), vec![7; size]).unwrap();
+        let stat = bench.from.stat(&path(name.as_bytes())).unwrap().unwrap();
+        let content = Content::unread(stat.identity());
+        let Value::File(new) = value_of(&stat, content) else { panic!("a file") };
+        let put = |new| {
+            let from = (Origin::Live(&bench.from), &Handles::default());
+            let target = Target { digests: &Unwanted, ..bench.target() };
+            put_file(from, target, &path(name.as_bytes()), new, None, &bench.control)
+        };
+        let other = value::File { content: Content::unread(1), ..new };
+        assert!(matches!(put(&other), Err(ApplyError::Stale(End::From))), "it is another file");
+        let applied = put(&new).unwrap();
+        assert_eq!(applied.from_now, Some(Value::File(new)));
+        assert_eq!(applied.to_now, applied.from_now);
+        assert_eq!(fs::read(bench.at("b").join(name)).unwrap(), vec![7; size]);
+    }
+}
