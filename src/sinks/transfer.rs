@@ -11,7 +11,7 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
-use crate::dataflow::model::value::Value;
+use crate::dataflow::model::value::{self, Value};
 use crate::sinks::apply::{
     self, Applied, ApplyError, Control, Handles, KnownDigests, Origin, Still, Target,
 };
@@ -116,9 +116,7 @@ fn agreements(job: &Job, result: &Result<Applied, ApplyError>) -> Vec<Fact> {
     let Ok(applied) = result else { return Vec::new() };
     let agreed = |path: &RelPath, value| Fact::Agreed { leaf: job.leaf, path: path.clone(), value };
     match &job.op {
-        Op::Put { .. } if applied.from_now.is_some() && applied.from_now == applied.to_now => {
-            vec![agreed(&job.path, applied.to_now)]
-        }
+        Op::Put { new, .. } if is_common(new, applied) => vec![agreed(&job.path, applied.to_now)],
         Op::Move { source_path, new, .. } if applied.to_now == Some(*new) => {
             vec![agreed(source_path, None), agreed(&job.path, applied.to_now)]
         }
@@ -126,6 +124,19 @@ fn agreements(job: &Job, result: &Result<Applied, ApplyError>) -> Vec<Fact> {
         Op::Agree { value } => vec![agreed(&job.path, *value)],
         Op::Put { .. } | Op::Move { .. } | Op::Read { .. } => Vec::new(),
     }
+}
+
+/// Whether what the target holds now is what the origin holds, or held when the job was made: its time may have been set
+/// between that and the reading. Without an agreement the next edit there would meet the one that was just carried.
+fn is_common(new: &Value, applied: &Applied) -> bool {
+    let was_touched = match (new, applied.from_now) {
+        (Value::File(new), Some(Value::File(now))) => {
+            new.content.digest().is_some() && value::File { mtime: new.mtime, ..now } == *new
+        }
+        _ => false,
+    };
+    let is_as_asked = was_touched && applied.to_now == Some(*new);
+    is_as_asked || (applied.from_now.is_some() && applied.from_now == applied.to_now)
 }
 
 /// The replica a job writes to.

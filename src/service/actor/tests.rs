@@ -11,7 +11,7 @@ use crate::dataflow::model::job::Op;
 use crate::dataflow::model::mode::{Mode, Policy};
 use crate::dataflow::model::path::Name;
 use crate::dataflow::model::replica::Replica;
-use crate::dataflow::model::value::Value;
+use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
 use crate::sinks::apply::ApplyError;
 use crate::sources::scan::pool::{Scanner, Trouble};
@@ -295,4 +295,32 @@ fn a_directory_that_was_removed_does_not_come_back_for_what_was_just_put_into_it
     pair.rest_after(report);
 
     assert!(!pair.exists("a/d") && !pair.exists("b/d"), "the user's delete went on");
+}
+
+#[test]
+fn what_was_put_is_agreed_on_though_the_origin_was_touched_before_it_was_read() {
+    let mut pair = Pair::synced(|at| fs::write(at("a/f"), "1").unwrap());
+    let Some(Value::File(first)) = pair.held(Replica::SOURCE, "f") else { panic!("a file") };
+    let origin = pair.at("a/f");
+    let edit = |text: &str, seconds: u64| {
+        fs::write(&origin, text).unwrap();
+        let file = fs::File::options().write(true).open(&origin).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        let content = Content::known(Digest(*blake3::hash(text.as_bytes()).as_bytes()));
+        let (size, mtime) = (text.len() as u64, i64::try_from(seconds).unwrap() * 1_000_000_000);
+        Some(Value::File(File { size, mtime, content, ..first }))
+    };
+    let second = edit("22", 2);
+    let touched = edit("22", 3);
+    assert_ne!(second, touched);
+    pair.holds(Replica::SOURCE, "f", second);
+    pair.turn();
+    let report = pair.report_of(|op| matches!(op, Op::Put { .. }));
+
+    // The next edit is seen before anything else can be agreed on.
+    let third = edit("333", 4);
+    pair.holds(Replica::SOURCE, "f", third);
+    pair.rest_after(report);
+
+    assert_eq!(fs::read_to_string(pair.at("b/f")).unwrap(), "333", "it is no conflict");
 }

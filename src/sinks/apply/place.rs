@@ -90,19 +90,21 @@ fn exchange(
     {
         return replace_by_link(target, parent, name, stat, &leased);
     }
-    let out = store.stat(&staged).map_err(&failed)?;
-    if let Some(out) = out
-        && is_what_was_seen(target, &out, stat, value, control)?
-        && !leased.is_broken()
-    {
-        return Ok(());
-    }
-    // Somebody was faster: back to how it was.
+    let seen = store.stat(&staged).map_err(failed).and_then(|out| match out {
+        Some(out) => is_what_was_seen(target, &out, stat, value, control),
+        None => Ok(false),
+    });
+    let why = match seen {
+        Ok(true) if !leased.is_broken() => return Ok(()),
+        // Somebody was faster.
+        Ok(_) => ApplyError::Stale(End::To),
+        Err(error) => error,
+    };
+    // Back to how it was.
     match store.exchange(&staged, parent, name) {
-        Ok(true) => {}
-        Ok(false) | Err(_) => return Err(ApplyError::Surprise),
+        Ok(true) => Err(why),
+        Ok(false) | Err(_) => Err(ApplyError::Surprise),
     }
-    Err(ApplyError::Stale(End::To))
 }
 
 /// Whether what came out is what was looked at: the same object, and its bytes read where time cannot tell.
