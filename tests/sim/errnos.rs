@@ -1,6 +1,6 @@
 //! Every kind of job with each of its calls failing once, with each error number.
 
-use super::bench::{Bench, Case};
+use super::bench::{Bench, Case, LEAF, value};
 use super::crashes::CASES;
 use super::users::Dice;
 use super::world::World;
@@ -94,4 +94,27 @@ fn an_error_at_any_call_of_a_start_is_no_absence() {
     let mut faults = Vec::new();
     fail_at_every_start(&mut faults);
     assert_eq!(faults, [] as [String; 0]);
+}
+
+#[test]
+fn a_check_after_the_swap_that_cannot_be_made_swaps_back() {
+    let case = CASES.iter().find(|case| case.name.contains("coarse")).unwrap();
+    let bench = Bench::new(case);
+    let before = value(LEAF, "a");
+    drop(bench.carry_out());
+    let swap = with(|kernel| kernel.log.iter().find(|line| line.contains("EXCHANGE")).cloned());
+    let swap: u64 = swap.unwrap().split(':').next().unwrap().parse().unwrap();
+    drop(bench);
+    let mut checks = 0;
+    for call in swap + 1.. {
+        let bench = Bench::new(case);
+        with(|kernel| kernel.plan.fail = Some((call, libc::EIO)));
+        let Err(error) = &bench.carry_out()[0].result else { panic!("call {call} failed") };
+        if error.to_string().contains("in its place") {
+            break;
+        }
+        assert_eq!(value(LEAF, "a"), before, "call {call}: {error}");
+        checks += 1;
+    }
+    assert!(checks > 3, "the bytes are read once more");
 }
