@@ -22,7 +22,7 @@ use crate::sys::{self, Dir, Kind, Stat};
 /// The journal cannot be read or written; the intents stay open.
 pub fn recover(shop: &Shop) -> Result<(), JournalError> {
     let Some(journal) = &shop.journal else { return Ok(()) };
-    let mut settled: Vec<(Replica, Vec<Change>)> = Vec::new();
+    let mut settled: Vec<(ReplicaSet, Vec<Change>)> = Vec::new();
     for (op, intent) in journal.intents()? {
         let op = OpId(op);
         let Some(site) = shop.site(intent.replica) else { continue };
@@ -31,32 +31,39 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
         let mut changes = Vec::new();
         if settle(shop, site, store, op, &intent, &mut changes).is_ok() {
             changes.push(Change::IntentDone { op: op.0 });
-            settled.push((intent.replica, changes));
+            settled.push((ends(&intent, &changes), changes));
         }
     }
     if settled.is_empty() {
         return Ok(());
     }
-    // What was moved is on disk before the announcement goes: after a power loss in between it would be under its old
-    // name again, and nobody would know whose it is. What is agreed is on disk at the source, too.
-    let source = ReplicaSet::of(&[Replica::SOURCE]);
-    let touched = settled.iter().fold(source, |touched, (replica, _)| touched.with(*replica));
-    let lost: Vec<Replica> = touched.iter().filter(|replica| !is_on_disk(shop, *replica)).collect();
-    if lost.contains(&Replica::SOURCE) {
-        return Ok(());
-    }
-    settled.retain(|(replica, _)| !lost.contains(replica));
+    let ends = settled.iter().flat_map(|(ends, _)| ends.iter()).collect::<Vec<_>>();
+    let ends = ReplicaSet::of(&ends).iter();
+    let lost: Vec<Replica> = ends.filter(|replica| !is_on_disk(shop, *replica)).collect();
+    settled.retain(|(ends, _)| !lost.iter().any(|replica| ends.contains(*replica)));
     let changes = settled.into_iter().flat_map(|(_, changes)| changes).collect();
     journal.commit(changes).map_err(JournalError::Commit)
 }
 
-/// Flushes the file system of a replica, if it is there.
+/// What has to be on disk before an announcement goes. What was moved: after a power loss in between it would be under
+/// its old name again, and nobody would know whose it is. And both ends of what is agreed: one that lost it would
+/// have deleted it.
+fn ends(intent: &Intent, changes: &[Change]) -> ReplicaSet {
+    let agrees = |change: &Change| matches!(change, Change::Agreed { value: Some(_), .. });
+    let ends = ReplicaSet::of(&[intent.replica]);
+    match changes.iter().any(agrees) {
+        true => ends.with(intent.leaf).with(Replica::SOURCE),
+        false => ends,
+    }
+}
+
+/// Flushes the file system of a replica; false where it is not there.
 fn is_on_disk(shop: &Shop, replica: Replica) -> bool {
     #[cfg(test)]
     if has(Fault::RecoveryNotFlushed) {
         return true;
     }
-    shop.site(replica).is_none_or(|site| sys::sync_fs(&site.root).is_ok())
+    shop.site(replica).is_some_and(|site| sys::sync_fs(&site.root).is_ok())
 }
 
 fn settle(

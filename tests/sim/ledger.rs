@@ -11,6 +11,13 @@ use crate::sys::sim::{Disk, Kernel, Node};
 
 type Tree = BTreeMap<String, Bytes>;
 
+/// A file that the engine was about to make.
+pub(super) struct Announced {
+    pub(super) at: usize,
+    pub(super) path: String,
+    pub(super) mtime: i64,
+}
+
 #[derive(Default)]
 pub(super) struct Ledger {
     /// Versions that are owed to users, and those that a user did away with.
@@ -26,7 +33,8 @@ pub(super) struct Ledger {
     yields: BTreeMap<String, BTreeSet<Bytes>>,
     /// Versions whose writer had to wait for a lease.
     late: BTreeSet<Bytes>,
-    /// What the engine had made when the power went: it may be taken back, and is kept then (guarantees: unconfirmed).
+    /// What the engine had made when the power went, or what has its path and its time: it may be taken back, and is kept
+    /// then (guarantees: unconfirmed).
     unconfirmed: BTreeSet<(usize, String)>,
     /// What a power loss made of users' own writes: it may stand for anything.
     torn: BTreeSet<Bytes>,
@@ -164,7 +172,12 @@ impl Ledger {
     }
 
     /// The power goes in `crash`. What users had not flushed may go with it.
-    pub(super) fn crash(&mut self, kernel: &mut Kernel, crash: impl FnOnce(&mut Kernel)) {
+    pub(super) fn crash(
+        &mut self,
+        kernel: &mut Kernel,
+        announced: &[Announced],
+        crash: impl FnOnce(&mut Kernel),
+    ) {
         self.observe(kernel);
         let owned = |disk: &Disk, all: Vec<(u64, Node)>, in_tree: &BTreeSet<u64>| {
             let mine = |ino: &u64| disk.users.contains(ino) || in_tree.contains(ino);
@@ -184,7 +197,11 @@ impl Ledger {
             let new = tree_of(disk);
             for (path, ino) in disk.tree() {
                 let Some(bytes) = bytes_of(disk, ino) else { continue };
-                if !disk.users.contains(&ino) {
+                // A user who gave it the very time that was announced cannot be told from the engine.
+                let is_as_announced = |a: &Announced| {
+                    (a.at, &a.path, a.mtime) == (at, &path, disk.attributes(ino).mtime)
+                };
+                if !disk.users.contains(&ino) || announced.iter().any(is_as_announced) {
                     self.unconfirmed.insert((at, path.clone()));
                 }
                 // Several files may have become the same zeros.

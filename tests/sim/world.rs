@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,22 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::bench::{Bytes, bytes_of, replica};
-use super::ledger::Ledger;
+use super::ledger::{Announced, Ledger};
 use super::users::{self, Dice};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
+use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
 use crate::service::pool::Pool;
 use crate::service::resolve::Resolved;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
-use crate::sinks::journal::memory;
+use crate::sinks::journal::record::Intent;
 use crate::sinks::journal::registry::SyncRecord;
+use crate::sinks::journal::{Journal, memory};
 use crate::sinks::stage::OpId;
 use crate::sources::control::wire::Winner;
 use crate::sources::scan::pool::{Scanner, Seen};
@@ -34,9 +36,10 @@ use crate::sources::stat_cache::StatCache;
 use crate::sources::watch::Hint;
 use crate::sources::watch::simulated::{Watched, install};
 use crate::sys::sim::fault::{Fault, has};
-use crate::sys::sim::{Bytes as Torn, Event, Kernel, Loss, Machine, with};
+use crate::sys::sim::{Bytes as Torn, Event, Kernel, Loss, Machine, aside, with};
 
 pub(super) const ROOTS: [&str; 3] = ["/sim/r0", "/sim/r1", "/sim/r2"];
+const STORES: &str = "/sim";
 
 /// What runs while the daemon is up.
 struct Up {
@@ -58,6 +61,24 @@ pub(super) struct World {
     crashed: bool,
     pub(super) disks: usize,
     _machine: Machine,
+}
+
+/// The files that the process before was about to make, or had made and not yet settled.
+fn announced(sync: &str) -> Vec<Announced> {
+    let (stores, path) = (memory::snapshot(), Path::new(STORES).join(format!("{sync}.redb")));
+    if !stores.contains_key(&path) {
+        return Vec::new();
+    }
+    let look = || Journal::open_or_set_aside(&path).ok()?.0.intents().ok();
+    let intents = aside(look).unwrap_or_default();
+    memory::restore(&stores);
+    let announced = |(_, intent): (u64, Intent)| {
+        let Some(Value::File(new)) = intent.new else { return None };
+        let at = usize::from(intent.replica.slot());
+        let path = String::from_utf8_lossy(intent.path.as_bytes()).into_owned();
+        Some(Announced { at, path, mtime: new.mtime })
+    };
+    intents.into_iter().filter_map(announced).collect()
 }
 
 thread_local! {
@@ -138,7 +159,7 @@ impl World {
             cache: Arc::new(StatCache::in_memory()),
             registry: None,
             locks: Locks::default(),
-            stores: PathBuf::from("/sim"),
+            stores: PathBuf::from(STORES),
         };
         let policy = Policy { mode: self.record.mode, trust_times: false };
         let options = Options { policy, lasting: true };
@@ -189,11 +210,12 @@ impl World {
         with(|kernel| kernel.dead = true);
         self.keep_record();
         memory::end_process(true);
+        let announced = announced(&self.record.name);
         let bytes = [Torn::All, Torn::Old, Torn::Zeros, Torn::Half][dice.index(4)];
         let dice = RefCell::new(dice);
         with(|kernel| {
             kernel.log.push(format!("crash, {bytes:?}"));
-            self.ledger.borrow_mut().crash(kernel, |kernel| {
+            self.ledger.borrow_mut().crash(kernel, &announced, |kernel| {
                 kernel.crash(|disk| Loss {
                     changes: dice.borrow_mut().index(disk.unflushed() + 1),
                     bytes,

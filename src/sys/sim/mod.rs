@@ -113,6 +113,14 @@ pub fn maybe<T>(act: impl FnOnce(&mut Kernel) -> T) -> Option<T> {
     KERNEL.with_borrow_mut(|kernel| kernel.as_mut().map(act))
 }
 
+/// Runs something while this thread has no machine.
+pub fn aside<T>(act: impl FnOnce() -> T) -> T {
+    let machine = KERNEL.take();
+    let done = act();
+    KERNEL.set(machine);
+    done
+}
+
 impl Kernel {
     /// The clock that waits go by.
     #[must_use]
