@@ -16,7 +16,7 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::JobChange;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::service::dispatch::{JobKey, Running};
 use crate::service::doubts::Doubts;
 use crate::service::holds::Holds;
@@ -101,7 +101,9 @@ pub struct Actor {
     pub(crate) over: foldhash::HashSet<JobKey>,
     /// Paths looked at since the last epoch: their rows are live.
     pub(crate) touched: foldhash::HashSet<PathId>,
-    /// Files that had been read, and of which it was then said again that they have to be, since the last epoch.
+    /// The ready rows of the engine that ask for a file to be read, and where.
+    pub(crate) reads: HashMap<JobKey, ReplicaSet>,
+    /// Files to be read of which something else was said since the last epoch.
     pub(crate) unlearned: Vec<(Replica, PathId)>,
     pub(crate) scans_open: HashSet<u64>,
     /// Whether nothing was left to be looked at after the last epoch.
@@ -297,6 +299,7 @@ impl Actor {
         self.rows.shrink_to_fit();
         self.running.shrink_to_fit();
         self.touched.shrink_to_fit();
+        self.reads.shrink_to_fit();
         // A cache that cannot be written costs the next start time, nothing else.
         drop(self.cache.flush());
         sys::trim_memory();

@@ -75,6 +75,7 @@ impl Actor {
 
     fn withdraw(&mut self, change: &JobChange) {
         let key = JobKey { path: change.path, leaf: change.verdict.leaf };
+        self.reads.remove(&key);
         let Some(row) = self.rows.remove(&key) else { return };
         debug_assert_eq!(row, JobChange { diff: 1, ..*change }, "a key has one row");
         self.leave_repository(key);
@@ -103,6 +104,7 @@ impl Actor {
         if let Act::Read(replicas) = change.verdict.act {
             let path = self.engine.paths().path(change.path);
             replicas.iter().for_each(|replica| self.sources.read(replica, &path));
+            self.reads.insert(key, replicas);
             return;
         }
         if gate_of(&change.verdict).is_none() {

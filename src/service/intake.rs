@@ -4,13 +4,13 @@
 //! ever list it.
 
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
-use crate::dataflow::model::verdict::Act;
 use crate::dataflow::rules::brake::EMPTIED_FILES;
 use crate::service::actor::Actor;
+use crate::service::dispatch::JobKey;
 use crate::service::problems::{About, Problem};
 use crate::sinks::journal::Change;
 use crate::sources::scan::pool::{Seen, Trouble};
@@ -84,41 +84,56 @@ impl Actor {
         }
     }
 
-    /// A look that does not trust what was just read makes a file unread again. Within one epoch that changes no row, and
-    /// no row that comes would have it read.
+    /// What is said of a file that is to be read can undo within one epoch what reading it had brought: the file is unread
+    /// again, it could not be read, or its directory could not be opened. That changes no row, and no row that comes would
+    /// have it read.
     fn note_unlearned(&mut self, fact: &Fact) {
-        let is_unread =
-            |value: &Value| matches!(value, Value::File(file) if file.content.digest().is_none());
-        let (replica, unread): (Replica, Vec<PathId>) = match fact {
-            Fact::Holds { replica, path, value: Some(value) } if is_unread(value) => {
-                (*replica, self.id_of(path).into_iter().collect())
+        if self.reads.is_empty() {
+            return;
+        }
+        let (replica, said): (Replica, Vec<(PathId, Value)>) = match fact {
+            Fact::Holds { replica, path, value: Some(value) } => {
+                (*replica, self.id_of(path).map(|id| (id, *value)).into_iter().collect())
             }
             Fact::Listed { replica, dir, children } => {
                 let Some(dir) = self.id_of(dir) else { return };
                 let paths = self.engine.paths();
-                let unread = children.iter().filter(|(_, value)| is_unread(value));
-                let ids = unread.filter_map(|(name, _)| paths.child(dir, name.as_bytes()));
-                (*replica, ids.collect())
+                let id = |name: &Name| paths.child(dir, name.as_bytes());
+                let said = children.iter().filter_map(|(name, value)| Some((id(name)?, *value)));
+                (*replica, said.collect())
+            }
+            Fact::Unlisted { replica, dir } => {
+                let Some(dir) = self.id_of(dir) else { return };
+                let paths = self.engine.paths();
+                let inside = |path: PathId| paths.ancestors(path).any(|above| above == dir);
+                let reads = self.reads.iter().filter(|(_, of)| of.contains(*replica));
+                let inside = reads.map(|(key, _)| key.path).filter(|path| inside(*path));
+                self.unlearned.extend(inside.map(|path| (*replica, path)));
+                return;
             }
             Fact::Holds { .. }
-            | Fact::Unlisted { .. }
             | Fact::Agreed { .. }
             | Fact::Past { .. }
             | Fact::Means { .. }
             | Fact::Yields { .. } => return,
         };
-        for id in unread {
-            if self.engine.held(id, replica).is_some_and(|value| value.digest().is_some()) {
+        for (id, value) in said {
+            if self.is_to_be_read(replica, id) && self.engine.held(id, replica) != Some(value) {
                 self.unlearned.push((replica, id));
             }
         }
     }
 
-    /// Has what was unlearned read again, where that is asked for.
+    fn is_to_be_read(&self, replica: Replica, path: PathId) -> bool {
+        let key = |leaf| JobKey { path, leaf };
+        let asks = |leaf| self.reads.get(&key(leaf)).is_some_and(|of| of.contains(replica));
+        self.record.leaves().iter().any(asks)
+    }
+
+    /// Has what was unlearned read again, where that is still asked for.
     pub(crate) fn read_unlearned(&mut self) {
         for (replica, id) in std::mem::take(&mut self.unlearned) {
-            let asks = |act: Act| matches!(act, Act::Read(of) if of.contains(replica));
-            if self.engine.verdicts(id).iter().any(|(verdict, _)| asks(verdict.act)) {
+            if self.is_to_be_read(replica, id) {
                 let path = self.engine.paths().path(id);
                 self.sources.read(replica, &path);
             }

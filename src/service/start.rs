@@ -312,11 +312,8 @@ pub fn prepare(
 ) -> Result<Ready, StartError> {
     let grounds = open_grounds(shared, &mut record, options.lasting)?;
     let mut problems = Problems::default();
-    let journal = if options.lasting {
-        Some(open_journal(shared, &record.name, &mut problems)?)
-    } else {
-        None
-    };
+    let journal = options.lasting.then(|| open_journal(shared, &record.name, &mut problems));
+    let journal = journal.transpose()?;
     let (post, events) = crossbeam_channel::unbounded();
     let (sources, seen) = open_sources(shared, &record, options, number, &grounds)?;
     let grains = grounds.roots.iter().map(|(_, root)| (root.identity().dev, root.grain_ns()));
@@ -361,6 +358,7 @@ pub fn prepare(
         loaded: HashSet::new(),
         over: Default::default(),
         touched: Default::default(),
+        reads: Default::default(),
         unlearned: Vec::new(),
         scans_open: HashSet::new(),
         rested: false,

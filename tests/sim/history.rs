@@ -142,7 +142,8 @@ pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
         let (conflicts, others) = world.outstanding();
         if !rests || (others > 0 && conflicts.is_empty()) || round == 40 {
             let problems = world.problems();
-            return Err(format!("Q1: it does not settle: {others} left, {problems:?}"));
+            let left = world.left();
+            return Err(format!("Q1: it does not settle: {others} left, {left:?}, {problems:?}"));
         }
         // Q8: it says that there is nothing to do exactly where there is nothing.
         let same = same(world.disks);
@@ -254,6 +255,10 @@ fn what_random_histories_found_stays_mended() {
         (69691, "what a power loss had put back was still listed as a kept version"),
         (1329, "what recovery took back was read as a user's delete"),
         (363, "a file that had been read was then said to be unread, and was never read again"),
+        (43003, "a file whose directory could not be opened for its reading was never read again"),
+        (4520, "a file that could not be read, and then could, was never read again"),
+        (72596, "an agreement was recorded while the origin was away, and lost with the power"),
+        (19902, "a user's file with the time that was announced is taken for ours, and kept"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

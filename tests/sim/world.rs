@@ -429,6 +429,24 @@ impl World {
         (conflicts, others)
     }
 
+    /// What is outstanding beside conflicts, for the print of a failure.
+    pub(super) fn left(&mut self) -> Vec<String> {
+        let Some(up) = &mut self.up else { return Vec::new() };
+        let actor = &mut up.ready.actor;
+        let mut left = Vec::new();
+        actor.engine.outstanding(PathId::ROOT, &mut |path, verdict, waits| {
+            if !matches!(verdict.act, Act::Conflict(_)) {
+                left.push((path, *verdict, waits));
+            }
+            true
+        });
+        let paths = actor.engine.paths();
+        let line = |(path, verdict, waits): (PathId, Verdict, Waits)| {
+            format!("{:?}: {:?} at {:?}, {waits:?}", paths.path(path), verdict.act, verdict.leaf)
+        };
+        left.into_iter().map(line).collect()
+    }
+
     /// What the engine decided for a path.
     pub(super) fn verdicts(&mut self, path: &str) -> Vec<(Verdict, Waits)> {
         let Some(up) = &mut self.up else { return Vec::new() };
