@@ -70,7 +70,11 @@ impl Actor {
             | Fact::Yields { .. } => {}
         }
         self.note_unlearned(fact);
+        let again = self.directories_again(fact);
         self.engine.observe(fact);
+        for (replica, dir) in again {
+            self.sources.scan(replica, &dir);
+        }
         let (Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. }) = fact
         else {
             return;
@@ -82,6 +86,31 @@ impl Actor {
         if let Fact::Holds { .. } = fact {
             self.touched.insert(id);
         }
+    }
+
+    /// Directories that could not be looked at, and now can: what was said of their insides meanwhile did not count, so
+    /// nothing is known of them.
+    fn directories_again(&mut self, fact: &Fact) -> Vec<(Replica, RelPath)> {
+        let (replica, mut dirs): (Replica, Vec<RelPath>) = match fact {
+            Fact::Holds { replica, path, value: Some(value) } if value.is_dir() => {
+                (*replica, vec![path.clone()])
+            }
+            Fact::Listed { replica, dir, children } => {
+                let dirs = children.iter().filter(|(_, value)| value.is_dir());
+                (*replica, dirs.map(|(name, _)| dir.join(name)).collect())
+            }
+            Fact::Holds { .. }
+            | Fact::Unlisted { .. }
+            | Fact::Agreed { .. }
+            | Fact::Past { .. }
+            | Fact::Means { .. }
+            | Fact::Yields { .. } => return Vec::new(),
+        };
+        dirs.retain(|dir| {
+            let held = self.id_of(dir).and_then(|id| self.engine.held(id, replica));
+            matches!(held, Some(Value::Unreadable { .. }))
+        });
+        dirs.into_iter().map(|dir| (replica, dir)).collect()
     }
 
     /// What is said of a file that is to be read can undo within one epoch what reading it had brought: the file is unread

@@ -255,6 +255,10 @@ fn what_random_histories_found_stays_mended() {
         (69691, "what a power loss had put back was still listed as a kept version"),
         (1329, "what recovery took back was read as a user's delete"),
         (363, "a file that had been read was then said to be unread, and was never read again"),
+        (
+            202760,
+            "a directory that could be looked at again was not listed, and a delete in it was missed",
+        ),
         (43003, "a file whose directory could not be opened for its reading was never read again"),
         (4520, "a file that could not be read, and then could, was never read again"),
         (72596, "an agreement was recorded while the origin was away, and lost with the power"),
