@@ -36,8 +36,24 @@ use crate::sys;
 /// The first epoch takes few facts so that the first job comes out at once; later ones amortize.
 const EPOCH_FACTS_FIRST: usize = 256;
 const EPOCH_FACTS_MAX: usize = 4096;
-/// An epoch that took longer is followed by a smaller one: what was just saved waits behind it.
-const EPOCH_TIME: Duration = Duration::from_millis(4);
+
+/// How much is taken on at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Batches on their way at once.
+    pub slots: usize,
+    /// Jobs a batch holds at most.
+    pub batch_jobs: usize,
+    /// An epoch that took longer is followed by a smaller one.
+    pub epoch: Duration,
+}
+
+impl Pace {
+    /// What was just saved waits behind one epoch and one batch.
+    pub const LASTING: Self = Self { slots: 4, batch_jobs: 128, epoch: Duration::from_millis(4) };
+    /// Nobody saves anything: epochs end only so that the workers have something to do.
+    pub const ONCE: Self = Self { slots: 8, batch_jobs: 256, epoch: Duration::from_millis(10) };
+}
 
 /// A question or a wish: runs on the sync's thread after the facts before it are settled.
 pub type Question = Box<dyn FnOnce(&mut Actor) + Send>;
@@ -81,6 +97,7 @@ pub struct Actor {
     pub(crate) sources: Sources,
     pub(crate) pool: Arc<Pool>,
     pub(crate) engine: Engine,
+    pub(crate) pace: Pace,
     pub(crate) schedule: Schedule<JobKey>,
     /// The ready rows of the engine that ask for a job.
     pub(crate) rows: HashMap<JobKey, JobChange>,
@@ -167,9 +184,7 @@ impl Actor {
         }
         let began = sys::now();
         self.turn();
-        *budget = if self.sources.is_watching()
-            && sys::now().saturating_duration_since(began) > EPOCH_TIME
-        {
+        *budget = if sys::now().saturating_duration_since(began) > self.pace.epoch {
             (*budget / 2).max(EPOCH_FACTS_FIRST)
         } else {
             (*budget * 2).min(EPOCH_FACTS_MAX)

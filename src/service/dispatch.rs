@@ -26,10 +26,6 @@ use crate::sinks::transfer::{self, Assigned, Done};
 #[cfg(test)]
 use crate::sys;
 
-/// Batches on their way at once.
-pub const SLOTS: usize = 4;
-/// Jobs a batch holds at most.
-const BATCH_JOBS_MAX: usize = 128;
 /// Failures of a passing kind before they are shown as a problem.
 const PASSING_MAX: u32 = 5;
 const CLASHES_MAX: u32 = 3;
@@ -142,7 +138,8 @@ impl Actor {
         let mut turn = None;
         loop {
             let holds = &self.holds;
-            let batch = self.schedule.next(now, BATCH_JOBS_MAX, |gate| holds.open(gate, now));
+            let max = self.pace.batch_jobs;
+            let batch = self.schedule.next(now, max, |gate| holds.open(gate, now));
             let Some(batch) = batch else { return };
             let mut assigned = Vec::with_capacity(batch.keys.len());
             for key in batch.keys {

@@ -91,26 +91,35 @@ impl Actor {
     /// Directories that could not be looked at, and now can: what was said of their insides meanwhile did not count, so
     /// nothing is known of them.
     fn directories_again(&mut self, fact: &Fact) -> Vec<(Replica, RelPath)> {
-        let (replica, mut dirs): (Replica, Vec<RelPath>) = match fact {
+        match fact {
             Fact::Holds { replica, path, value: Some(value) } if value.is_dir() => {
-                (*replica, vec![path.clone()])
+                let Some(id) = self.id_of(path) else { return Vec::new() };
+                let again = self.is_unreadable(id, *replica);
+                again.then(|| (*replica, path.clone())).into_iter().collect()
             }
             Fact::Listed { replica, dir, children } => {
+                let Some(id) = self.id_of(dir) else { return Vec::new() };
                 let dirs = children.iter().filter(|(_, value)| value.is_dir());
-                (*replica, dirs.map(|(name, _)| dir.join(name)).collect())
+                let known: Vec<(PathId, &Name)> = {
+                    let paths = self.engine.paths();
+                    let id = |name: &Name| paths.child(id, name.as_bytes());
+                    dirs.filter_map(|(name, _)| Some((id(name)?, name))).collect()
+                };
+                let known = known.into_iter();
+                let again = known.filter(|(id, _)| self.is_unreadable(*id, *replica));
+                again.map(|(_, name)| (*replica, dir.join(name))).collect()
             }
             Fact::Holds { .. }
             | Fact::Unlisted { .. }
             | Fact::Agreed { .. }
             | Fact::Past { .. }
             | Fact::Means { .. }
-            | Fact::Yields { .. } => return Vec::new(),
-        };
-        dirs.retain(|dir| {
-            let held = self.id_of(dir).and_then(|id| self.engine.held(id, replica));
-            matches!(held, Some(Value::Unreadable { .. }))
-        });
-        dirs.into_iter().map(|dir| (replica, dir)).collect()
+            | Fact::Yields { .. } => Vec::new(),
+        }
+    }
+
+    fn is_unreadable(&mut self, id: PathId, at: Replica) -> bool {
+        matches!(self.engine.held(id, at), Some(Value::Unreadable { .. }))
     }
 
     /// What is said of a file that is to be read can undo within one epoch what reading it had brought: the file is unread

@@ -13,8 +13,7 @@ use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Digest;
-use crate::service::actor::{Actor, Event};
-use crate::service::dispatch::SLOTS;
+use crate::service::actor::{Actor, Event, Pace};
 use crate::service::holds::{Holds, RootHold};
 use crate::service::pool::Pool;
 use crate::service::problems::{About, Problem, Problems};
@@ -35,7 +34,7 @@ use crate::sys::{self, Lock, LockError, Root, RootError, Stat};
 
 /// Listings that may wait for the thread of a sync; a full queue makes scanners wait. Short, because what a leaf or an
 /// edit has to say waits behind what the first scan of the source found.
-const SEEN_QUEUE: usize = if cfg!(test) { SEEN_QUEUE_ONCE } else { 16 };
+const SEEN_QUEUE: usize = if cfg!(test) { SEEN_QUEUE_ONCE } else { 8 };
 /// In a one-shot copy nobody edits: there the queue keeps all cores busy.
 const SEEN_QUEUE_ONCE: usize = 1024;
 
@@ -338,13 +337,15 @@ pub fn prepare(
     let mut holds = Holds::new(record.paused, leaves.with(Replica::SOURCE), record.held);
     holds.roots = grounds.held.into_iter().collect();
     let config = EngineConfig { policy: options.policy, leaves };
+    let pace = if options.lasting { Pace::LASTING } else { Pace::ONCE };
     let actor = Actor {
         record,
         shop,
         sources,
         pool: shared.pool.clone(),
         engine: Engine::new(config),
-        schedule: Schedule::new(SLOTS),
+        pace,
+        schedule: Schedule::new(pace.slots),
         rows: Default::default(),
         running: Default::default(),
         passing: Default::default(),
