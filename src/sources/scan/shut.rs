@@ -32,7 +32,7 @@ impl Shut {
     }
 }
 
-fn forbidden(errno: i32) -> bool {
+pub(super) fn forbidden(errno: i32) -> bool {
     matches!(errno, libc::EACCES | libc::EPERM)
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::flight::{Landing, Sight, enter};
 use super::pool::{Ground, Seen, Shared, Trouble};
 use super::queue::{Passes, Task, Work};
+use super::shut::forbidden;
 use super::{ListError, Listing, list};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
@@ -85,11 +86,19 @@ impl Shared {
             Looked::Nothing | Looked::Root => {}
             Looked::RootGone => (ground.sink)(Seen::RootGone { replica: tree.replica }),
             Looked::Failed { dir, .. } => self.failed(ground, &dir, waits),
-            Looked::Holds { path: found, value, .. } => {
+            Looked::Holds { path: found, value, rules_unreadable } => {
                 if !value.is_some_and(|value| value.is_dir()) {
+                    let rules_failed = rules_unreadable.is_some_and(|errno| !forbidden(errno));
+                    if rules_failed || value.is_some_and(may_pass) {
+                        self.look_later(ground, work.task, &found);
+                    } else {
+                        ground.forget_failures(&found);
+                    }
                     return;
                 }
-                let known = tree.watch.knows(tree.replica, &found);
+                // What could not be looked at is not listed any more, whatever was known of it.
+                let failed_before = ground.forget_failures(&found);
+                let known = tree.watch.knows(tree.replica, &found) && !failed_before;
                 if work.task == Task::Arrive {
                     // At once: what we made there ourselves is empty, and waits to be filled.
                     let work = Work { task: Task::Scan, paths: Vec::new(), ..work.clone() };
@@ -148,12 +157,22 @@ impl Shared {
                 flights.listed(dir, &children);
                 ground.listed(dir, &listing, &children);
                 let below = directories(dir, &children);
+                let failed: Vec<Name> =
+                    children.iter().filter(|(_, v)| may_pass(*v)).map(|(n, _)| n.clone()).collect();
                 let fact = Fact::Listed { replica, dir: dir.clone(), children };
                 (ground.sink)(Seen::Facts(vec![fact]));
                 ground.rules_trouble(dir, &listing);
                 drop(flights);
-                ground.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(dir);
+                match listing.rules_unreadable {
+                    Some(errno) if !forbidden(errno) => self.look_later(ground, Task::List, dir),
+                    Some(_) | None => {
+                        ground.forget_failures(dir);
+                    }
+                }
                 self.after_listing(ground, dir, &listing, &below, work);
+                for name in failed {
+                    self.look_later(ground, Task::Look, &dir.join(&name));
+                }
             }
             Err(ListError::Restless(mut listing)) => {
                 let mut children = std::mem::take(&mut listing.children);
@@ -169,7 +188,7 @@ impl Shared {
                 ground.rules_trouble(dir, &listing);
                 ground.trouble(dir, Trouble::Restless);
                 drop(flights);
-                self.try_again(ground, dir, true);
+                self.try_again(ground, Task::Scan, dir, true);
                 self.after_listing(ground, dir, &listing, &below, work);
             }
             Err(ListError::Gone) => {
@@ -241,34 +260,57 @@ impl Shared {
         }
     }
 
+    /// What could not be looked at or read, for a reason that may pass, is tried again: where more of them wait than are
+    /// counted, by a scan of all.
+    fn look_later(&self, ground: &Ground, task: Task, path: &RelPath) {
+        let failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_counted = failures.len() < FAILURES_MAX || failures.contains_key(path);
+        drop(failures);
+        if is_counted {
+            self.try_again(ground, task, path, false);
+        } else {
+            self.put_later(ground, RETRY_MAX, Task::Scan, &RelPath::root(), false);
+        }
+    }
+
     /// `waits`: an event will tell when to try again. Most failures may end without one.
     fn failed(&self, ground: &Ground, dir: &RelPath, waits: bool) {
         if !waits {
-            self.try_again(ground, dir, false);
+            self.try_again(ground, Task::Scan, dir, false);
         }
     }
 
     /// `restless`: it most likely can be listed the next time, and is waited for.
-    fn try_again(&self, ground: &Ground, dir: &RelPath, restless: bool) {
+    fn try_again(&self, ground: &Ground, task: Task, path: &RelPath, restless: bool) {
         let mut failures = ground.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILURES_MAX {
             failures.clear();
         }
-        let count = failures.entry(dir.clone()).or_default();
+        let count = failures.entry(path.clone()).or_default();
         let delay = RETRY_MIN.saturating_mul(1 << (*count).min(16)).min(RETRY_MAX);
         *count += 1;
         let counts = restless && *count <= RESTLESS_MAX;
         drop(failures);
-        self.put_later(ground, delay, Task::Scan, dir, counts);
+        self.put_later(ground, delay, task, path, counts);
     }
 }
 
 impl Ground {
+    /// Returns whether there were any.
+    fn forget_failures(&self, path: &RelPath) -> bool {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(path).is_some()
+    }
+
     fn rules_trouble(&self, dir: &RelPath, listing: &Listing) {
         if let Some(errno) = listing.rules_unreadable {
             self.trouble(dir, Trouble::Rules { errno });
         }
     }
+}
+
+/// Whether a child could not be looked at or read, and no event will tell when it can.
+fn may_pass(value: Value) -> bool {
+    matches!(value, Value::Unreadable { errno } if !forbidden(errno))
 }
 
 fn directories(dir: &RelPath, children: &[(Name, Value)]) -> Vec<RelPath> {
