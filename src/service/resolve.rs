@@ -123,7 +123,7 @@ impl Actor {
             }
             Winner::Keep(name) => {
                 if let Some(replica) = self.record.by_name(name) {
-                    return Ok(replica.replica);
+                    return self.party(views, parties, replica.replica);
                 }
                 let is_digest =
                     name.len() >= DIGEST_DIGITS_MIN && name.bytes().all(|b| b.is_ascii_hexdigit());
@@ -136,6 +136,24 @@ impl Actor {
                 found.copied().ok_or_else(|| format!("no replica and no content is called {name}"))
             }
         }
+    }
+
+    /// A replica that was named, or the one of the conflict that holds the same. What it holds that is in no conflict is
+    /// about to be replaced, and would not stand against the next edit of one that gives way.
+    fn party(&self, views: &Views, parties: &[Replica], named: Replica) -> Result<Replica, String> {
+        if parties.contains(&named) {
+            return Ok(named);
+        }
+        let content = held_by(views, named);
+        let holds_it = |party: &&Replica| match (held_by(views, **party), content) {
+            (Some(party), Some(named)) => party.same_content(&named) == Some(true),
+            (party, named) => party.is_none() && named.is_none(),
+        };
+        parties.iter().find(holds_it).copied().ok_or_else(|| {
+            let names = parties.iter().map(|party| self.record.replica_name(*party));
+            let (name, names) = (self.record.replica_name(named), names.collect::<Vec<_>>());
+            format!("{name} is not in this conflict: keep one of {}", names.join(", "))
+        })
     }
 
     /// Makes it durable that what these replicas hold at `path` gives way, and tells the engine.

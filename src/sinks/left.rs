@@ -40,7 +40,14 @@ fn finish_aside(root: &Root, store: &Store, op: OpId, path: &RelPath) -> io::Res
     let Some(stat) = store.dir().stat(&aside)? else { return Ok(()) };
     let same = |other: Stat| (other.dev, other.ino) == (stat.dev, stat.ino);
     // As long as it has its first name too, a write to that would change it.
-    if root.stat(path)?.is_some_and(same) {
+    let has_first_name = match root.stat(path) {
+        // Its directory was removed, or has another name and this in it.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            stat.links > 1
+        }
+        found => found?.is_some_and(same),
+    };
+    if has_first_name {
         return store.dir().unlink(&aside);
     }
     store.dir().rename_over(&aside, store.dir(), &op.name())

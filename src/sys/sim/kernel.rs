@@ -436,6 +436,8 @@ fn statx(disk: &Disk, ino: Ino) -> Statx {
     found.stx_mode = kind as u16 | attributes.mode;
     found.stx_size = size as u64;
     found.stx_ino = ino;
+    let names = disk.now.names.values().flat_map(|names| names.values());
+    found.stx_nlink = names.filter(|named| **named == ino).count() as u32;
     found.stx_dev_major = 0;
     found.stx_dev_minor = disk.dev as u32;
     for (time, ns) in
