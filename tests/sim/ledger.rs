@@ -18,7 +18,7 @@ pub(super) struct Announced {
     pub(super) mtime: i64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ledger {
     /// Versions that are owed to users, and those that a user did away with.
     written: BTreeSet<Bytes>,
@@ -38,6 +38,8 @@ pub(super) struct Ledger {
     unconfirmed: BTreeSet<(usize, String)>,
     /// What a power loss made of users' own writes: it may stand for anything.
     torn: BTreeSet<Bytes>,
+    /// What was at a path before the engine changed it in a step that is not over: it may put it back.
+    before_step: BTreeMap<(usize, String), Option<Bytes>>,
     trees: Vec<Tree>,
     pub(super) fault: Option<String>,
 }
@@ -78,11 +80,21 @@ impl Ledger {
         for (at, disk) in kernel.disks.iter().enumerate() {
             let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(disk));
             for path in changed(&old, &new) {
-                self.judge(at, path, old.get(path), new.get(path));
-                self.bury(at, path, old.get(path), new.get(path));
+                let (old, new) = (old.get(path), new.get(path));
+                let before = self.before_step.entry((at, path.clone()));
+                let taken_back = before.or_insert_with(|| old.cloned()).as_ref() == new;
+                if !taken_back {
+                    self.judge(at, path, old, new);
+                }
+                self.bury(at, path, old, new);
             }
             self.trees[at] = new;
         }
+    }
+
+    /// A step is over: what the engine did in it stays.
+    pub(super) fn step_ends(&mut self) {
+        self.before_step.clear();
     }
 
     fn bury(&mut self, at: usize, path: &str, old: Option<&Bytes>, new: Option<&Bytes>) {
@@ -136,6 +148,7 @@ impl Ledger {
                 self.deleted.entry(path.clone()).or_default().insert(before.clone());
             }
             self.bury(at, path, before, now);
+            self.before_step.remove(&(at, path.clone()));
             if let Some(before) = before.filter(|before| !new.values().any(|n| n == *before)) {
                 self.superseded.insert(before.clone());
             }

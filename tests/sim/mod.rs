@@ -1,8 +1,9 @@
 //! The engine and everything that touches a disk, over a simulated machine (`sys::sim`): the same every time.
 //!
-//! `crashes`, `errnos`, `races` and `reports` are small and exhaustive; `history` is large and random. What is real and what is simulated:
-//! `docs/design/testing.md`, "Simulation".
+//! `crashes`, `errnos`, `races`, `reports` and `workloads` are small and exhaustive; `history` is large and random. What is
+//! real and what is simulated: `docs/design/testing.md`, "Simulation".
 
+mod announced;
 mod bench;
 mod crashes;
 mod errnos;
@@ -13,4 +14,6 @@ mod races;
 mod reports;
 mod restless;
 mod users;
+mod words;
+mod workloads;
 mod world;

@@ -128,31 +128,37 @@ impl User<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
     Write(&'static str),
+    Save(&'static str),
+    Directory(&'static str),
     Disguise(&'static str),
     Remove(&'static str),
     Rename(&'static str, &'static str),
     Link(&'static str),
 }
 
-/// A user at one replica does this.
+/// A user at one replica does this. Returns whether it changed something.
 pub(super) fn does(
     kernel: &mut Kernel,
     ledger: &mut Ledger,
     dice: &mut Dice,
     at: usize,
     deed: Deed,
-) {
+) -> bool {
     ledger.observe(kernel);
+    let before = kernel.disks[at].unflushed();
     kernel.log.push(format!("user of {at}: {deed:?}"));
     let mut user = User { kernel, ledger, at };
     match deed {
         Deed::Write(path) => user.write(path, &bytes(dice)),
+        Deed::Save(path) => user.save(path, &bytes(dice)),
+        Deed::Directory(path) => drop(user.kernel.user_make(at, path, Node::Dir)),
         Deed::Disguise(path) => user.disguise(path, dice),
         Deed::Remove(path) => drop(user.kernel.user_remove(at, path)),
         Deed::Rename(from, to) => user.rename(from, to),
         Deed::Link(path) => user.link(path, dice),
     }
     user.done();
+    user.kernel.disks[at].unflushed() > before
 }
 
 /// One user at one replica does something.

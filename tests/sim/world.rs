@@ -5,30 +5,30 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::announced::announced;
 use super::bench::{Bytes, bytes_of, replica};
-use super::ledger::{Announced, Ledger};
+use super::ledger::Ledger;
 use super::users::{self, Dice};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
 use crate::service::pool::Pool;
 use crate::service::resolve::Resolved;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
-use crate::sinks::journal::record::Intent;
+use crate::sinks::journal::memory;
+use crate::sinks::journal::memory::Stores;
 use crate::sinks::journal::registry::SyncRecord;
-use crate::sinks::journal::{Journal, memory};
 use crate::sinks::stage::OpId;
 use crate::sources::control::wire::Winner;
 use crate::sources::scan::pool::{Scanner, Seen};
@@ -36,10 +36,10 @@ use crate::sources::stat_cache::StatCache;
 use crate::sources::watch::Hint;
 use crate::sources::watch::simulated::{Watched, install};
 use crate::sys::sim::fault::{Fault, has};
-use crate::sys::sim::{Bytes as Torn, Event, Kernel, Loss, Machine, aside, with};
+use crate::sys::sim::{Bytes as Torn, Disk, Event, Kernel, Loss, Machine, with};
 
 pub(super) const ROOTS: [&str; 3] = ["/sim/r0", "/sim/r1", "/sim/r2"];
-const STORES: &str = "/sim";
+pub(super) const STORES: &str = "/sim";
 
 /// What runs while the daemon is up.
 struct Up {
@@ -52,6 +52,15 @@ struct Up {
     relay: (Sender<Seen>, Receiver<Seen>),
 }
 
+/// What a process left, for one that comes after it.
+pub(super) struct Remains {
+    disks: Vec<Disk>,
+    clock_ns: i64,
+    stores: Stores,
+    ledger: Ledger,
+    record: SyncRecord,
+}
+
 pub(super) struct World {
     up: Option<Up>,
     record: SyncRecord,
@@ -61,24 +70,6 @@ pub(super) struct World {
     crashed: bool,
     pub(super) disks: usize,
     _machine: Machine,
-}
-
-/// The files that the process before was about to make, or had made and not yet settled.
-fn announced(sync: &str) -> Vec<Announced> {
-    let (stores, path) = (memory::snapshot(), Path::new(STORES).join(format!("{sync}.redb")));
-    if !stores.contains_key(&path) {
-        return Vec::new();
-    }
-    let look = || Journal::open_or_set_aside(&path).ok()?.0.intents().ok();
-    let intents = aside(look).unwrap_or_default();
-    memory::restore(&stores);
-    let announced = |(_, intent): (u64, Intent)| {
-        let Some(Value::File(new)) = intent.new else { return None };
-        let at = usize::from(intent.replica.slot());
-        let path = String::from_utf8_lossy(intent.path.as_bytes()).into_owned();
-        Some(Announced { at, path, mtime: new.mtime })
-    };
-    intents.into_iter().filter_map(announced).collect()
 }
 
 thread_local! {
@@ -207,22 +198,52 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, dice: &mut Dice) {
+        let bytes = [Torn::All, Torn::Old, Torn::Zeros, Torn::Half][dice.index(4)];
+        let dice = RefCell::new(dice);
+        self.lose_power(&|disk| Loss {
+            changes: dice.borrow_mut().index(disk.unflushed() + 1),
+            bytes,
+        });
+    }
+
+    pub(super) fn lose_power(&mut self, loss: &dyn Fn(&Disk) -> Loss) {
         with(|kernel| kernel.dead = true);
         self.keep_record();
         memory::end_process(true);
         let announced = announced(&self.record.name);
-        let bytes = [Torn::All, Torn::Old, Torn::Zeros, Torn::Half][dice.index(4)];
-        let dice = RefCell::new(dice);
         with(|kernel| {
-            kernel.log.push(format!("crash, {bytes:?}"));
-            self.ledger.borrow_mut().crash(kernel, &announced, |kernel| {
-                kernel.crash(|disk| Loss {
-                    changes: dice.borrow_mut().index(disk.unflushed() + 1),
-                    bytes,
-                });
-            });
+            kernel.log.push("crash".to_owned());
+            self.ledger.borrow_mut().crash(kernel, &announced, |kernel| kernel.crash(loss));
         });
         self.crashed = true;
+    }
+
+    /// The process is gone: what there is now, for [`Self::restore`].
+    pub(super) fn remains(&mut self) -> Remains {
+        with(|kernel| kernel.dead = true);
+        self.keep_record();
+        Remains {
+            disks: with(|kernel| kernel.disks.clone()),
+            clock_ns: with(|kernel| kernel.clock_ns),
+            stores: memory::snapshot(),
+            ledger: self.ledger.borrow().clone(),
+            record: self.record.clone(),
+        }
+    }
+
+    /// All is as it was when the process went; it is still gone.
+    pub(super) fn restore(&mut self, remains: &Remains) {
+        with(|kernel| kernel.dead = true);
+        self.up = None;
+        with(|kernel| {
+            kernel.disks.clone_from(&remains.disks);
+            kernel.clock_ns = remains.clock_ns;
+        });
+        memory::restore(&remains.stores);
+        self.ledger.borrow_mut().clone_from(&remains.ledger);
+        self.record = remains.record.clone();
+        self.hints.clear();
+        self.crashed = false;
     }
 
     /// Turns what happened on the disks into what a watcher would say.
@@ -373,6 +394,7 @@ impl World {
         let mut ledger = self.ledger.borrow_mut();
         with(|kernel| {
             ledger.observe(kernel);
+            ledger.step_ends();
             for disk in &kernel.disks {
                 for (path, _) in disk.tree() {
                     if !users::is_given(&path) {
@@ -490,15 +512,20 @@ impl World {
             });
             rows.filter(|(at, _)| at.starts_with(&format!("{path}/"))).collect::<Vec<_>>()
         });
-        ledger.resolved(&path, keeps, losers);
-        for (at, bytes) in below {
-            ledger.resolved(&at, None, vec![bytes]);
+        let winner = Winner::Keep(format!("r{winner}"));
+        let mut decided = actor.resolve(id, &winner, true);
+        if let Resolved::Decided(_) = decided {
+            // What is carried out at once may be carried out in part.
+            ledger.resolved(&path, keeps, losers);
+            for (at, bytes) in below {
+                ledger.resolved(&at, None, vec![bytes]);
+            }
+            decided = actor.resolve(id, &winner, false);
         }
-        drop(ledger);
-        let decided = actor.resolve(id, &Winner::Keep(format!("r{winner}")), false);
         if let Resolved::Stands(why) = decided {
             with(|kernel| kernel.log.push(format!("not resolved: {why}")));
         }
+        drop(ledger);
         self.epoch();
         self.look();
     }
@@ -506,6 +533,9 @@ impl World {
     /// Runs everything until nothing is left to do but what waits for a user. Returns whether that came to be.
     pub(super) fn rest(&mut self) -> bool {
         for _ in 0..4000 {
+            if with(|kernel| kernel.dead) {
+                return false;
+            }
             let mut busy = self.deliver();
             let Some(up) = &self.up else { return false };
             busy |= up.scanner.step();
