@@ -273,6 +273,7 @@ fn what_random_histories_found_stays_mended() {
             356135,
             "what was set aside in a directory that was removed was listed as kept, and not there",
         ),
+        (550414, "what a power loss left is the user's once he gave it another time"),
         (351072, "what a failed check had put back while a user looked is no edit"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];

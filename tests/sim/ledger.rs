@@ -156,6 +156,17 @@ impl Ledger {
         self.trees[at] = new;
     }
 
+    /// A user gives a file another time. What a power loss left of the engine's is known by the time that was announced;
+    /// with another it is the user's, bytes and all, and in conflict with the origin.
+    pub(super) fn touched(&mut self, at: usize, path: &str) {
+        let Some(bytes) = self.trees[at].get(path).cloned() else { return };
+        if self.unconfirmed.remove(&(at, path.to_owned())) && !self.written.contains(&bytes) {
+            self.written.insert(bytes.clone());
+            self.superseded.insert(bytes.clone());
+            self.torn.insert(bytes);
+        }
+    }
+
     /// A user writes to what has a lease: it happens when that ends.
     pub(super) fn waits(&mut self, at: usize, path: &str, bytes: &Bytes) {
         self.late.insert(bytes.clone());

@@ -203,6 +203,7 @@ pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
         26 => user.kernel.user_touch(at, &path, Some([0o644, 0o755][dice.index(2)]), None),
         27 => {
             let now = user.kernel.clock_ns;
+            user.ledger.touched(at, &path);
             user.kernel.user_touch(at, &path, None, Some(now));
         }
         // The same edit on two replicas.
