@@ -78,7 +78,11 @@ impl Ledger {
     /// Whatever changed since the last look was done by the engine.
     pub(super) fn observe(&mut self, kernel: &Kernel) {
         for (at, disk) in kernel.disks.iter().enumerate() {
-            let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(disk));
+            let new = tree_of(disk);
+            if new == self.trees[at] {
+                continue;
+            }
+            let old = std::mem::take(&mut self.trees[at]);
             for path in changed(&old, &new) {
                 let (old, new) = (old.get(path), new.get(path));
                 let before = self.before_step.entry((at, path.clone()));
