@@ -107,6 +107,7 @@ fn settle(
     if intent.kind == IntentKind::Put {
         if intent.boot == shop.boot {
             let swapped = staged.is_some() && staged == old && old != new;
+            let swapped = swapped && !is_untouched(site, intent)?;
             acknowledge(shop, site, intent, swapped, changes)?;
         } else {
             #[cfg(test)]
@@ -146,6 +147,14 @@ fn acknowledge(
     let (leaf, path) = (intent.leaf, intent.path.clone());
     changes.push(Change::Agreed { leaf, path, value: Some(value) });
     Ok(())
+}
+
+/// Whether what was to be replaced still has its name, times and bytes: then what was staged is no more than a copy that
+/// has the same.
+fn is_untouched(site: &Site, intent: &Intent) -> io::Result<bool> {
+    let Some(old) = intent.old else { return Ok(false) };
+    let Ok((dir, name)) = site.root.open_parent(&intent.path) else { return Ok(false) };
+    Ok(placed(&dir, name.as_bytes(), old)?.is_some())
 }
 
 /// What has this name, if it is what was announced.

@@ -22,7 +22,7 @@ use foldhash::HashSet;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::{Digest, Value};
 use crate::sinks::stage::{OpId, Store};
-use crate::sys::{Dir, Root, Stat};
+use crate::sys::{Dir, Identity, Root, Stat};
 
 pub use check::{digest_of, present, target_digest, value_of};
 pub use error::{ApplyError, End};
@@ -80,26 +80,37 @@ impl Control {
 #[derive(Default)]
 pub struct Handles {
     buffer: RefCell<Vec<u8>>,
-    from: RefCell<Option<(RelPath, Rc<Dir>)>>,
-    to: RefCell<Option<(RelPath, Rc<Dir>)>>,
+    from: RefCell<Option<Held>>,
+    to: RefCell<Option<Held>>,
     /// Where a directory was that was used as a target, and is no more.
     left: RefCell<HashSet<RelPath>>,
 }
 
+/// A directory of a replica; the jobs of a batch may have several origins, with directories of the same names.
+struct Held {
+    root: Identity,
+    dir: RelPath,
+    handle: Rc<Dir>,
+}
+
+impl Held {
+    fn is(&self, root: &Root, dir: &RelPath) -> bool {
+        self.root == root.identity() && self.dir == *dir
+    }
+}
+
 impl Handles {
     fn open(
-        last: &RefCell<Option<(RelPath, Rc<Dir>)>>,
+        last: &RefCell<Option<Held>>,
         root: &Root,
         path: &RelPath,
     ) -> io::Result<(Rc<Dir>, Name)> {
         let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
-        if let Some((known, handle)) = &*last.borrow()
-            && *known == dir
-        {
-            return Ok((handle.clone(), name));
+        if let Some(held) = last.borrow().as_ref().filter(|held| held.is(root, &dir)) {
+            return Ok((held.handle.clone(), name));
         }
         let handle = Rc::new(root.open_dir(&dir)?);
-        *last.borrow_mut() = Some((dir, handle.clone()));
+        *last.borrow_mut() = Some(Held { root: root.identity(), dir, handle: handle.clone() });
         Ok((handle, name))
     }
 
@@ -110,7 +121,7 @@ impl Handles {
 
     /// The directory a path is in at the target, and its name there.
     fn target(&self, root: &Root, path: &RelPath) -> Result<(Rc<Dir>, Name), ApplyError> {
-        let goes_on = |(dir, _): &(RelPath, _)| path.split().is_some_and(|(of, _)| of == *dir);
+        let goes_on = |held: &Held| path.split().is_some_and(|(dir, _)| held.is(root, &dir));
         if !self.to.borrow().as_ref().is_some_and(goes_on) {
             self.leave(root);
         }
@@ -119,10 +130,11 @@ impl Handles {
     }
 
     fn leave(&self, root: &Root) {
-        if let Some((dir, handle)) = self.to.take()
-            && !is_at(root, &dir, &handle).unwrap_or(false)
-        {
-            self.left.borrow_mut().insert(dir);
+        if let Some(held) = self.to.take() {
+            debug_assert_eq!(held.root, root.identity(), "a batch has one target");
+            if !is_at(root, &held.dir, &held.handle).unwrap_or(false) {
+                self.left.borrow_mut().insert(held.dir);
+            }
         }
     }
 

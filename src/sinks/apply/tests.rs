@@ -136,6 +136,21 @@ fn a_new_file_arrives_whole_with_mode_and_time() {
 }
 
 #[test]
+fn origins_with_directories_of_one_name_are_not_mixed_up() {
+    let bench = Bench::new();
+    let (handles, other) = (Handles::default(), Root::open(&bench.at("outside")).unwrap());
+    ["a/d", "outside/d", "b/d"].iter().for_each(|dir| fs::create_dir(bench.at(dir)).unwrap());
+    for (side, name, from) in [("a", "f", &bench.from), ("outside", "g", &other)] {
+        let (rel, at) = (format!("d/{name}"), format!("{side}/d/{name}"));
+        bench.write(&at, side);
+        let Value::File(new) = bench.value(&at) else { panic!("a file") };
+        let (target, origin) = (bench.target(), (Origin::Live(from), &handles));
+        put_file(origin, target, &path(rel.as_bytes()), &new, None, &bench.control).unwrap();
+        assert_eq!(fs::read_to_string(bench.at("b").join(&rel)).unwrap(), side);
+    }
+}
+
+#[test]
 fn a_large_file_that_is_called_off_leaves_nothing_behind() {
     let bench = Bench::new();
     // So large, if only in name, that it would not end within this test.
