@@ -275,7 +275,10 @@ fn what_random_histories_found_stays_mended() {
         ),
         (550414, "what a power loss left is the user's once he gave it another time"),
         (554211, "a batch with two origins read a file of one leaf for that of the other"),
-        (512625, "as 554211, in another history"),
+        (
+            569702,
+            "a save whose name outlived its bytes is the user's, with what the file had before",
+        ),
         (351072, "what a failed check had put back while a user looked is no edit"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];

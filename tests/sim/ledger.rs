@@ -234,6 +234,11 @@ impl Ledger {
                 }
                 // Several files may have become the same zeros.
                 if self.written.contains(&bytes) && !self.torn.contains(&bytes) {
+                    // A user's file may have its name, and older bytes than it was given it with.
+                    let was = before[at].get(&path).filter(|_| disk.users.contains(&ino));
+                    if let Some(was) = was.filter(|was| **was != bytes) {
+                        self.descends(&bytes, was);
+                    }
                     there.insert(bytes);
                 } else if disk.users.contains(&ino) {
                     // What a user's own write became.
