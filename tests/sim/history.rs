@@ -131,10 +131,8 @@ pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
             world.start();
             continue;
         }
-        let left = world.outstanding().1;
-        if rests && (world.is_refused() || left > 0) {
-            // What may not be listed is listed when its permissions change, which no user did here; and what could
-            // not be looked at is not looked at again before something happens to it.
+        if rests && world.is_refused() {
+            // What may not be listed is listed when its permissions change, which no user did here.
             world.scan_all();
             rests = world.rest();
             fault(world)?;

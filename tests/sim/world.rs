@@ -584,9 +584,11 @@ impl World {
         self.up.as_ref().is_some_and(|up| !up.ready.actor.holds.roots.is_empty())
     }
 
-    /// Whether something may not be looked at.
+    /// Whether something may not be looked at, or could not for once: a refusal ends with an event, which no user made.
     pub(super) fn is_refused(&self) -> bool {
+        let failed = format!("fails with {}:", libc::EACCES);
         self.problems().iter().any(|problem| problem.contains("Permission denied"))
+            || with(|kernel| kernel.log.iter().any(|line| line.contains(&failed)))
     }
 
     pub(super) fn problems(&self) -> Vec<String> {
