@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use crate::dataflow::model::replica::{LEAVES_MAX, Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
-use crate::sinks::apply::{Control, digest_of, present, target_digest};
+use crate::sinks::apply::{Aside, Control, digest_of, finish_aside, present, target_digest};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
@@ -78,6 +78,7 @@ fn settle(
     if has(Fault::RecoveryRemovesAll) {
         store.remove(op)?;
     }
+    let aside = finish_aside(&site.root, store, op, &intent.path)?;
     let staged = content(store, op)?;
     let old = intent.old.and_then(|value| value.digest());
     let new = intent.new.and_then(|value| value.digest());
@@ -107,12 +108,16 @@ fn settle(
     if intent.kind == IntentKind::Put {
         if intent.boot == shop.boot {
             let swapped = staged.is_some() && staged == old && old != new;
+            let swapped = swapped && aside != Aside::Taken;
             let swapped = swapped && !is_untouched(site, intent)?;
             acknowledge(shop, site, intent, swapped, changes)?;
         } else {
             #[cfg(test)]
             if has(Fault::TornAccepted) {
                 return Ok(());
+            }
+            if aside == Aside::Replaced && !present(&site.root, &intent.path)? {
+                forget(intent, changes);
             }
             retract(shop, site, store, intent, changes)?;
         }
@@ -303,7 +308,7 @@ fn retract(
         return Ok(());
     }
     let op = shop.ops.take();
-    dir.rename_new(name.as_bytes(), store.dir(), &op.name())?;
+    dir.rename_to_own(name.as_bytes(), store.dir(), &op.name())?;
     let value = as_found(store, op, found)?;
     keep(op, intent, value, "unconfirmed", changes);
     forget(intent, changes);

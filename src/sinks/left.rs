@@ -7,9 +7,9 @@ use std::io;
 
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{Content, Digest, Value};
-use crate::sinks::apply::{Control, digest_of, target_digest, value_of};
-use crate::sinks::stage::{ASIDE, OpId, Store};
-use crate::sys::{Kind, Root, Stat};
+use crate::sinks::apply::{Control, digest_of, finish_aside, target_digest, value_of};
+use crate::sinks::stage::{OpId, Store};
+use crate::sys::{Kind, Root};
 
 /// What lies under an operation's name, unless it is what was to be put there: that is removed. `old` is what the
 /// operation may have displaced; where the store cannot be looked at, it counts as displaced.
@@ -21,7 +21,7 @@ pub(super) fn left(
     old: Option<Value>,
     new: Option<Value>,
 ) -> Option<Value> {
-    let look = || finish_aside(root, store, op, path).and_then(|()| found(store, op));
+    let look = || finish_aside(root, store, op, path).and_then(|_| found(store, op));
     // The error may have been the one that the act failed by.
     let value = match look().or_else(|_| look()) {
         Ok(found) => found?,
@@ -32,25 +32,6 @@ pub(super) fn left(
         return None;
     }
     Some(if is(old) { old.unwrap_or(value) } else { value })
-}
-
-/// Where two names cannot be swapped, what is replaced first gets a second name. It is kept if it was replaced.
-fn finish_aside(root: &Root, store: &Store, op: OpId, path: &RelPath) -> io::Result<()> {
-    let aside = [&op.name()[..], ASIDE].concat();
-    let Some(stat) = store.dir().stat(&aside)? else { return Ok(()) };
-    let same = |other: Stat| (other.dev, other.ino) == (stat.dev, stat.ino);
-    // As long as it has its first name too, a write to that would change it.
-    let has_first_name = match root.stat(path) {
-        // Its directory was removed, or has another name and this in it.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
-            stat.links > 1
-        }
-        found => found?.is_some_and(same),
-    };
-    if has_first_name {
-        return store.dir().unlink(&aside);
-    }
-    store.dir().rename_over(&aside, store.dir(), &op.name())
 }
 
 fn found(store: &Store, op: OpId) -> io::Result<Option<Value>> {

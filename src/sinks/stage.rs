@@ -71,9 +71,6 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => {
                 let dir = own.open_child(sync.as_bytes())?;
-                if !root.caps().exchange && !root.caps().read_only {
-                    finish_set_aside(&dir)?;
-                }
                 let (no_reflink, no_range) = (AtomicBool::new(false), AtomicBool::new(false));
                 Ok(Self { dir, unnamed: Naming::Never, no_reflink, no_range })
             }
@@ -131,44 +128,9 @@ impl Store {
     }
 }
 
-/// The end of a name under which something is kept until its operation's own name is free, where two names cannot be
-/// swapped.
-pub const ASIDE: &[u8] = b".old";
-
-/// After a crash in between, what was set aside gets its operation's name, or goes if it was not replaced yet.
-fn finish_set_aside(dir: &Dir) -> io::Result<()> {
-    for aside in dir.entries()? {
-        let Some(op) = aside.strip_suffix(ASIDE).and_then(OpId::parse) else { continue };
-        match dir.rename_new(&aside, dir, &op.name()) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dir.unlink(&aside)?,
-            renamed => renamed?,
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
-
-    #[test]
-    fn what_a_crash_left_set_aside_is_kept_unless_it_was_not_replaced() {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir_all(root.path().join(".yeet/s")).unwrap();
-        let at = |name: &str| root.path().join(".yeet/s").join(name);
-        fs::write(at("0000000000000001.old"), "replaced").unwrap();
-        fs::write(at("0000000000000002.old"), "not replaced").unwrap();
-        fs::write(at("0000000000000002"), "staged").unwrap();
-        fs::write(at("other.old"), "not ours").unwrap();
-        let store = Root::open(root.path()).unwrap().own_dir().unwrap().open_child(b"s").unwrap();
-        finish_set_aside(&store).unwrap();
-        assert_eq!(fs::read(at("0000000000000001")).unwrap(), b"replaced");
-        assert_eq!(fs::read(at("0000000000000002")).unwrap(), b"staged");
-        assert!(!at("0000000000000001.old").exists() && !at("0000000000000002.old").exists());
-        assert!(at("other.old").exists());
-    }
 
     #[test]
     fn a_name_names_its_operation_and_nothing_else_does() {

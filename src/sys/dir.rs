@@ -215,15 +215,35 @@ impl Dir {
     /// # Errors
     /// The kernel's; `AlreadyExists` if the new name is taken.
     pub fn rename_new(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
-        let renamed = with_name(name, |name| {
-            with_name(to_name, |to_name| {
-                Ok(fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE)?)
-            })
-        });
-        match renamed {
+        match self.rename_if_free(name, to, to_name) {
             Err(error) if is_unsupported(&error) => self.rename_new_by_link(name, to, to_name),
             result => result,
         }
+    }
+
+    /// As [`Self::rename_new`], into a directory in which nobody but us makes names: one call moves it on every file
+    /// system, so nothing that takes the old name meanwhile is touched.
+    ///
+    /// # Errors
+    /// The kernel's; `AlreadyExists` if the new name is taken.
+    pub fn rename_to_own(&self, name: &[u8], own: &Self, own_name: &[u8]) -> io::Result<()> {
+        match self.rename_if_free(name, own, own_name) {
+            Err(error) if is_unsupported(&error) => {
+                if own.stat(own_name)?.is_some() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                self.rename_over(name, own, own_name)
+            }
+            result => result,
+        }
+    }
+
+    fn rename_if_free(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
+        with_name(name, |name| {
+            with_name(to_name, |to_name| {
+                Ok(fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE)?)
+            })
+        })
     }
 
     fn rename_new_by_link(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
@@ -252,18 +272,6 @@ impl Dir {
     pub fn rename_over(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
         with_name(name, |name| {
             with_name(to_name, |to_name| Ok(fs::renameat(&self.fd, name, &to.fd, to_name)?))
-        })
-    }
-
-    /// Gives a file a second name.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn link(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
-        with_name(name, |name| {
-            with_name(to_name, |to_name| {
-                Ok(fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?)
-            })
         })
     }
 

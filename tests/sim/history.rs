@@ -278,6 +278,10 @@ fn what_random_histories_found_stays_mended() {
             "a save whose name outlived its bytes is the user's, with what the file had before",
         ),
         (351072, "what a failed check had put back while a user looked is no edit"),
+        (
+            729769,
+            "a save fell between the last look at a name that cannot be swapped, and its new file",
+        ),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

@@ -49,6 +49,32 @@ fn tree_of(disk: &Disk) -> Tree {
     tree.into_iter().filter_map(|(path, ino)| Some((path, bytes_of(disk, ino)?))).collect()
 }
 
+/// The tree, `before` being the last look at it. A name whose file the engine has set aside until another takes the
+/// name is missing for a moment: it counts as what it was.
+fn seen(disk: &Disk, before: &Tree) -> Tree {
+    let mut tree = tree_of(disk);
+    let mut aside = set_aside(disk);
+    for (path, bytes) in before {
+        if !tree.contains_key(path)
+            && let Some(found) = aside.iter().position(|aside| aside == bytes)
+        {
+            aside.swap_remove(found);
+            tree.insert(path.clone(), bytes.clone());
+        }
+    }
+    tree
+}
+
+/// What is set aside while the staged file has not got the name.
+fn set_aside(disk: &Disk) -> Vec<Bytes> {
+    let Some(store) = disk.at(".yeet/s").filter(|_| !disk.exchange) else { return Vec::new() };
+    let mut names = Vec::new();
+    disk.walk(store, "", &mut names);
+    let is_staged = |name: &str| names.iter().any(|(other, _)| other == name);
+    let aside = names.iter().filter(|(name, _)| name.strip_suffix(".old").is_some_and(is_staged));
+    aside.filter_map(|(_, ino)| bytes_of(disk, *ino)).collect()
+}
+
 fn changed<'a>(old: &'a Tree, new: &'a Tree) -> impl Iterator<Item = &'a String> {
     let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     paths.into_iter().filter(|path| old.get(*path) != new.get(*path))
@@ -78,7 +104,7 @@ impl Ledger {
     /// Whatever changed since the last look was done by the engine.
     pub(super) fn observe(&mut self, kernel: &Kernel) {
         for (at, disk) in kernel.disks.iter().enumerate() {
-            let new = tree_of(disk);
+            let new = seen(disk, &self.trees[at]);
             if new == self.trees[at] {
                 continue;
             }
@@ -139,7 +165,8 @@ impl Ledger {
 
     /// Whatever changed on this disk since [`Self::observe`] was done by its user.
     pub(super) fn accept(&mut self, kernel: &Kernel, at: usize) {
-        let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(&kernel.disks[at]));
+        let old = std::mem::take(&mut self.trees[at]);
+        let new = seen(&kernel.disks[at], &old);
         for path in changed(&old, &new) {
             let (before, now) = (old.get(path), new.get(path));
             if let Some(now) = now {
@@ -222,7 +249,7 @@ impl Ledger {
         let mut there = durable.clone();
         self.unconfirmed.clear();
         for (at, disk) in kernel.disks.iter().enumerate() {
-            let new = tree_of(disk);
+            let new = seen(disk, &before[at]);
             for (path, ino) in disk.tree() {
                 let Some(bytes) = bytes_of(disk, ino) else { continue };
                 // A user who gave it the very time that was announced cannot be told from the engine.
@@ -265,7 +292,8 @@ impl Ledger {
             if !kernel.mounts.values().any(|mounted| *mounted == at) {
                 continue;
             }
-            let (old, new) = (std::mem::take(&mut self.trees[at]), tree_of(disk));
+            let old = std::mem::take(&mut self.trees[at]);
+            let new = seen(disk, &old);
             for path in changed(&old, &new) {
                 let whole = |was: &&Bytes| self.written.contains(*was) && !self.torn.contains(*was);
                 let was = old.get(path).filter(whole);

@@ -108,10 +108,6 @@ fn race(case: &Case, call: u64, at: usize, what: Act) -> Result<(), String> {
 
 /// Has a user act before each call of a case. Returns how often one acted.
 pub(super) fn race_everywhere(case: &Case, faults: &mut Vec<String>) -> u64 {
-    // Where names cannot be swapped there is a moment that cannot be closed (docs/design/0005).
-    if case.name.contains("cannot be swapped") {
-        return 0;
-    }
     let reference = Bench::new(case);
     drop(reference.carry_out());
     let calls = with(|kernel| kernel.calls);

@@ -2,8 +2,10 @@
 //!
 //! Holds: nothing is replaced or removed unless it still is what the job expects, looked at just before and again
 //! just after, when it is ours to look at; what is displaced is kept by rename (INV-1); under a real name there is one
-//! whole version at every instant (INV-4). Never decides: a surprise is put back and reported.
+//! whole version at every instant (INV-4), where names can be swapped: else none for a moment. Never decides: a surprise
+//! is put back and reported.
 
+mod aside;
 mod check;
 mod error;
 mod file;
@@ -11,6 +13,7 @@ mod place;
 mod remove;
 mod staged;
 mod still;
+mod swap;
 
 use std::cell::{Ref, RefCell};
 use std::io;
@@ -24,6 +27,7 @@ use crate::dataflow::model::value::{Digest, Value};
 use crate::sinks::stage::{OpId, Store};
 use crate::sys::{Dir, Identity, Root, Stat};
 
+pub use aside::{Aside, finish_aside};
 pub use check::{digest_of, present, target_digest, value_of};
 pub use error::{ApplyError, End};
 use file::gone_or_at;

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::check::{expected, held, is_value, target_digest, value_of};
+use super::check::{expected, target_digest, value_of};
 use super::error::{ApplyError, End};
 use super::file::{gone_or, gone_or_at};
-use super::{Applied, Control, Handles, KnownDigests, Target};
+use super::swap::exchange;
+use super::{Applied, Control, Handles, Target};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::value::{self, Content, Digest, Value};
-use crate::sinks::stage::ASIDE;
+use crate::dataflow::model::value::{self, Content, Value};
 use crate::sys::{self, Dir, File, Kind, Leased, Root, Stat};
 
 /// Gives `name` what is staged. `there`: what it replaces, as it was just looked at, and the value that it is.
@@ -70,115 +70,6 @@ fn taken_or(parent: &Dir, name: &[u8], source: io::Error) -> ApplyError {
         Ok(None) if parent.found(name).is_ok_and(|found| found.is_some()) => ApplyError::Clash,
         _ => ApplyError::Stale(End::To),
     }
-}
-
-fn exchange(
-    target: Target<'_>,
-    parent: &Dir,
-    name: &[u8],
-    stat: &Stat,
-    value: &Value,
-    control: &Control,
-) -> Result<(), ApplyError> {
-    // Until it is back or known to be still what was looked at, a writer has to wait.
-    let leased = held(parent, name, stat)?;
-    let store = target.store.dir();
-    let staged = target.op.name();
-    let failed = ApplyError::io("swap it with what it replaces");
-    if !writable(parent, || store.exchange(&staged, parent, name))
-        .map_err(gone_or_at(End::To, "swap it with what it replaces"))?
-    {
-        return replace_by_link(target, parent, name, stat, &leased);
-    }
-    let seen = store.stat(&staged).map_err(failed).and_then(|out| match out {
-        Some(out) => is_what_was_seen(target, &out, stat, value, control),
-        None => Ok(false),
-    });
-    let why = match seen {
-        Ok(true) if !leased.is_broken() => return Ok(()),
-        // Somebody was faster.
-        Ok(_) => ApplyError::Stale(End::To),
-        Err(error) => error,
-    };
-    // Back to how it was.
-    match store.exchange(&staged, parent, name) {
-        Ok(true) => Err(why),
-        Ok(false) | Err(_) => Err(ApplyError::Surprise),
-    }
-}
-
-/// Whether what came out is what was looked at: the same object, and its bytes read where time cannot tell.
-fn is_what_was_seen(
-    target: Target<'_>,
-    out: &Stat,
-    seen: &Stat,
-    value: &Value,
-    control: &Control,
-) -> Result<bool, ApplyError> {
-    #[cfg(test)]
-    if sys::sim::fault::has(sys::sim::fault::Fault::UncheckedAfter) {
-        return Ok(true);
-    }
-    if !out.is_same_object(seen) {
-        return Ok(false);
-    }
-    let grain = target.root.caps().ctime_grain_ns;
-    let settled = grain == 0 || out.ctime_ns.saturating_sub(out.mtime_ns) > 2 * grain;
-    if settled || out.kind != Kind::File {
-        return Ok(true);
-    }
-    // It was written within a tick of the clock of now: only its bytes can tell.
-    if value.digest().is_none() {
-        return Ok(true);
-    }
-    is_value(target.store.dir(), &target.op.name(), out, value, &Nothing, control)
-}
-
-/// Knows no file: every answer comes from its bytes.
-struct Nothing;
-
-impl KnownDigests for Nothing {
-    fn digest(&self, _: &Stat) -> Option<Digest> {
-        None
-    }
-    fn record(&self, _: &Stat, _: Digest, _: i64) {}
-}
-
-/// Where two names cannot be swapped: the old file gets a second name, then the new one takes the first.
-///
-/// Between the two calls another program can put a third file in the name, which would be replaced unseen; the
-/// identity is checked right before to keep that moment short.
-fn replace_by_link(
-    target: Target<'_>,
-    parent: &Dir,
-    name: &[u8],
-    seen: &Stat,
-    leased: &Leased,
-) -> Result<(), ApplyError> {
-    let store = target.store.dir();
-    let staged = target.op.name();
-    let aside = [&staged[..], ASIDE].concat();
-    let failed = |source| ApplyError::Io { what: "keep what it replaces", source };
-    writable(parent, || parent.link(name, store, &aside)).map_err(failed)?;
-    let kept = store.stat(&aside).map_err(failed)?;
-    let still = parent.stat(name).map_err(failed)?;
-    let same = |stat: Option<Stat>| stat.is_some_and(|s| s.is_same_object(seen));
-    if !same(kept) || !same(still) || leased.is_broken() {
-        drop(store.unlink(&aside));
-        return Err(ApplyError::Stale(End::To));
-    }
-    writable(parent, || store.rename_over(&staged, parent, name)).map_err(failed)?;
-    if leased.is_broken() {
-        // What waits to write to the old file shall write to the one that has the name.
-        return match writable(parent, || store.rename_over(&aside, parent, name)) {
-            Ok(()) => Err(ApplyError::Stale(End::To)),
-            Err(_) => store
-                .rename_over(&aside, store, &staged)
-                .map_err(failed)
-                .and(Err(ApplyError::Surprise)),
-        };
-    }
-    store.rename_over(&aside, store, &staged).map_err(failed)
 }
 
 /// Runs an act on the names of a directory; one that its owner may not write is made writable for the act alone.

@@ -73,7 +73,7 @@ pub(super) fn displace(
     let leased = held(parent, name, stat)?;
     let store = target.store.dir();
     let kept = target.op.name();
-    writable(parent, || parent.rename_new(name, store, &kept))
+    writable(parent, || parent.rename_to_own(name, store, &kept))
         .map_err(gone_or_at(End::To, "move it out of the tree"))?;
     let out = store.stat(&kept).ok().flatten();
     #[cfg(test)]
