@@ -28,7 +28,7 @@ pub(super) fn left(
         Err(_) => return old,
     };
     let is = |other: Option<Value>| other.is_some_and(|o| o.same_content(&value) == Some(true));
-    if is(new) && !is(old) && store.remove(op).is_ok() {
+    if is(new) && !is(old) && store.remove_unless_written(op).is_ok_and(|gone| gone) {
         return None;
     }
     Some(if is(old) { old.unwrap_or(value) } else { value })

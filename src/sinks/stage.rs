@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::sys::{self, Dir, File, Naming, Root};
+use crate::sys::{self, Dir, File, Leased, Naming, Root};
 
 /// An operation on one path; also its file's name, in 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,18 @@ impl Store {
     pub fn operations(&self) -> io::Result<Vec<OpId>> {
         let names = self.dir.entries()?;
         Ok(names.iter().filter_map(|name| OpId::parse(name)).collect())
+    }
+
+    /// Removes the file of an operation, unless a program has it open for writing. Returns whether it is gone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_unless_written(&self, op: OpId) -> io::Result<bool> {
+        let leased = self.dir.open_read(&op.name()).map(sys::lease);
+        if matches!(leased, Ok(Leased::Writing)) {
+            return Ok(false);
+        }
+        self.remove(op).map(|()| true)
     }
 
     /// Removes the file of an operation; that it is gone already is no error.

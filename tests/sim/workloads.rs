@@ -34,9 +34,11 @@ struct Workload {
     acts: Vec<Act>,
     /// Whether the daemon comes to rest between two acts.
     rests: bool,
+    /// Whether the file systems can swap two names.
+    swaps: bool,
 }
 
-fn workloads(longest: usize) -> Vec<Workload> {
+fn workloads(longest: usize, swaps: bool) -> Vec<Workload> {
     let acts: Vec<Act> = (0..2).flat_map(|at| DEEDS.map(|deed| (at, deed))).collect();
     let mut lists: Vec<Vec<Act>> = vec![Vec::new()];
     let mut all = Vec::new();
@@ -47,9 +49,9 @@ fn workloads(longest: usize) -> Vec<Workload> {
         };
         lists = lists.iter().flat_map(longer).collect();
         for list in &lists {
-            all.push(Workload { acts: list.clone(), rests: true });
+            all.push(Workload { acts: list.clone(), rests: true, swaps });
             if list.len() > 1 {
-                all.push(Workload { acts: list.clone(), rests: false });
+                all.push(Workload { acts: list.clone(), rests: false, swaps });
             }
         }
     }
@@ -59,7 +61,7 @@ fn workloads(longest: usize) -> Vec<Workload> {
 impl Workload {
     /// The world right after the last act; none if one of the acts does nothing, as a shorter workload is like it.
     fn begin(&self) -> Option<World> {
-        let (mut world, mut dice) = (World::new(2, 0, true), Dice::new(1));
+        let (mut world, mut dice) = (World::new(2, 0, self.swaps), Dice::new(1));
         let mut act = |world: &World, at: usize, deed: Deed| {
             with(|kernel| does(kernel, &mut world.ledger.borrow_mut(), &mut dice, at, deed))
         };
@@ -133,8 +135,17 @@ fn part() -> (usize, usize) {
 
 #[test]
 fn wherever_a_small_workload_ends_nothing_is_lost_and_all_is_the_same_in_the_end() {
+    ends_well(true);
+}
+
+#[test]
+fn nor_is_it_where_two_names_cannot_be_swapped() {
+    ends_well(false);
+}
+
+fn ends_well(swaps: bool) {
     let (began, (part, parts)) = (Instant::now(), part());
-    let all = workloads(number("YEET_SIM_ACTS").unwrap_or(ACTS));
+    let all = workloads(number("YEET_SIM_ACTS").unwrap_or(ACTS), swaps);
     let mine = all.iter().enumerate().filter(|(n, _)| n % parts == part).map(|(_, load)| load);
     let (mut loads, mut ends, mut faults) = (0, 0, Vec::new());
     for load in mine {

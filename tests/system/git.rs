@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crate::rig::{Raised, Rig};
 
@@ -44,6 +46,11 @@ fn repositories() -> (Rig, PathBuf, PathBuf) {
     std::fs::create_dir(&near).unwrap();
     good(&near, &["init", "--quiet"]);
     (rig, near, far)
+}
+
+/// A number from the environment, for longer runs.
+fn asked_for<T: FromStr>(name: &str, usual: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// One thing a developer does, by its number.
@@ -96,12 +103,17 @@ fn fault(repository: &Path) -> Option<String> {
     })
 }
 
+#[allow(clippy::print_stdout, reason = "a long run says how long it was")]
+fn says(what: &str, number: u64) {
+    println!("{number} {what}");
+}
+
 /// Works in one repository, and looks at the other one again and again while nothing moves there.
 fn works_at(near: &Path, far: &Path, rig: &Rig) {
     let done = AtomicBool::new(false);
     let looks = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
-            let mut looks = 0;
+            let mut looks = 0_u64;
             while !done.load(Ordering::Relaxed) {
                 assert_eq!(rig.frozen(|| fault(far)), None, "after {looks} good looks");
                 looks += 1;
@@ -109,7 +121,7 @@ fn works_at(near: &Path, far: &Path, rig: &Rig) {
             looks
         });
         let _done = Raised(&done);
-        for step in 1..60 {
+        for step in 1..asked_for("YEET_GIT_STEPS", 60) {
             work(near, step);
             if looking.is_finished() {
                 break;
@@ -119,6 +131,7 @@ fn works_at(near: &Path, far: &Path, rig: &Rig) {
         looking.join().unwrap()
     });
     assert!(looks > 0);
+    says("good looks", looks);
     rig.settle();
     assert_eq!(fault(far), None);
     let staged = |repository| good(repository, &["ls-files", "--stage"]);
@@ -152,7 +165,12 @@ fn what_git_remembers_in_its_index_about_files_is_no_edit() {
     work(&near, 0);
     rig.settle();
     let index = || ["a", "b"].map(|side| std::fs::read(rig.path(&format!("{side}/r/.git/index"))));
-    for round in 0..20 {
+    let (begun, lasts) = (Instant::now(), asked_for("YEET_GIT_SECONDS", 0));
+    let mut round = 0;
+    let carried = || rig.exits(0, &["log"]).lines().filter(|l| l.contains("/.git/")).count();
+    let before_all = carried();
+    while round < 20 || begun.elapsed().as_secs() < lasts {
+        round += 1;
         for repository in [&near, &far] {
             // Another time on a file makes git look into it and write down what it saw.
             let file = std::fs::File::options().write(true).open(repository.join("f0")).unwrap();
@@ -160,6 +178,7 @@ fn what_git_remembers_in_its_index_about_files_is_no_edit() {
             file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
                 .unwrap();
             good(repository, &["update-index", "--refresh"]);
+            assert_eq!(good(repository, &["status", "--porcelain"]), "");
         }
         let before = index().map(Result::unwrap);
         rig.settle();
@@ -167,6 +186,8 @@ fn what_git_remembers_in_its_index_about_files_is_no_edit() {
         assert_eq!(index().map(Result::unwrap), before, "and keeps it");
     }
     assert_eq!(rig.exits(0, &["conflicts"]), "");
+    assert_eq!(carried(), before_all, "nothing of the repositories was carried");
+    says("rounds on both sides", round);
 
     // What the index says is carried, also to a side that has only looked at its files.
     std::fs::write(near.join("staged"), "new").unwrap();

@@ -21,7 +21,8 @@ const SPECIAL_BITS: u16 = 0o7000;
 /// A file under its operation's name, or without any. Dropped before it is placed, it is removed again.
 pub(super) struct Staged<'a> {
     target: Target<'a>,
-    file: File,
+    /// Open until it is dropped.
+    open: Option<File>,
     has_name: bool,
     placed: Cell<bool>,
 }
@@ -40,12 +41,16 @@ impl<'a> Staged<'a> {
                 .create_with(&target.op.name(), mode)
                 .map_err(ApplyError::io("make a file in .yeet"))?,
         };
-        Ok(Self { target, file, has_name, placed: Cell::new(false) })
+        Ok(Self { target, open: Some(file), has_name, placed: Cell::new(false) })
+    }
+
+    fn file(&self) -> &File {
+        self.open.as_ref().expect("it is open until it is dropped")
     }
 
     /// The file, if it has no name.
     pub(super) fn unnamed(&self) -> Option<&File> {
-        (!self.has_name).then_some(&self.file)
+        (!self.has_name).then_some(self.file())
     }
 
     /// Brings the bytes over and returns their digest, if it is wanted.
@@ -57,7 +62,7 @@ impl<'a> Staged<'a> {
         handles: &Handles,
         control: &Control,
     ) -> Result<Option<Digest>, ApplyError> {
-        let to = &self.file;
+        let to = self.file();
         let no_reflink = &self.target.store.no_reflink;
         if stat.size >= REFLINK_BYTES_MIN && !no_reflink.load(Ordering::Relaxed) {
             if sys::reflink(from, to) {
@@ -109,7 +114,7 @@ impl<'a> Staged<'a> {
                     hasher.update(bytes);
                 }
             });
-            if sys::copy_range(from, &self.file, buffer, stat.size, see, go_on)? {
+            if sys::copy_range(from, self.file(), buffer, stat.size, see, go_on)? {
                 return Ok(());
             }
             no_range.store(true, Ordering::Relaxed);
@@ -119,18 +124,18 @@ impl<'a> Staged<'a> {
                 hasher.update(bytes);
             }
         };
-        sys::copy_bytes(from, &mut &self.file, buffer, stat.size, see, go_on)?;
+        sys::copy_bytes(from, &mut self.file(), buffer, stat.size, see, go_on)?;
         Ok(())
     }
 
     /// Gives it its mode and mtime, and has it on disk if `flush`.
     pub(super) fn finish(&self, new: &value::File, flush: bool) -> Result<(), ApplyError> {
         if new.mode & (SPECIAL_BITS | sys::umask()) != 0 {
-            sys::set_mode(&self.file, new.mode).map_err(ApplyError::io("set its mode"))?;
+            sys::set_mode(self.file(), new.mode).map_err(ApplyError::io("set its mode"))?;
         }
-        sys::set_mtime(&self.file, new.mtime).map_err(ApplyError::io("set its time"))?;
+        sys::set_mtime(self.file(), new.mtime).map_err(ApplyError::io("set its time"))?;
         if flush {
-            self.file.sync_data().map_err(ApplyError::io("flush it to disk"))?;
+            self.file().sync_data().map_err(ApplyError::io("flush it to disk"))?;
         }
         Ok(())
     }
@@ -138,10 +143,10 @@ impl<'a> Staged<'a> {
     /// What was placed. A default ACL can have taken bits from its mode: they are given back.
     pub(super) fn placed(&self, new: &value::File) -> Result<Value, ApplyError> {
         self.placed.set(true);
-        let look = || sys::fstat(&self.file).map_err(ApplyError::io("look at it in its place"));
+        let look = || sys::fstat(self.file()).map_err(ApplyError::io("look at it in its place"));
         let mut stat = look()?;
         if stat.mode != new.mode {
-            sys::set_mode(&self.file, new.mode).map_err(ApplyError::io("set its mode"))?;
+            sys::set_mode(self.file(), new.mode).map_err(ApplyError::io("set its mode"))?;
             stat = look()?;
         }
         Ok(as_placed(self.target, &stat, new))
@@ -169,13 +174,15 @@ impl Drop for Staged<'_> {
         if self.placed.get() || !self.has_name {
             return;
         }
-        // What has the name now may be something that was displaced: only our own file goes.
-        let own = sys::fstat(&self.file).ok();
+        // What has the name now may be something that was displaced: only our own file goes. It may have had a real name
+        // for a moment, and a program may have opened it there and be about to write.
+        let own = sys::fstat(self.file()).ok();
+        self.open = None;
         let there = self.target.store.dir().stat(&self.target.op.name()).ok().flatten();
         if let (Some(own), Some(there)) = (own, there)
             && (own.dev, own.ino) == (there.dev, there.ino)
         {
-            drop(self.target.store.remove(self.target.op));
+            drop(self.target.store.remove_unless_written(self.target.op));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Replaces what has a name.
 //!
-//! Holds: what comes out is looked at after it came out, and goes back if it is not what the job expects; a name that
-//! somebody gives to something else meanwhile is never taken from that.
+//! Holds: what comes out is looked at after it came out, and goes back if it is not what the job expects; so is what that
+//! brings out. A name that somebody gives to something else meanwhile is never taken from that.
 
 use std::io;
 
@@ -36,6 +36,7 @@ pub(super) fn exchange(
     let seen = Seen { stat, value, leased: held(parent, name, stat)? };
     let store = target.store.dir();
     let staged = target.op.name();
+    let ours = store.stat(&staged).map_err(ApplyError::io("look at what is staged"))?;
     if !writable(parent, || store.exchange(&staged, parent, name))
         .map_err(gone_or_at(End::To, "swap it with what it replaces"))?
     {
@@ -43,9 +44,15 @@ pub(super) fn exchange(
     }
     let Err(why) = seen.came_out(target, &staged, control) else { return Ok(()) };
     // Back to how it was.
-    match store.exchange(&staged, parent, name) {
-        Ok(true) => Err(why),
-        Ok(false) | Err(_) => Err(ApplyError::Surprise),
+    let Ok(true) = store.exchange(&staged, parent, name) else { return Err(ApplyError::Surprise) };
+    let out = store.stat(&staged).ok().flatten();
+    match out.zip(ours).is_some_and(|(out, ours)| out.is_same_object(&ours)) {
+        true => Err(why),
+        // Somebody wrote to it while it had the name, or gave that to something else: his is the name.
+        false => {
+            drop(store.exchange(&staged, parent, name));
+            Err(ApplyError::Surprise)
+        }
     }
 }
 
