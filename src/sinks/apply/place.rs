@@ -1,4 +1,5 @@
-//! The swap, and everything else that gives a name something new.
+//! Gives a name something new: a file, a symlink, a directory, or other metadata. What replaces a file is swapped in
+//! (`swap`).
 
 use std::io;
 
