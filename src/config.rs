@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::dataflow::model::group::{self, BadGroup, Groups};
 use crate::dataflow::model::mode::Mode;
 
-const KEYS: [&str; 5] = ["mode", "ignore", "ignore-vcs", "keep-age", "keep-size"];
+const KEYS: [&str; 6] = ["mode", "ignore", "ignore-vcs", "group", "keep-age", "keep-size"];
 const DAY_S: u64 = 86_400;
 /// The longest config file that is read, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -20,6 +21,8 @@ pub struct Config {
     pub mode: Mode,
     pub ignore: Vec<String>,
     pub ignore_vcs: bool,
+    /// The patterns of files that belong together.
+    pub groups: Vec<Vec<String>>,
     /// Seconds.
     pub keep_age_s: u64,
     /// Bytes.
@@ -32,6 +35,7 @@ impl Default for Config {
             mode: Mode::TwoWay,
             ignore: Vec::new(),
             ignore_vcs: false,
+            groups: Vec::new(),
             keep_age_s: 30 * DAY_S,
             keep_size: 10 << 30,
         }
@@ -44,8 +48,30 @@ struct Written {
     mode: Option<Mode>,
     ignore: Option<Vec<String>>,
     ignore_vcs: Option<bool>,
+    group: Option<Vec<WrittenGroup>>,
     keep_age: Option<String>,
     keep_size: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenGroup {
+    files: toml::Spanned<Vec<toml::Spanned<String>>>,
+}
+
+/// The patterns of the groups, or where what is wrong.
+fn groups_of(written: &[WrittenGroup]) -> Result<Vec<Vec<String>>, (usize, BadGroup)> {
+    let mut groups = Vec::new();
+    for WrittenGroup { files } in written {
+        let start = files.span().start;
+        for pattern in files.get_ref() {
+            let at = pattern.span().start;
+            group::check_pattern(pattern.get_ref()).map_err(|why| (at, why))?;
+        }
+        groups.push(files.get_ref().iter().map(|pattern| pattern.get_ref().clone()).collect());
+        Groups::parse(&groups).map_err(|why| (start, why))?;
+    }
+    Ok(groups)
 }
 
 /// A config file that cannot be used.
@@ -106,6 +132,8 @@ impl Config {
         let written: Written =
             toml::from_str(text).map_err(|e| at(offset(&e), e.message().to_owned()))?;
         let default = Self::default();
+        let groups = groups_of(&written.group.unwrap_or_default())
+            .map_err(|(place, why)| at(place, why.to_string()))?;
         let value = |key: &str, read: &Option<String>, parse: fn(&str) -> Option<u64>| {
             let Some(read) = read else { return Ok(None) };
             let place = text.find(key).unwrap_or(0);
@@ -115,6 +143,7 @@ impl Config {
             mode: written.mode.unwrap_or(default.mode),
             ignore: written.ignore.clone().unwrap_or_default(),
             ignore_vcs: written.ignore_vcs.unwrap_or_default(),
+            groups,
             keep_age_s: value("keep-age", &written.keep_age, parse_age)?
                 .unwrap_or(default.keep_age_s),
             keep_size: value("keep-size", &written.keep_size, parse_size)?
@@ -198,8 +227,33 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_read_and_what_is_none_is_named_with_its_line() {
+        let text = "keep-age = \"2d\"\n[[group]]\nfiles = [\"*.db\", \"*.db-wal\"]\n[[group]]\nfiles = [\"a\"]\n";
+        let groups = vec![vec!["*.db".to_owned(), "*.db-wal".to_owned()], vec!["a".to_owned()]];
+        assert_eq!(parse(text).unwrap().groups, groups);
+        let table = [
+            ("[[group]]\nfiles = [\n\"a\",\n\"b/c\"]\n", "config.toml:4: \"b/c\" is no file name"),
+            ("\n[[group]]\nfiles = [\"*a*\"]\n", "config.toml:3: \"*a*\" has more than one *"),
+            ("[[group]]\nfiles = []\n", "config.toml:2: a group needs a pattern"),
+            ("[[group]]\nfiles = [\"\"]\n", "config.toml:2: an empty pattern"),
+            ("[[group]]\nfiles = [\"a\"]\nfile = [\"b\"]\n", "config.toml:3: unknown field `file`"),
+            ("[[group]]\n", "config.toml:1: missing field `files`"),
+            (
+                "[[groups]]\nfiles = [\"a\"]\n",
+                "config.toml:1: there is no key groups; did you mean group?",
+            ),
+        ];
+        for (text, said) in table {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
+        let many = format!("[[group]]\nfiles = [{}]\n", "\"a\",".repeat(17));
+        assert!(parse(&many).unwrap_err().to_string().contains("at most 16 patterns"));
+    }
+
+    #[test]
     fn whatever_is_almost_a_config_is_one_or_an_error_with_its_line() {
-        let valid = "mode = \"mirror\"\nignore = [\"ä\"]\nignore-vcs = true\nkeep-age = \"2d\"\n";
+        let valid = "mode = \"mirror\"\nignore = [\"ä\"]\nignore-vcs = true\n[[group]]\nfiles = [\"*.a\", \"b\"]\n";
         for bytes in mutations(valid.as_bytes()) {
             let Ok(text) = String::from_utf8(bytes) else { continue };
             if let Err(error) = parse(&text) {

@@ -84,6 +84,7 @@ fn record(options: &CopyOptions) -> SyncRecord {
         ],
         used: ReplicaSet::of(&[leaf]),
         held: ReplicaSet::EMPTY,
+        groups: Vec::new(),
     }
 }
 

@@ -19,6 +19,7 @@ the first sync is shown until it ends; Ctrl-C leaves it running.
 Examples:
   yeet add ~/work /mnt/copy
   yeet add --name photos --mode one-way ~/Pictures /mnt/a --as shelf /mnt/b
+  yeet add --group '*.db *.db-wal *.db-shm' ~/notes /mnt/notes
   yeet add --to photos /mnt/c";
 
 /// Keep directories the same from now on
@@ -37,8 +38,11 @@ pub(crate) struct Args {
     /// Leave out the folders of version control systems
     #[arg(long)]
     ignore_vcs: bool,
+    /// Carry these files of a directory together only, as '*.db *.db-wal'; may be given several times
+    #[arg(long, value_name = "PATTERNS")]
+    group: Vec<String>,
     /// Add the leaves to the sync NAME
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs", "group"])]
     to: Option<String>,
     /// The source and its leaves
     #[arg(
@@ -90,6 +94,7 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
             "--name" => args.name = Some(value()?),
             "--mode" => args.mode = Some(mode(&value()?).map_err(CommandError::usage)?),
             "--ignore" => args.ignore.push(value()?),
+            "--group" => args.group.push(value()?),
             "--to" => args.to = Some(value()?),
             "--ignore-vcs" => args.ignore_vcs = true,
             "--" => {}
@@ -131,6 +136,7 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
                 mode: args.mode,
                 ignore: args.ignore,
                 ignore_vcs: args.ignore_vcs,
+                groups: args.group,
                 source: source.as_os_str().as_bytes().to_vec(),
                 leaves,
             }

@@ -30,11 +30,13 @@ pub(crate) fn forget(args: ForgetArgs, ui: &mut Ui) -> Result<u8, CommandError> 
 /// Print or change the settings of a sync
 #[derive(clap::Args)]
 #[command(after_help = "\
-Settings: mode, ignore (patterns, one a line), ignore-vcs (true or false), keep-age (as 30d), keep-size (as 10G).
+Settings: mode, ignore (patterns, one a line), ignore-vcs (true or false), group (files that go \
+together, a group a line), keep-age (as 30d), keep-size (as 10G).
 
 Examples:
   yeet set work
   yeet set work keep-age=90d keep-size=50G
+  yeet set work group='*.db *.db-wal *.db-shm'
   yeet set -y work mode=mirror")]
 pub(crate) struct SetArgs {
     /// The sync (without it the one around here), and what to change

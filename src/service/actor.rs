@@ -19,6 +19,7 @@ use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::service::dispatch::{JobKey, Running};
 use crate::service::doubts::Doubts;
+use crate::service::groups::Groups;
 use crate::service::holds::Holds;
 use crate::service::pool::Pool;
 use crate::service::problems::Problems;
@@ -104,6 +105,7 @@ pub struct Actor {
     pub(crate) running: HashMap<JobKey, Running>,
     pub(crate) doubts: Doubts,
     pub(crate) repositories: Repositories,
+    pub(crate) groups: Groups,
     pub(crate) problems: Problems,
     pub(crate) restless: Restless,
     pub(crate) holds: Holds,
@@ -278,7 +280,7 @@ impl Actor {
             self.dispatch(sys::now());
         }
         if self.rested && self.scans_open.is_empty() {
-            while self.go_on_in_repositories() {
+            while self.go_on_in_repositories() | self.go_on_in_groups() {
                 self.dispatch(sys::now());
             }
         }
@@ -303,6 +305,7 @@ impl Actor {
             && self.running.is_empty()
             && self.done.is_empty()
             && !self.repositories.are_moving()
+            && !self.groups.are_moving()
             && (self.passing.is_empty() || self.holds.is_stopped())
             && !self.schedule.has_runnable(|gate| self.holds.open(gate, sys::now()))
             && !self.holds.is_deciding(sys::now())

@@ -18,11 +18,14 @@ use crate::dataflow::model::value::{Content, File, Value};
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::{Remains, Waits};
 use crate::service::actor::{Actor, Event};
+use crate::service::groups;
 use crate::service::problems::{About, Problem};
+use crate::service::repositories::Answer;
 use crate::sinks::apply::{Applied, ApplyError, Control};
 use crate::sinks::journal::Change;
 use crate::sinks::schedule::{Gate, Item, Kind};
 use crate::sinks::transfer::{self, Assigned, Done};
+use crate::sinks::unit;
 #[cfg(test)]
 use crate::sys;
 
@@ -75,6 +78,7 @@ impl Actor {
         let Some(row) = self.rows.remove(&key) else { return };
         debug_assert_eq!(row, JobChange { diff: 1, ..*change }, "a key has one row");
         self.leave_repository(key);
+        self.leave_group(key);
         self.doubts.forget(key);
         if let Some(running) = self.running.get_mut(&key) {
             running.unwanted = true;
@@ -108,6 +112,7 @@ impl Actor {
         }
         self.rows.insert(key, change);
         self.enter_repository(key, &change);
+        self.enter_group(key, &change);
         if !self.running.contains_key(&key) {
             self.queue(key);
         }
@@ -115,7 +120,7 @@ impl Actor {
 
     /// Queues the job of a row, as if none of its key had been tried before, once it is its turn.
     pub(crate) fn queue(&mut self, key: JobKey) {
-        if !self.waits_in_repository(key, &mut None) {
+        if !self.waits_in_repository(key, &mut None) && !self.goes_in_group(key) {
             self.queue_now(key);
         }
     }
@@ -128,7 +133,7 @@ impl Actor {
         }
     }
 
-    fn item_of(&self, row: &JobChange) -> Option<Item> {
+    pub(crate) fn item_of(&self, row: &JobChange) -> Option<Item> {
         let gate = gate_of(&row.verdict)?;
         let bytes = if row.moved_from.is_some() { 0 } else { row.verdict.bytes };
         Some(Item { gate, bytes, live: self.touched.contains(&row.path) })
@@ -142,40 +147,15 @@ impl Actor {
             let batch = self.schedule.next(now, max, |gate| holds.open(gate, now));
             let Some(batch) = batch else { return };
             let mut assigned = Vec::with_capacity(batch.keys.len());
+            let mut units = Vec::new();
             for key in batch.keys {
-                let Some(change) = self.rows.get(&key).copied() else { continue };
-                let Some(item) = self.item_of(&change) else { continue };
-                // What it was queued for may have been overtaken by what was seen since.
-                if self.waits_in_doubt(key, &change) {
-                    continue;
+                if self.leads_group(key) {
+                    units.extend(self.begin_unit(key, now));
+                } else {
+                    assigned.extend(self.begin_job(key, now, &mut turn));
                 }
-                if self.waits_in_repository(key, &mut turn) {
-                    self.schedule.forget(key);
-                    continue;
-                }
-                let job = self.engine.job(key.path, &change.verdict, change.moved_from);
-                let Some(job) = job else {
-                    // Its row is about to change. Until then it waits like one that failed.
-                    self.schedule.failed(key, item, now);
-                    self.passing.insert(key);
-                    continue;
-                };
-                let control = Arc::new(Control::default());
-                let still = self.goes_from_snapshot(key, &change, now);
-                self.doubts.begins(&change);
-                let running = Running {
-                    change,
-                    item,
-                    control: control.clone(),
-                    still,
-                    since: now,
-                    unwanted: false,
-                    seen: ReplicaSet::EMPTY,
-                };
-                self.running.insert(key, running);
-                assigned.push(Assigned { key, job, control, still });
             }
-            if assigned.is_empty() {
+            if assigned.is_empty() && units.is_empty() {
                 self.schedule.batch_done(batch.large);
                 continue;
             }
@@ -186,11 +166,57 @@ impl Actor {
             self.pool.submit(
                 &[],
                 Box::new(move || {
-                    let done = transfer::carry_out(&shop, assigned);
+                    let mut done = transfer::carry_out(&shop, assigned);
+                    done.extend(units.into_iter().flat_map(|unit| unit::carry_out(&shop, unit)));
                     drop(post.send(Event::Done { done, large }));
                 }),
             );
         }
+    }
+
+    /// The job of a row whose turn it is, which counts as running from now on; `None` if it has to wait.
+    fn begin_job(
+        &mut self,
+        key: JobKey,
+        now: Instant,
+        turn: &mut Option<Answer>,
+    ) -> Option<Assigned<JobKey>> {
+        let change = self.rows.get(&key).copied()?;
+        let item = self.item_of(&change)?;
+        // What it was queued for may have been overtaken by what was seen since.
+        if self.waits_in_doubt(key, &change) {
+            return None;
+        }
+        if self.waits_in_repository(key, turn) {
+            self.schedule.forget(key);
+            return None;
+        }
+        let Some(job) = self.engine.job(key.path, &change.verdict, change.moved_from) else {
+            // Its row is about to change. Until then it waits like one that failed.
+            self.schedule.failed(key, item, now);
+            self.passing.insert(key);
+            return None;
+        };
+        let still = self.goes_from_snapshot(key, &change, now);
+        Some(self.assign(key, (change, item), job, still, now))
+    }
+
+    /// Notes that a worker gets a job.
+    pub(crate) fn assign(
+        &mut self,
+        key: JobKey,
+        (change, item): (JobChange, Item),
+        job: Job,
+        still: bool,
+        since: Instant,
+    ) -> Assigned<JobKey> {
+        let control = Arc::new(Control::default());
+        self.doubts.begins(&change);
+        let (unwanted, seen) = (false, ReplicaSet::EMPTY);
+        let running =
+            Running { change, item, control: control.clone(), still, since, unwanted, seen };
+        self.running.insert(key, running);
+        Assigned { key, job, control, still }
     }
 
     /// Takes over what sinks did. Returns the jobs whose rows must be gone after the next settle.
@@ -199,6 +225,7 @@ impl Actor {
         for done in done {
             let Some(running) = self.running.remove(&done.key) else { continue };
             self.doubts.ended(&running.change);
+            self.end_in_group(done.key, &running.change, done.result.is_ok());
             let is_delete = running.item.gate.kind == Kind::Delete;
             if is_delete {
                 self.holds.ended(running.item.gate.replica);
@@ -339,6 +366,10 @@ impl Actor {
                 self.queue(key);
                 continue;
             }
+            if self.goes_in_group(key) {
+                self.try_group_again(key);
+                continue;
+            }
             self.schedule.failed(key, running.item, now);
             let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
             // A replica spoke meanwhile, and is looked at again: most likely it is done.
@@ -375,15 +406,20 @@ impl Actor {
             self.queue(key);
             return;
         }
-        self.schedule.failed(key, running.item, now);
         self.failures.insert(key, error.to_string());
-        let attempts = self.schedule.delayed(key).map_or(1, |(_, attempts)| attempts);
+        let of_group = self.goes_in_group(key).then(|| self.tries_of_group(key)).flatten();
+        if of_group.is_none() {
+            self.schedule.failed(key, running.item, now);
+        }
+        let attempts = of_group.or_else(|| self.schedule.delayed(key).map(|(_, tries)| tries));
+        let attempts = attempts.unwrap_or(1);
         match error {
             ApplyError::Stale(_) => self.look_again(&done.job.op, done.job.leaf, path),
             ApplyError::NotEmpty => self.take_not_empty(key, path, &change.verdict),
             ApplyError::Clash
             | ApplyError::Torn
             | ApplyError::Restless
+            | ApplyError::Together
             | ApplyError::Busy
             | ApplyError::Cancelled
             | ApplyError::Surprise
@@ -397,6 +433,7 @@ impl Actor {
             ApplyError::Stale(_)
             | ApplyError::Torn
             | ApplyError::Restless
+            | ApplyError::Together
             | ApplyError::Busy
             | ApplyError::Cancelled
             | ApplyError::Surprise
@@ -408,7 +445,13 @@ impl Actor {
         if put_off && !is_problem {
             return;
         }
-        if passing && attempts <= PASSING_MAX && !is_problem {
+        let is_of_another = matches!(error, ApplyError::Together);
+        if let Some(tries) = of_group {
+            // What is tried again is its group.
+            if is_of_another || (passing && tries <= groups::TRIES_PASSING) {
+                return;
+            }
+        } else if passing && attempts <= PASSING_MAX && !is_problem {
             self.passing.insert(key);
             return;
         }
@@ -436,7 +479,8 @@ impl Actor {
         for key in self.rows.keys() {
             let queued =
                 self.schedule.position(*key).is_some() || self.schedule.delayed(*key).is_some();
-            let waits = queued || self.repositories.has(*key) || self.doubts.has(*key);
+            let bound = self.repositories.has(*key) || self.goes_in_group(*key);
+            let waits = queued || bound || self.doubts.has(*key);
             assert!(waits || self.running.contains_key(key), "a row without a job: {key:?}");
         }
         let mut ready = 0;

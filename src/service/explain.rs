@@ -7,6 +7,7 @@ use crate::dataflow::model::value::{Digest, Special, Value};
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
+use crate::service::conflicts::Whole;
 use crate::service::dispatch::JobKey;
 use crate::sinks::journal::LogFilter;
 use crate::sinks::journal::record::LogRecord;
@@ -120,9 +121,9 @@ impl Actor {
         let mut notes = notes_of_rules;
         notes.extend(self.problem_notes(path));
         notes.extend(self.hold_notes(&verdicts));
-        let repository = self.repository_in_conflict(id);
-        if let Some(repository) = repository {
-            notes.push(self.repository_note(repository));
+        let whole = self.whole_in_conflict(id);
+        if let Some(whole) = whole {
+            notes.push(self.whole_note(whole));
         }
         let leaves = self.record.leaves().iter();
         notes.extend(leaves.filter_map(|leaf| self.restless.past_words(JobKey { path: id, leaf })));
@@ -138,7 +139,7 @@ impl Actor {
             path: path.clone(),
             summary,
             holdings,
-            commands: self.commands_for(path, &verdicts, repository),
+            commands: self.commands_for(path, &verdicts, whole),
             notes,
             acts: self.last_acts(path),
         })
@@ -250,7 +251,7 @@ impl Actor {
         &self,
         path: &RelPath,
         verdicts: &[(Verdict, Waits)],
-        repository: Option<PathId>,
+        whole: Option<Whole>,
     ) -> Vec<String> {
         let sync = &self.record.name;
         let shown = shell_word(&[b"./", path.as_bytes()].concat());
@@ -260,8 +261,8 @@ impl Actor {
                 commands.push(command);
             }
         };
-        if let Some(repository) = repository {
-            let path = self.engine.paths().path(repository);
+        if let Some(whole) = whole {
+            let path = self.engine.paths().path(whole.row());
             let shown = shell_word(&[b"./", path.as_bytes()].concat());
             for name in self.record.replicas.iter().map(|replica| &replica.name) {
                 add(format!("yeet resolve --sync {sync} --keep {name} {shown}"));
@@ -269,7 +270,7 @@ impl Actor {
         }
         for (verdict, _) in verdicts {
             match verdict.act {
-                Act::Conflict(_) if repository.is_some() => {}
+                Act::Conflict(_) if whole.is_some() => {}
                 Act::Conflict(_) => {
                     for replica in [Replica::SOURCE, verdict.leaf] {
                         let name = self.record.replica_name(replica);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::rules::brake::{Brake, Flow};
 use crate::service::actor::Actor;
+use crate::sinks::journal::registry::SyncRecord;
 use crate::sinks::schedule::{Gate, Kind};
 use crate::sinks::transfer::now_ms;
 use crate::sys;
@@ -35,14 +36,16 @@ pub struct Holds {
 }
 
 impl Holds {
+    /// The holds of a sync as it is remembered.
     #[must_use]
-    pub fn new(paused: bool, replicas: ReplicaSet, held: ReplicaSet) -> Self {
+    pub fn of(record: &SyncRecord) -> Self {
         let brake = |r: Replica| AtReplica {
-            brake: Brake::latched(held.contains(r)),
+            brake: Brake::latched(record.held.contains(r)),
             ..AtReplica::default()
         };
+        let replicas = record.leaves().with(Replica::SOURCE);
         let replicas = replicas.iter().map(|r| (r, brake(r))).collect();
-        Self { paused, roots: BTreeMap::new(), replicas }
+        Self { paused: record.paused, roots: BTreeMap::new(), replicas }
     }
 
     /// Whether nothing at all flows.

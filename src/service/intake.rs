@@ -29,6 +29,7 @@ impl Actor {
             Seen::Flushed { number } => {
                 self.waiters.flushed(number);
                 self.repositories.flushed(number);
+                self.groups.flushed(number);
             }
         }
     }
@@ -83,6 +84,7 @@ impl Actor {
         self.settle_doubts(fact, id);
         self.note_seen(*replica, id);
         self.touch_repository(id);
+        self.touch_groups(id);
         if let Fact::Holds { .. } = fact {
             self.touched.insert(id);
         }

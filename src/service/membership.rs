@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{parse_age, parse_size};
+use crate::dataflow::model::group::{self, Groups};
 use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::service::start::StartError;
@@ -23,7 +24,8 @@ fn failure(error: &StartError) -> Failure {
         StartError::Root(_)
         | StartError::Journal(_)
         | StartError::Io { .. }
-        | StartError::Ignore(_) => None,
+        | StartError::Ignore(_)
+        | StartError::Group(_) => None,
     };
     cannot(error.to_string(), hint)
 }
@@ -111,13 +113,16 @@ fn refuse_overlap(a: &Candidate, b: &Candidate) -> Result<(), Failure> {
 
 impl Daemon {
     pub(crate) fn add(&self, request: Request) -> Result<String, Failure> {
-        let Request::Add { name, mode, ignore, ignore_vcs, source, leaves } = request else {
+        let Request::Add { name, mode, ignore, ignore_vcs, groups, source, leaves } = request
+        else {
             return Err(usage("not an add", None));
         };
         let mode = mode.unwrap_or(self.config.mode);
         let ignore_vcs = ignore_vcs || self.config.ignore_vcs;
         let patterns: Vec<String> = self.config.ignore.iter().cloned().chain(ignore).collect();
         Ignores::new(&patterns, ignore_vcs).map_err(|error| usage(error.to_string(), None))?;
+        let groups = [self.config.groups.clone(), groups_of(&groups)?].concat();
+        Groups::parse(&groups).map_err(|error| usage(error.to_string(), None))?;
         let source = candidate(&source, false)?;
         let name = match name {
             Some(name) => self.checked_name(&name)?,
@@ -139,6 +144,7 @@ impl Daemon {
             }],
             used: ReplicaSet::EMPTY,
             held: ReplicaSet::EMPTY,
+            groups,
         };
         self.refuse_taken(&source, true, &name)?;
         self.append_leaves(&mut record, &leaves)?;
@@ -404,6 +410,15 @@ fn leaf_name(record: &SyncRecord, leaf: &NewLeaf, path: &Path) -> Result<String,
     Ok(numbered.into_iter().find(|name| record.by_name(name).is_none()).unwrap_or(base))
 }
 
+/// The groups that are written one a line.
+fn groups_of(lines: &[String]) -> Result<Vec<Vec<String>>, Failure> {
+    let groups = lines.iter().map(|line| group::patterns_of_line(line));
+    let groups: Vec<_> = groups.filter(|patterns| !patterns.is_empty()).collect();
+    let hint = Some("a group is file names of one directory with at most one *: '*.db *.db-wal'");
+    Groups::parse(&groups).map_err(|error| usage(error.to_string(), hint))?;
+    Ok(groups)
+}
+
 fn set_one(record: &mut SyncRecord, key: &str, value: &str) -> Result<(), Failure> {
     let bad = |what: &str| usage(format!("{value:?} is no {what}"), None);
     match key {
@@ -421,12 +436,16 @@ fn set_one(record: &mut SyncRecord, key: &str, value: &str) -> Result<(), Failur
         "ignore-vcs" => {
             record.ignore_vcs = value.parse().map_err(|_| bad("truth value (true or false)"))?;
         }
+        "group" => {
+            let lines: Vec<String> = value.lines().map(str::to_owned).collect();
+            record.groups = groups_of(&lines)?;
+        }
         "keep-age" => record.keep_age_s = parse_age(value).ok_or_else(|| bad("age (as 30d)"))?,
         "keep-size" => record.keep_size = parse_size(value).ok_or_else(|| bad("size (as 10G)"))?,
         _ => {
             return Err(usage(
                 format!("there is no setting {key}"),
-                Some("the settings are mode, ignore, ignore-vcs, keep-age and keep-size"),
+                Some("the settings are mode, ignore, ignore-vcs, group, keep-age and keep-size"),
             ));
         }
     }
@@ -434,10 +453,12 @@ fn set_one(record: &mut SyncRecord, key: &str, value: &str) -> Result<(), Failur
 }
 
 fn settings_of(record: &SyncRecord) -> Vec<(String, String)> {
+    let groups: Vec<String> = record.groups.iter().map(|patterns| patterns.join(" ")).collect();
     let settings = [
         ("mode", record.mode.to_string()),
         ("ignore", record.ignore.join("\n")),
         ("ignore-vcs", record.ignore_vcs.to_string()),
+        ("group", groups.join("\n")),
         ("keep-age", format!("{}s", record.keep_age_s)),
         ("keep-size", record.keep_size.to_string()),
     ];

@@ -16,6 +16,7 @@ use crate::dataflow::model::verdict::Act;
 use crate::dataflow::query::Tally;
 use crate::service::actor::Actor;
 use crate::service::dispatch::JobKey;
+use crate::service::settling::Settling;
 
 /// Parts that are directories, by the last part that is in them: what is outstanding below is counted by the engine,
 /// also what is not ready yet.
@@ -29,22 +30,11 @@ struct Repository {
     /// The ready rows by step, those that have a job included.
     rows: BTreeMap<Step, usize>,
     waiting: BTreeSet<(Step, JobKey)>,
-    state: State,
-}
-
-/// What is known about what is known of a repository.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
-    /// Something was seen in it: something done before may not have been.
-    #[default]
-    Touched,
-    /// The watchers are asked for all that was done before.
-    Flushing(u64),
-    Settled,
+    state: Settling,
 }
 
 /// Whether what is of a step may go.
-type Answer = ((PathId, Replica, Step), bool);
+pub(super) type Answer = ((PathId, Replica, Step), bool);
 
 /// All repositories with something to carry over.
 #[derive(Default)]
@@ -58,9 +48,7 @@ impl Repositories {
     /// The watchers have told all that happened before this number was given out.
     pub fn flushed(&mut self, number: u64) {
         for repository in self.by_leaf.values_mut() {
-            if repository.state == State::Flushing(number) {
-                repository.state = State::Settled;
-            }
+            repository.state.flushed(number);
         }
     }
 
@@ -77,7 +65,7 @@ impl Repositories {
     #[must_use]
     pub fn are_moving(&self) -> bool {
         let mut waiting = self.by_leaf.values().filter(|r| !r.waiting.is_empty());
-        waiting.any(|repository| repository.state != State::Settled)
+        waiting.any(|repository| !repository.state.is_settled())
     }
 }
 
@@ -173,7 +161,7 @@ impl Actor {
 
     fn is_settled(&self, repository: PathId, leaf: Replica) -> bool {
         let known = self.repositories.by_leaf.get(&(repository, leaf));
-        known.is_some_and(|known| known.state == State::Settled)
+        known.is_some_and(|known| known.state.is_settled())
     }
 
     /// Whether nothing of an earlier step is left.
@@ -219,7 +207,7 @@ impl Actor {
         drop(paths);
         for ((repository, _), known) in &mut self.repositories.by_leaf {
             if above.contains(repository) {
-                known.state = State::Touched;
+                known.state = Settling::Touched;
             }
         }
     }
@@ -236,15 +224,15 @@ impl Actor {
             let Some(known) = self.repositories.by_leaf.get(&(repository, leaf)) else { continue };
             let Some((step, _)) = known.waiting.first().copied() else { continue };
             match known.state {
-                State::Touched => {
-                    let state = self.flush().map_or(State::Settled, State::Flushing);
+                Settling::Touched => {
+                    let state = self.settling();
                     if let Some(known) = self.repositories.by_leaf.get_mut(&(repository, leaf)) {
                         known.state = state;
                     }
-                    any |= state == State::Settled;
+                    any |= state.is_settled();
                 }
-                State::Flushing(_) => {}
-                State::Settled => {
+                Settling::Flushing(_) => {}
+                Settling::Settled => {
                     if self.is_turn(repository, leaf, step) {
                         any |= self.hand_out(repository, leaf, step);
                     }

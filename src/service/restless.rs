@@ -188,14 +188,15 @@ impl Actor {
             ApplyError::Cancelled => running.unwanted && self.rows.contains_key(&key),
             ApplyError::Stale(End::To)
             | ApplyError::Busy
+            | ApplyError::Together
             | ApplyError::NotEmpty
             | ApplyError::Clash
             | ApplyError::Surprise
             | ApplyError::Io { .. }
             | ApplyError::Journal(_) => false,
         };
-        // In a repository what one file says rests on others: a snapshot of one alone would say it too early.
-        if !changed || !carries_file(&running.change) || self.engine.paths().is_in_git(key.path) {
+        // What one file of a repository or a group says rests on others: a snapshot of one alone would say it too early.
+        if !changed || !carries_file(&running.change) || self.engine.paths().is_bound(key.path) {
             return false;
         }
         self.restless.note(key, now);

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::dataflow::engine::{Engine, EngineConfig};
+use crate::dataflow::model::group::Groups;
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
@@ -51,6 +52,8 @@ pub enum StartError {
     Io { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Ignore(String),
+    #[error("{0}")]
+    Group(String),
 }
 
 /// What all syncs of a daemon share.
@@ -299,6 +302,14 @@ fn open_sources(
     Ok((sources, seen))
 }
 
+fn engine_of(record: &SyncRecord, options: &Options) -> Result<Engine, StartError> {
+    let groups = Groups::parse(&record.groups).map_err(|e| StartError::Group(e.to_string()))?;
+    let config = EngineConfig { policy: options.policy, leaves: record.leaves() };
+    let mut engine = Engine::new(config);
+    engine.set_groups(groups);
+    Ok(engine)
+}
+
 /// Makes everything a sync needs; nothing is looked at before its thread runs.
 ///
 /// # Errors
@@ -333,17 +344,16 @@ pub fn prepare(
         let problem = Problem::new(error.to_string());
         problems.note(&RelPath::root(), Replica::SOURCE, About::Acting, problem);
     }
-    let leaves = record.leaves();
-    let mut holds = Holds::new(record.paused, leaves.with(Replica::SOURCE), record.held);
+    let mut holds = Holds::of(&record);
     holds.roots = grounds.held.into_iter().collect();
-    let config = EngineConfig { policy: options.policy, leaves };
+    let engine = engine_of(&record, options)?;
     let pace = if options.lasting { Pace::LASTING } else { Pace::ONCE };
     let actor = Actor {
         record,
         shop,
         sources,
         pool: shared.pool.clone(),
-        engine: Engine::new(config),
+        engine,
         pace,
         schedule: Schedule::new(pace.slots),
         rows: Default::default(),
@@ -352,6 +362,7 @@ pub fn prepare(
         failures: Default::default(),
         doubts: Default::default(),
         repositories: Default::default(),
+        groups: Default::default(),
         restless: Default::default(),
         problems,
         holds,

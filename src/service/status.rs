@@ -46,7 +46,7 @@ impl Actor {
         standing.bytes = unsigned(sum.bytes);
         standing.conflicts = unsigned(sum.conflicts);
         standing.problems += unsigned(sum.blocked);
-        if sum.conflicts > 0 {
+        if sum.conflicts > 0 || !self.groups.waiting().is_empty() {
             standing.conflicts = self.conflicted(id, leaf).len() as u64;
         }
         standing.held = self.holds.roots.len() as u64;
@@ -234,7 +234,7 @@ impl Actor {
     }
 
     /// What a delayed or queued job waits for, in words.
-    pub(crate) fn waiting_for(&self, path: PathId, verdict: &Verdict, waits: Waits) -> String {
+    pub(crate) fn waiting_for(&mut self, path: PathId, verdict: &Verdict, waits: Waits) -> String {
         let names = |set: crate::dataflow::model::replica::ReplicaSet| {
             let names: Vec<&str> = set.iter().map(|r| self.record.replica_name(r)).collect();
             names.join(" and ")
@@ -257,7 +257,7 @@ impl Actor {
         }
     }
 
-    fn queue_position(&self, key: JobKey) -> String {
+    fn queue_position(&mut self, key: JobKey) -> String {
         if let Some(running) = self.running.get(&key) {
             let how = if running.still { ", from a snapshot of it" } else { "" };
             return format!("nothing: it is being carried out{how}");
@@ -275,6 +275,9 @@ impl Actor {
         }
         if self.repositories.has(key) {
             return "the rest of its git repository, which goes first".to_owned();
+        }
+        if self.goes_in_group(key) && self.schedule.position(key).is_none() {
+            return self.group_words(key);
         }
         match self.schedule.position(key) {
             Some(ahead) => format!("the queue: {ahead} before it"),

@@ -10,3 +10,4 @@ mod left;
 pub mod schedule;
 pub mod stage;
 pub mod transfer;
+pub mod unit;

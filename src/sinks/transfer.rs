@@ -67,9 +67,21 @@ pub fn now_ms() -> u64 {
 
 /// Carries out a batch; every job of it is answered.
 pub fn carry_out<K>(shop: &Shop, mut batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
-    let ops: Vec<OpId> = batch.iter().map(|_| shop.ops.take()).collect();
     // Before the announcement: it is to speak of what will be carried.
     let stills: Vec<_> = batch.iter_mut().map(|assigned| shop.hold_still(assigned)).collect();
+    carry(shop, batch, |batch, ops, handles| {
+        let acts = batch.iter().zip(ops).zip(stills);
+        acts.map(|((a, op), still)| shop.act(&a.job, *op, handles, &a.control, still?)).collect()
+    })
+}
+
+/// Carries out jobs that are acted on by `act`, which gives a result for each of them.
+pub(super) fn carry<K>(
+    shop: &Shop,
+    batch: Vec<Assigned<K>>,
+    act: impl FnOnce(&[Assigned<K>], &[OpId], &Handles) -> Vec<Result<Applied, ApplyError>>,
+) -> Vec<Done<K>> {
+    let ops: Vec<OpId> = batch.iter().map(|_| shop.ops.take()).collect();
     if let Err(error) = shop.announce(&batch, &ops) {
         let refused = |a: Assigned<K>| Done {
             key: a.key,
@@ -81,9 +93,7 @@ pub fn carry_out<K>(shop: &Shop, mut batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
         return batch.into_iter().map(refused).collect();
     }
     let handles = Handles::default();
-    let acts = batch.iter().zip(&ops).zip(stills);
-    let acts = acts.map(|((a, op), still)| shop.act(&a.job, *op, &handles, &a.control, still?));
-    let mut results: Vec<Result<Applied, ApplyError>> = acts.collect();
+    let mut results = act(&batch, &ops, &handles);
     shop.disown(&batch, &mut results, &handles);
     let durable = shop.make_durable(&batch, &results);
     let mut changes = Vec::new();
@@ -165,7 +175,7 @@ fn intent_of(job: &Job, boot: [u8; 16]) -> Option<Intent> {
     Some(Intent { kind, replica, leaf: job.leaf, path: job.path.clone(), old, new, boot })
 }
 
-fn is_metadata_only(new: &Value, expect: Option<&Value>) -> bool {
+pub(super) fn is_metadata_only(new: &Value, expect: Option<&Value>) -> bool {
     match (new, expect) {
         (Value::File(new), Some(Value::File(old))) => {
             new.content == old.content && new.size == old.size
@@ -182,11 +192,11 @@ impl Shop {
         self.sites.get(usize::from(replica.slot()))?.as_ref()
     }
 
-    fn root(&self, replica: Replica) -> Result<&Root, ApplyError> {
+    pub(super) fn root(&self, replica: Replica) -> Result<&Root, ApplyError> {
         self.site(replica).map(|site| &*site.root).ok_or(ApplyError::Cancelled)
     }
 
-    fn target(&self, replica: Replica, op: OpId) -> Result<Target<'_>, ApplyError> {
+    pub(super) fn target(&self, replica: Replica, op: OpId) -> Result<Target<'_>, ApplyError> {
         let site = self.site(replica).ok_or(ApplyError::Cancelled)?;
         let store = site.store.as_ref().map_err(|errno| ApplyError::Io {
             what: "write to this replica",
@@ -217,7 +227,7 @@ impl Shop {
         journal.commit(intents.collect()).map_err(|error| error.to_string())
     }
 
-    fn act(
+    pub(super) fn act(
         &self,
         job: &Job,
         op: OpId,

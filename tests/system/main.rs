@@ -8,6 +8,7 @@ mod crash;
 mod disks;
 mod everyday;
 mod git;
+mod groups;
 mod holds;
 #[allow(dead_code, reason = "the part that other tests use")]
 mod mount;

@@ -21,6 +21,7 @@ use super::graph::meanings::Meanings;
 use super::graph::rows::{Output, Ready};
 use super::graph::views::Judge;
 use super::graph::{Graph, Plan};
+use super::model::group::Groups;
 use super::model::job::JobChange;
 use super::model::mode::Policy;
 use super::model::path::RelPath;
@@ -72,6 +73,11 @@ impl Engine {
             notes: Notes::default(),
             paths,
         }
+    }
+
+    /// Says which files belong together, before the first fact.
+    pub fn set_groups(&mut self, groups: Groups) {
+        self.paths.borrow_mut().set_groups(groups);
     }
 
     /// All paths ever seen.

@@ -53,7 +53,8 @@ pub(in crate::dataflow) fn place(wish: &Wish) -> Option<Replica> {
 
 /// Rows of the moves: of paths with the same content going and coming at a replica, the k-th with the k-th.
 ///
-/// What is in a git repository is not paired: there it matters in which order things come and go.
+/// What is in a git repository, or one of a group of files, is not paired: there it matters in which order things come and
+/// go.
 pub(super) fn paired<'s>(gated: Rows<'s, Gated>, paths: &SharedPaths) -> Rows<'s, Output> {
     let paths = Rc::clone(paths);
     gated
@@ -64,7 +65,7 @@ pub(super) fn paired<'s>(gated: Rows<'s, Gated>, paths: &SharedPaths) -> Rows<'s
                 Gated::Directory(..) => return None,
             };
             let at = place(&wish)?;
-            if paths.borrow().is_in_git(path) {
+            if paths.borrow().is_bound(path) {
                 return None;
             }
             let end = match (wish.verdict.act, there) {

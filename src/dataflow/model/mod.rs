@@ -2,6 +2,7 @@
 
 pub mod fact;
 pub mod git;
+pub mod group;
 pub mod job;
 pub mod mode;
 #[cfg(test)]

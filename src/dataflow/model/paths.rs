@@ -9,6 +9,7 @@ use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::git;
+use super::group::Groups;
 use super::path::{Name, RelPath};
 
 /// A path in a [`Paths`] arena.
@@ -34,6 +35,8 @@ struct Node {
     name_len: u8,
     /// It is a git repository, or in one.
     in_git: bool,
+    /// Its name makes it one of a group of files.
+    in_group: bool,
 }
 
 /// Names are kept in blocks so that growing never copies them.
@@ -46,6 +49,7 @@ pub struct Paths {
     /// Open addressing, linear probing; a power of two, at most 3/4 full.
     table: Vec<PathId>,
     hasher: RandomState,
+    groups: Groups,
 }
 
 impl Default for Paths {
@@ -66,13 +70,21 @@ impl Paths {
             name_block: 0,
             name_len: 0,
             in_git: false,
+            in_group: false,
         };
         Self {
             nodes: vec![root],
             blocks: vec![Vec::new()],
             table: vec![PathId::NONE; 64],
             hasher: RandomState::default(),
+            groups: Groups::default(),
         }
+    }
+
+    /// Says which files belong together, before any path is known.
+    pub fn set_groups(&mut self, groups: Groups) {
+        debug_assert_eq!(self.nodes.len(), 1, "a path's group does not change");
+        self.groups = groups;
     }
 
     /// How many paths there are, the root included.
@@ -102,6 +114,7 @@ impl Paths {
         assert!(id != PathId::NONE, "fewer than 2^32 - 1 paths in a sync");
         let (name_block, name_at) = self.store(name.as_bytes());
         let siblings = self.nodes[parent.index()].first_child;
+        let in_git = self.nodes[parent.index()].in_git || name.as_bytes() == git::REPOSITORY;
         self.nodes.push(Node {
             parent,
             first_child: PathId::NONE,
@@ -109,7 +122,8 @@ impl Paths {
             name_at,
             name_block,
             name_len: u8::try_from(name.as_bytes().len()).expect("a name has at most 255 bytes"),
-            in_git: self.nodes[parent.index()].in_git || name.as_bytes() == git::REPOSITORY,
+            in_git,
+            in_group: !in_git && self.groups.of(name.as_bytes()).is_some(),
         });
         self.nodes[parent.index()].first_child = id;
         self.table[slot] = id;
@@ -144,6 +158,33 @@ impl Paths {
     #[must_use]
     pub fn is_in_git(&self, id: PathId) -> bool {
         self.nodes[id.index()].in_git
+    }
+
+    /// Whether it is one of a group of files; what is in a git repository is in no other group.
+    #[must_use]
+    pub fn is_in_group(&self, id: PathId) -> bool {
+        self.nodes[id.index()].in_group
+    }
+
+    /// Whether it has to go in an order, or together, with other paths.
+    #[must_use]
+    pub fn is_bound(&self, id: PathId) -> bool {
+        self.is_in_git(id) || self.is_in_group(id)
+    }
+
+    /// All names that can be in the group that a path is one of, in the order of its patterns; none without a group.
+    #[must_use]
+    pub fn names_of_group(&self, id: PathId) -> Vec<Name> {
+        let member = self.is_in_group(id).then(|| self.groups.of(self.name(id))).flatten();
+        member.map_or_else(Vec::new, |member| self.groups.names(member))
+    }
+
+    /// The paths of the group that a path is one of, as far as they were ever seen, in the order of its patterns.
+    #[must_use]
+    pub fn group(&self, id: PathId) -> Vec<PathId> {
+        let Some(dir) = self.parent(id) else { return Vec::new() };
+        let names = self.names_of_group(id).into_iter();
+        names.filter_map(|name| self.child(dir, name.as_bytes())).collect()
     }
 
     /// The last component; empty for the root.

@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 
 use super::error::{ApplyError, End};
-use super::{Control, KnownDigests};
+use super::file::gone_or_at;
+use super::{Control, KnownDigests, Target};
+use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Digest, Special, Value};
 use crate::sys::{self, Dir, File, Kind, Leased, Stat};
 
@@ -113,6 +115,41 @@ pub(super) fn is_value(
     }
 }
 
+/// Makes sure that the target has what a job expects there. Its bytes are read where its stat does not tell, so that a
+/// later look need not.
+///
+/// # Errors
+/// It is something else, or cannot be read.
+pub fn has_expected(
+    target: Target<'_>,
+    path: &RelPath,
+    expect: &Value,
+    control: &Control,
+) -> Result<(), ApplyError> {
+    let opened = target.root.open_parent(path);
+    let (dir, name) = opened.map_err(gone_or_at(End::To, "open the directory it is in"))?;
+    expected(&dir, name.as_bytes(), Some(expect), target.digests, control).map(drop)
+}
+
+/// Whether a look that found this can have been at that value, as far as can be told without reading. What cannot be
+/// carried anyhow may be anything.
+#[must_use]
+pub fn is_as_known(stat: Option<&Stat>, value: Option<&Value>) -> bool {
+    match (stat, value) {
+        (_, Some(Value::Ignored | Value::Skipped(_) | Value::Unreadable { .. }))
+        | (None, None | Some(Value::Remnant)) => true,
+        (Some(stat), Some(Value::File(file))) => {
+            let is_it = (stat.size, stat.mtime_ns, stat.mode) == (file.size, file.mtime, file.mode);
+            let content = file.content;
+            let may_be = content.digest().is_some() || Content::unread(stat.identity()) == content;
+            stat.kind == Kind::File && is_it && may_be
+        }
+        (Some(stat), Some(Value::Dir { .. } | Value::Remnant)) => stat.kind == Kind::Dir,
+        (Some(stat), Some(Value::Symlink { .. })) => stat.kind == Kind::Symlink,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
 /// The digest of a file, from what is known or by reading it; `None` if it changes.
 pub(super) fn file_digest(
     dir: &Dir,
@@ -168,7 +205,7 @@ pub(super) fn reading(source: io::Error) -> ApplyError {
 ///
 /// # Errors
 /// The kernel's: it cannot be told.
-pub fn present(root: &sys::Root, path: &crate::dataflow::model::path::RelPath) -> io::Result<bool> {
+pub fn present(root: &sys::Root, path: &RelPath) -> io::Result<bool> {
     match root.stat(path) {
         Ok(stat) => Ok(stat.is_some()),
         Err(error)

@@ -22,6 +22,9 @@ pub enum ApplyError {
         "it changes all the time while it is read, and its file system has no snapshots (reflinks): it is carried when it rests"
     )]
     Restless,
+    /// It is one of a group, of which nothing is carried unless all is.
+    #[error("another file of its group could not be carried")]
+    Together,
     #[error("another program has it open for writing")]
     Busy,
     #[error("the transfer was cancelled")]
@@ -53,6 +56,7 @@ impl ApplyError {
             Self::Stale(_)
             | Self::Torn
             | Self::Restless
+            | Self::Together
             | Self::Busy
             | Self::Cancelled
             | Self::NotEmpty
@@ -80,6 +84,6 @@ impl ApplyError {
     /// Whether it says only that the world moved on: no problem to show.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Stale(_) | Self::Torn | Self::Cancelled)
+        matches!(self, Self::Stale(_) | Self::Torn | Self::Cancelled | Self::Together)
     }
 }

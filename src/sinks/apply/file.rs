@@ -67,6 +67,33 @@ pub fn put_file(
     expect: Option<&Value>,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
+    stage_file((from, handles), target, path, new, expect, control)?.place(handles, control)
+}
+
+/// A file whose bytes are in the store, and which has not got its name.
+pub struct StagedFile<'a> {
+    staged: Staged<'a>,
+    target: Target<'a>,
+    path: &'a RelPath,
+    /// With its digest, where that is known by now.
+    new: value::File,
+    expect: Option<&'a Value>,
+    /// What the origin had while it was read.
+    from: Stat,
+}
+
+/// The first half of [`put_file`].
+///
+/// # Errors
+/// As there; nothing was changed but in the store, and that is removed when it is dropped.
+pub fn stage_file<'a>(
+    (from, handles): (Origin<'_>, &Handles),
+    target: Target<'a>,
+    path: &'a RelPath,
+    new: &value::File,
+    expect: Option<&'a Value>,
+    control: &Control,
+) -> Result<StagedFile<'a>, ApplyError> {
     let mut from = from.open(handles, path, new.size)?;
     let before = from.stat;
     let staged = Staged::create(target, new.mode, expect.is_none())?;
@@ -90,23 +117,36 @@ pub fn put_file(
         target.digests.record(&before, digest, since_ns);
     }
     staged.finish(new, expect.is_some())?;
-    let (parent, name) = handles.target(target.root, path)?;
-    // A name that is to be new is given with a call that refuses one that is taken.
-    let there = match expect {
-        None => None,
-        Some(_) => expected(&parent, name.as_bytes(), expect, target.digests, control)?,
-    };
-    if control.is_cancelled() {
-        return Err(ApplyError::Cancelled);
-    }
-    let name = name.as_bytes();
-    let kept = match staged.unnamed() {
-        Some(file) => place_unnamed(target, file, &parent, name).map(|()| None)?,
-        None => swap_in(target, &parent, name, there.zip(expect), control)?,
-    };
     let content = digest.map_or(new.content, Content::known);
-    let placed = staged.placed(&value::File { content, ..*new })?;
-    Ok(Applied { from_now: Some(super::value_of(&before, content)), to_now: Some(placed), kept })
+    let new = value::File { content, ..*new };
+    Ok(StagedFile { staged, target, path, new, expect, from: before })
+}
+
+impl StagedFile<'_> {
+    /// The second half of [`put_file`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn place(self, handles: &Handles, control: &Control) -> Result<Applied, ApplyError> {
+        let Self { staged, target, path, new, expect, from } = self;
+        let (parent, name) = handles.target(target.root, path)?;
+        // A name that is to be new is given with a call that refuses one that is taken.
+        let there = match expect {
+            None => None,
+            Some(_) => expected(&parent, name.as_bytes(), expect, target.digests, control)?,
+        };
+        if control.is_cancelled() {
+            return Err(ApplyError::Cancelled);
+        }
+        let name = name.as_bytes();
+        let kept = match staged.unnamed() {
+            Some(file) => place_unnamed(target, file, &parent, name).map(|()| None)?,
+            None => swap_in(target, &parent, name, there.zip(expect), control)?,
+        };
+        let placed = staged.placed(&new)?;
+        let from_now = Some(super::value_of(&from, new.content));
+        Ok(Applied { from_now, to_now: Some(placed), kept })
+    }
 }
 
 pub(super) fn gone_or(what: &'static str) -> impl Fn(io::Error) -> ApplyError {
@@ -114,7 +154,7 @@ pub(super) fn gone_or(what: &'static str) -> impl Fn(io::Error) -> ApplyError {
 }
 
 /// That something on the way is gone or of another kind means that the job is out of date.
-pub(super) fn gone_or_at(end: End, what: &'static str) -> impl Fn(io::Error) -> ApplyError {
+pub(crate) fn gone_or_at(end: End, what: &'static str) -> impl Fn(io::Error) -> ApplyError {
     move |source| match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EISDIR) => ApplyError::Stale(end),
         _ if source.kind() == io::ErrorKind::InvalidInput => ApplyError::Stale(end),

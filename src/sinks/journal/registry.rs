@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{self, BadRecord};
 use super::{CACHE_BYTES, JournalError};
+use crate::dataflow::model::group::Groups;
 use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::path::NAME_BYTES_MAX;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
@@ -72,6 +73,8 @@ pub struct SyncRecord {
     pub used: ReplicaSet,
     /// Replicas whose mass delete is held: the latch of the brake.
     pub held: ReplicaSet,
+    /// The patterns of files that go together. Last: what was written before there were any ends before it.
+    pub groups: Vec<Vec<String>>,
 }
 
 impl SyncRecord {
@@ -80,12 +83,14 @@ impl SyncRecord {
     /// # Errors
     /// They are none, or one of a sync that could not have been added.
     pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
-        let sync: Self = record::decode(bytes)?;
+        let sync: Self =
+            record::decode(bytes).or_else(|_| record::decode(&[bytes, &[0]].concat()))?;
         let source_first = sync.replicas.first().is_some_and(|first| first.replica.is_source());
         let once = sync.leaves().iter().count() + 1 == sync.replicas.len();
         let absolute = sync.replicas.iter().all(|replica| replica.path.is_absolute());
         let used = sync.used.contains_all(sync.leaves());
         let good = is_sync_name(&sync.name) && source_first && once && absolute && used;
+        let good = good && Groups::parse(&sync.groups).is_ok();
         if good { Ok(sync) } else { Err(BadRecord) }
     }
 
@@ -110,6 +115,7 @@ impl SyncRecord {
             replicas: roots.iter().enumerate().map(replica).collect(),
             used: ReplicaSet::EMPTY,
             held: ReplicaSet::EMPTY,
+            groups: Vec::new(),
         };
         record.used = record.leaves();
         record
@@ -220,6 +226,7 @@ mod tests {
     fn whatever_is_almost_a_sync_is_one_or_an_error() {
         let mut sync = sync();
         sync.ignore = vec!["*.o".into()];
+        sync.groups = vec![vec!["*.db".into(), "*.db-wal".into()]];
         assert_eq!(read_back(&sync).as_ref(), Ok(&sync));
         for bytes in mutations(&record::encode(&sync)) {
             let Ok(other) = SyncRecord::read(&bytes) else { continue };
@@ -227,6 +234,14 @@ mod tests {
             assert!(other.free_slot().is_none_or(|slot| other.replica(slot).is_none()));
             assert_eq!(read_back(&other).as_ref(), Ok(&other));
         }
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_groups_is_a_sync_without_any() {
+        let sync = sync();
+        let bytes = record::encode(&sync);
+        assert_eq!(bytes.last(), Some(&0), "no groups");
+        assert_eq!(SyncRecord::read(&bytes[..bytes.len() - 1]), Ok(sync));
     }
 
     #[test]
@@ -238,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_sync_that_could_not_have_been_added_is_an_error() {
-        let spoil: [fn(&mut SyncRecord); 8] = [
+        let spoil: [fn(&mut SyncRecord); 9] = [
+            |sync| sync.groups = vec![vec!["a/b".into()]],
             |sync| sync.name = "../x".into(),
             |sync| sync.name = String::new(),
             |sync| sync.name = "a\0".into(),

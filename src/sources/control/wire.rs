@@ -19,7 +19,7 @@ pub mod list;
 /// The longest frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 16 << 20;
 /// Raised when a message changes shape.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first frame of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ pub enum Request {
         #[serde(deserialize_with = "list::read")]
         ignore: Vec<String>,
         ignore_vcs: bool,
+        /// Files that go together: a group a line, blanks between its patterns.
+        #[serde(deserialize_with = "list::read")]
+        groups: Vec<String>,
         source: Vec<u8>,
         #[serde(deserialize_with = "list::read")]
         leaves: Vec<NewLeaf>,

@@ -29,6 +29,10 @@ fn written(config: &Config) -> String {
     table.insert("ignore-vcs".into(), config.ignore_vcs.into());
     table.insert("keep-age".into(), format!("{}s", config.keep_age_s).into());
     table.insert("keep-size".into(), config.keep_size.to_string().into());
+    let group = |files: &Vec<String>| {
+        toml::Value::Table(toml::Table::from_iter([("files".to_owned(), files.clone().into())]))
+    };
+    table.insert("group".into(), config.groups.iter().map(group).collect::<Vec<_>>().into());
     table.to_string()
 }
 
@@ -36,6 +40,7 @@ fn seeds() -> Vec<Vec<u8>> {
     [
         "mode = \"mirror\"\nignore = [\"*.o\", '''/build/''']\nignore-vcs = true\nkeep-age = \"2d\"\nkeep-size = \"1G\"\n",
         "# nothing\n",
+        "[[group]]\nfiles = [\"*.db\", \"*.db-wal\"]\n[[group]]\nfiles = [\"x\"]\n",
         "keep-agee = \"30d\"\n",
         "\"mode\" = 7\n[ignore]\nx = { y = [1, 2.5e3, 1979-05-27T07:32:00Z] }\n",
         "keep-size = \"18446744073709551615T\"\nmode = \"two-way\"",

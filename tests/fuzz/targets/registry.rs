@@ -51,6 +51,7 @@ fn seeds() -> Vec<Vec<u8>> {
         replicas,
         used: leaves,
         held: leaves,
+        groups: vec![vec!["*.db".into(), "*.db-wal".into()]],
     };
     let source = || replica(Replica::SOURCE, "source", known);
     let leaf = || replica(fuzz::leaf(), "leaf", Identity::default());

@@ -126,6 +126,7 @@ fn requests() -> Vec<Request> {
             mode: Some(Mode::Mirror),
             ignore: vec![s("*.o")],
             ignore_vcs: true,
+            groups: vec![s("*.db *.db-wal")],
             source: b"/s".to_vec(),
             leaves: leaves.clone(),
         },

@@ -1,0 +1,183 @@
+//! Carries out the jobs of a group of files as one: all of them from one moment, or none.
+//!
+//! Holds: all content is staged first; nothing is placed unless every file of the group, those without a job included,
+//! still is at both ends what was known, and at the origin was so from before the first byte was read until after the
+//! last; then all is placed, one right after another, by the swaps of single files. What was placed when one of them
+//! fails stays, and nothing more is.
+
+use crate::dataflow::model::job::Op;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::Value;
+use crate::sinks::apply::{
+    self, Applied, ApplyError, Control, End, Handles, Origin, StagedFile, is_as_known,
+};
+use crate::sinks::stage::OpId;
+use crate::sinks::transfer::{Assigned, Done, Shop, carry, is_metadata_only};
+use crate::sys::{Root, Stat};
+
+/// A file of a group, with a job or without, as it is known at both ends.
+pub struct Member {
+    pub path: RelPath,
+    pub at_origin: Option<Value>,
+    pub at_target: Option<Value>,
+}
+
+/// The jobs of a group, which all go from one replica to another.
+pub struct Unit<K> {
+    /// In the order in which they are placed.
+    pub jobs: Vec<Assigned<K>>,
+    pub origin: Replica,
+    pub target: Replica,
+    /// All names that the group can have.
+    pub members: Vec<Member>,
+}
+
+type Acted = Vec<Result<Applied, ApplyError>>;
+
+/// Carries out a unit; every job of it is answered.
+pub fn carry_out<K>(shop: &Shop, unit: Unit<K>) -> Vec<Done<K>> {
+    let Unit { jobs, origin, target, members } = unit;
+    let whole = Whole { shop, members, origin, target };
+    carry(shop, jobs, |jobs, ops, handles| whole.act(jobs, ops, handles))
+}
+
+struct Whole<'a> {
+    shop: &'a Shop,
+    members: Vec<Member>,
+    origin: Replica,
+    target: Replica,
+}
+
+impl Whole<'_> {
+    fn act<K>(&self, jobs: &[Assigned<K>], ops: &[OpId], handles: &Handles) -> Acted {
+        let staged = match self.stage(jobs, ops, handles) {
+            Ok(staged) => staged,
+            Err((at, error)) => return failed(jobs.len(), at, error),
+        };
+        // From here on it is carried to its end: a half is worth less than all of what is no longer asked for.
+        let goes_on = Control::default();
+        let mut acted: Acted = Vec::with_capacity(jobs.len());
+        for ((assigned, op), staged) in jobs.iter().zip(ops).zip(staged) {
+            let stopped = acted.last().is_some_and(Result::is_err);
+            acted.push(match staged {
+                _ if stopped => Err(ApplyError::Together),
+                Some(staged) => staged.place(handles, &goes_on),
+                None => self.shop.act(&assigned.job, *op, handles, &goes_on, None),
+            });
+        }
+        acted
+    }
+
+    /// Brings all content over and makes sure that it is of one moment. The place of the job that could not be, if it was
+    /// one, and why.
+    fn stage<'a, K>(
+        &'a self,
+        jobs: &'a [Assigned<K>],
+        ops: &[OpId],
+        handles: &Handles,
+    ) -> Result<Vec<Option<StagedFile<'a>>>, (Option<usize>, ApplyError)> {
+        let at_all = |error| (None, error);
+        let from = self.shop.root(self.origin).map_err(at_all)?;
+        let to = self.shop.root(self.target).map_err(at_all)?;
+        let known = |member: &Member| member.at_origin;
+        let before = self.look(from, End::From, known).map_err(at_all)?;
+        let mut staged = Vec::with_capacity(jobs.len());
+        for (at, (assigned, op)) in jobs.iter().zip(ops).enumerate() {
+            let one = self.stage_one(from, assigned, *op, handles);
+            staged.push(one.map_err(|error| (Some(at), error))?);
+        }
+        for (at, (assigned, op)) in jobs.iter().zip(ops).enumerate() {
+            self.check_target(assigned, *op).map_err(|error| (Some(at), error))?;
+        }
+        let after = self.look(from, End::From, known).map_err(at_all)?;
+        let unchanged = |(before, after): (&Option<Stat>, &Option<Stat>)| match (before, after) {
+            (Some(before), Some(after)) => after.is_unchanged(before),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !before.iter().zip(&after).all(unchanged) {
+            return Err((None, ApplyError::Torn));
+        }
+        self.look(to, End::To, |member| member.at_target).map_err(at_all)?;
+        let cancelled = jobs.iter().position(|assigned| assigned.control.is_cancelled());
+        match cancelled {
+            Some(at) => Err((Some(at), ApplyError::Cancelled)),
+            None => Ok(staged),
+        }
+    }
+
+    /// Stages what has bytes; the rest is done in one call when its turn comes.
+    fn stage_one<'a, K>(
+        &'a self,
+        from: &Root,
+        assigned: &'a Assigned<K>,
+        op: OpId,
+        handles: &Handles,
+    ) -> Result<Option<StagedFile<'a>>, ApplyError> {
+        let Assigned { job, control, .. } = assigned;
+        if control.is_cancelled() {
+            return Err(ApplyError::Cancelled);
+        }
+        let Op::Put { new: Value::File(new), expect, .. } = &job.op else { return Ok(None) };
+        let expect = expect.as_ref();
+        if is_metadata_only(&Value::File(*new), expect) {
+            return Ok(None);
+        }
+        let (target, origin) = (self.shop.target(self.target, op)?, (Origin::Live(from), handles));
+        apply::stage_file(origin, target, &job.path, new, expect, control).map(Some)
+    }
+
+    /// What takes long is done before the first file is placed.
+    fn check_target<K>(&self, assigned: &Assigned<K>, op: OpId) -> Result<(), ApplyError> {
+        let Assigned { job, control, .. } = assigned;
+        let (Op::Put { expect: Some(expect), .. } | Op::Delete { expect, .. }) = &job.op else {
+            return Ok(());
+        };
+        let target = self.shop.target(self.target, op)?;
+        apply::has_expected(target, &job.path, expect, control)
+    }
+
+    /// Looks at all files of the group at one end, which have to be what is known of them.
+    fn look(
+        &self,
+        root: &Root,
+        end: End,
+        known: impl Fn(&Member) -> Option<Value>,
+    ) -> Result<Vec<Option<Stat>>, ApplyError> {
+        let look = |member: &Member| {
+            let stat = root.stat(&member.path).map_err(apply::gone_or_at(end, "look at it"))?;
+            let is_it = is_as_known(stat.as_ref(), known(member).as_ref());
+            is_it.then_some(stat).ok_or(ApplyError::Stale(end))
+        };
+        self.members.iter().map(look).collect()
+    }
+}
+
+/// Nothing was placed: for one job's own reason, or for one of all.
+fn failed(jobs: usize, at: Option<usize>, error: ApplyError) -> Acted {
+    let is_of_all = at.is_none();
+    let other = || match &error {
+        ApplyError::Stale(end) if is_of_all => ApplyError::Stale(*end),
+        ApplyError::Torn if is_of_all => ApplyError::Torn,
+        ApplyError::Stale(_)
+        | ApplyError::Torn
+        | ApplyError::Restless
+        | ApplyError::Together
+        | ApplyError::Busy
+        | ApplyError::Cancelled
+        | ApplyError::NotEmpty
+        | ApplyError::Clash
+        | ApplyError::Surprise
+        | ApplyError::Io { .. }
+        | ApplyError::Journal(_) => ApplyError::Together,
+    };
+    let mut acted: Acted = (0..jobs).map(|_| Err(other())).collect();
+    if let Some(own) = acted.get_mut(at.unwrap_or(0)) {
+        *own = Err(error);
+    }
+    acted
+}
+
+#[cfg(test)]
+mod tests;

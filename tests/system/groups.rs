@@ -1,0 +1,176 @@
+//! Files that are worth something only together arrive together, from one moment.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::rig::{Raised, Rig};
+
+const DATABASES: &str = "*.db *.db-wal *.db-shm *.db-journal";
+
+/// A rig with a two-way sync that has one group.
+fn grouped(patterns: &str) -> Rig {
+    let mut rig = Rig::new();
+    rig.start();
+    let (a, b) = (rig.path("a"), rig.path("b"));
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    rig.ok(&["add", "--name", "s", "--group", patterns, a, b]);
+    rig.settle();
+    rig
+}
+
+/// Which generation a file has; 0 if it is not there.
+fn generation(path: &Path) -> u64 {
+    let Ok(text) = fs::read_to_string(path) else { return 0 };
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn two_files_written_one_after_the_other_never_arrive_as_no_moment_had_them() {
+    let rig = grouped("*.log *.data");
+    let write = |name: &str, generation: u64| {
+        let text =
+            format!("{generation}\n").repeat(2000 + usize::try_from(generation % 7).unwrap());
+        let (new, place) = (rig.path("new"), rig.path(&format!("a/{name}")));
+        // Now by a rename, now in place.
+        if generation.is_multiple_of(2) {
+            fs::write(&new, text).unwrap();
+            fs::rename(&new, place).unwrap();
+        } else {
+            fs::write(place, text).unwrap();
+        }
+    };
+    let done = AtomicBool::new(false);
+    let (arrived, wrote) = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut arrived = std::collections::BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                let seen = ["log", "data"].map(|end| generation(&rig.path(&format!("b/x.{end}"))));
+                arrived.insert(seen);
+            }
+            arrived
+        });
+        let _done = Raised(&done);
+        let mut last = 0;
+        for round in 0..20 {
+            for step in 0..10 {
+                last = round * 10 + step + 1;
+                write("x.log", last);
+                write("x.data", last);
+                rig.write("a/other", &format!("{last}"));
+            }
+            rig.settle();
+            let seen = ["log", "data"].map(|end| generation(&rig.path(&format!("b/x.{end}"))));
+            assert_eq!(seen, [last, last], "at rest both are there");
+            assert_eq!(rig.read("b/other"), format!("{last}"));
+        }
+        done.store(true, Ordering::Relaxed);
+        (looking.join().unwrap(), last)
+    });
+    assert!(arrived.iter().any(|seen| seen[0] == seen[1]), "{arrived:?} of {wrote}");
+    assert_eq!(rig.tree("a"), rig.tree("b"));
+    assert_eq!(rig.exits(0, &["conflicts"]), "");
+}
+
+/// A rig whose group of two files was the same, and then changed on both sides while no daemon ran: in these files.
+fn apart(at_a: &[&str], at_b: &[&str]) -> Rig {
+    let mut rig = grouped("*.db *.db-wal");
+    for name in ["x.db", "x.db-wal", "other"] {
+        rig.write(&format!("a/{name}"), "first");
+    }
+    rig.settle();
+    rig.stop();
+    for (side, names) in [("a", at_a), ("b", at_b)] {
+        for name in names {
+            rig.write(&format!("{side}/{name}"), &format!("of side {side}"));
+        }
+    }
+    rig.write("a/other", "second");
+    rig.start();
+    rig.exits(1, &["wait", "--timeout", "60"]);
+    rig
+}
+
+#[test]
+fn a_group_that_changed_on_both_sides_is_one_conflict_and_is_resolved_as_a_whole() {
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["x.db", "x.db-wal"], &["x.db", "x.db-wal"]),
+        (&["x.db", "x.db-wal"], &["x.db-wal"]),
+        // No single file is in conflict.
+        (&["x.db"], &["x.db-wal"]),
+    ];
+    for (at_a, at_b) in cases {
+        for (keep, winner, loser) in [("source", "a", "b"), ("b", "b", "a")] {
+            let rig = apart(at_a, at_b);
+            assert_eq!(rig.read("b/other"), "second", "other files flow");
+            assert_eq!(rig.exits(1, &["conflicts"]), "s\tgroup\tx.db\n");
+            for path in ["a/x.db", "b/x.db-wal"] {
+                let said = rig.ok(&["explain", path]);
+                assert!(said.contains("changed on both sides"), "{said}");
+                assert!(said.contains(&format!("--keep {keep} ./x.db\n")), "{said}");
+            }
+            let before = ["a/x.db", "a/x.db-wal", "b/x.db", "b/x.db-wal"].map(|at| rig.read(at));
+            for (side, names) in [("a", at_a), ("b", at_b)] {
+                for name in names {
+                    assert_eq!(rig.read(&format!("{side}/{name}")), format!("of side {side}"));
+                }
+            }
+            let said = rig.run(&["resolve", "--both", ".mine", "a/x.db"]);
+            assert!(said.code == 1 && said.stderr.contains("decided as a whole"), "{said:?}");
+            // Any of its files stands for all of it.
+            rig.ok(&["resolve", "--keep", keep, "a/x.db-wal"]);
+            rig.settle();
+            let at = if winner == "a" { 0 } else { 2 };
+            for side in [winner, loser] {
+                assert_eq!(rig.read(&format!("{side}/x.db")), before[at]);
+                assert_eq!(rig.read(&format!("{side}/x.db-wal")), before[at + 1]);
+            }
+            assert_eq!(rig.exits(0, &["conflicts"]), "");
+            assert!(rig.ok(&["versions", &format!("{loser}/x.db-wal")]).contains("replaced"));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_goes_from_a_group_goes_with_what_else_changed_in_it() {
+    let rig = grouped(DATABASES);
+    for name in ["x.db", "x.db-wal", "x.db-shm", "y.db", "alone.txt"] {
+        rig.write(&format!("a/{name}"), "first");
+    }
+    rig.settle();
+    fs::remove_file(rig.path("a/x.db-wal")).unwrap();
+    fs::remove_file(rig.path("a/x.db-shm")).unwrap();
+    rig.write("a/x.db", "second");
+    rig.settle();
+    assert_eq!(rig.tree("a"), rig.tree("b"));
+    assert_eq!(rig.read("b/x.db"), "second");
+    // A file that is alone in its group is a file like others, also in a rename.
+    fs::rename(rig.path("b/y.db"), rig.path("b/z.db")).unwrap();
+    rig.settle();
+    assert_eq!(rig.tree("a"), rig.tree("b"));
+    assert_eq!(rig.read("a/z.db"), "first");
+}
+
+#[test]
+fn the_groups_of_a_sync_come_from_the_config_and_from_options_and_can_be_set() {
+    let mut rig = Rig::new();
+    fs::create_dir_all(rig.path("config/yeet")).unwrap();
+    let config = "[[group]]\nfiles = [\"*.db\", \"*.db-wal\"]\n";
+    fs::write(rig.path("config/yeet/config.toml"), config).unwrap();
+    rig.start();
+    let (a, b) = (rig.path("a"), rig.path("b"));
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    let refused = rig.run(&["add", "--group", "a/b", a, b]);
+    assert!(refused.code == 2 && refused.stderr.contains("no file name"), "{refused:?}");
+    rig.ok(&["add", "--name", "s", a, b, "--group", "LOCK DATA"]);
+    rig.settle();
+    assert!(rig.ok(&["set", "s"]).contains("group\t*.db *.db-wal\\nLOCK DATA\n"));
+    let refused = rig.run(&["set", "s", "group=*.a* b"]);
+    assert!(refused.code == 2 && refused.stderr.contains("more than one *"), "{refused:?}");
+    rig.ok(&["set", "s", "group=*.one *.two\n*.x"]);
+    rig.stop();
+    rig.start();
+    assert!(rig.ok(&["set", "s"]).contains("group\t*.one *.two\\n*.x\n"), "it is remembered");
+    rig.ok(&["set", "s", "group="]);
+    assert!(rig.ok(&["set", "s"]).contains("group\t\n"));
+}
