@@ -19,7 +19,7 @@ the first sync is shown until it ends; Ctrl-C leaves it running.
 Examples:
   yeet add ~/work /mnt/copy
   yeet add --name photos --mode one-way ~/Pictures /mnt/a --as shelf /mnt/b
-  yeet add --group '*.db *.db-wal *.db-shm' ~/notes /mnt/notes
+  yeet add --group '*.db *.db-wal' --ignore '*.db-shm' ~/notes /mnt/notes
   yeet add --to photos /mnt/c";
 
 /// Keep directories the same from now on

@@ -36,7 +36,7 @@ together, a group a line), keep-age (as 30d), keep-size (as 10G).
 Examples:
   yeet set work
   yeet set work keep-age=90d keep-size=50G
-  yeet set work group='*.db *.db-wal *.db-shm'
+  yeet set work group='*.db *.db-wal'
   yeet set -y work mode=mirror")]
 pub(crate) struct SetArgs {
     /// The sync (without it the one around here), and what to change
