@@ -112,17 +112,11 @@ impl Actor {
     /// The leaves with which the group of a path is in conflict; none for a file that is alone in its group, which is a
     /// file like others.
     fn group_conflict(&mut self, id: PathId) -> ReplicaSet {
-        let members = self.members(id);
         let mut leaves = self.crossed(id);
-        let mut there = 0;
-        let replicas: Vec<Replica> = self.record.leaves().with(Replica::SOURCE).iter().collect();
-        for member in members {
-            let held = replicas.iter().any(|at| self.engine.held(member, *at).is_some());
-            there += usize::from(held);
-            for (verdict, _) in self.engine.verdicts(member) {
-                if let Act::Conflict(_) = verdict.act {
-                    leaves = leaves.with(verdict.leaf);
-                }
+        let there = self.files_of_group(id).len();
+        for (_, verdict, _) in self.verdicts_of_group(id) {
+            if let Act::Conflict(_) = verdict.act {
+                leaves = leaves.with(verdict.leaf);
             }
         }
         if there > 1 { leaves } else { ReplicaSet::EMPTY }
@@ -133,10 +127,18 @@ impl Actor {
         if !self.engine.paths().is_in_group(id) || self.group_conflict(id).is_empty() {
             return None;
         }
+        self.files_of_group(id).first().copied()
+    }
+
+    /// The paths of a group at which some replica has a file.
+    fn files_of_group(&mut self, id: PathId) -> Vec<PathId> {
         let replicas: Vec<Replica> = self.record.leaves().with(Replica::SOURCE).iter().collect();
-        let members = self.members(id);
-        let there = |id: &PathId| replicas.iter().any(|at| self.engine.held(*id, *at).is_some());
-        members.into_iter().find(there)
+        let mut files = self.members(id);
+        files.retain(|id| {
+            let mut held = replicas.iter().filter_map(|at| self.engine.held(*id, *at));
+            held.any(|value| !value.is_dir())
+        });
+        files
     }
 
     /// The repository in conflict that a path is, or is in.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::dataflow::model::job::{Job, JobChange};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
@@ -18,6 +19,8 @@ use crate::service::settling::Settling;
 use crate::sinks::schedule::{Item, Kind};
 use crate::sinks::unit::{Member, Unit};
 use crate::sys;
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 /// Failures of a passing kind before they are shown as a problem: about ten seconds of them.
 pub const TRIES_PASSING: u32 = 15;
@@ -71,6 +74,15 @@ impl Groups {
         self.known.values_mut().for_each(|group| group.state.flushed(number));
     }
 
+    /// The groups in order, from this one of a directory on.
+    fn starting_at(
+        &mut self,
+        dir: PathId,
+        first: PathId,
+    ) -> impl Iterator<Item = (&Of, &mut Group)> {
+        self.known.range_mut(Of { dir, first, leaf: Replica::SOURCE }..)
+    }
+
     /// Whether something may be handed out soon, with nothing else happening.
     #[must_use]
     pub fn are_moving(&self) -> bool {
@@ -103,6 +115,28 @@ impl Actor {
         Some(Of { dir: paths.parent(first)?, first, leaf: key.leaf })
     }
 
+    /// Whether no end has a directory of this name: that goes by itself, before what is in it or after.
+    pub(super) fn is_file_for(&mut self, key: JobKey) -> bool {
+        [Replica::SOURCE, key.leaf].iter().all(|at| !self.has_dir(key.path, *at))
+    }
+
+    fn has_dir(&mut self, path: PathId, at: Replica) -> bool {
+        self.engine.held(path, at).is_some_and(|value| value.is_dir())
+    }
+
+    /// What is decided about the files of a group with each leaf.
+    pub(super) fn verdicts_of_group(&mut self, id: PathId) -> Vec<(PathId, Verdict, Waits)> {
+        let mut found = Vec::new();
+        for path in self.members(id) {
+            for (verdict, waits) in self.engine.verdicts(path) {
+                if self.is_file_for(JobKey { path, leaf: verdict.leaf }) {
+                    found.push((path, verdict, waits));
+                }
+            }
+        }
+        found
+    }
+
     fn group_mut(&mut self, key: JobKey) -> Option<(Of, &mut Group)> {
         if self.groups.known.is_empty() {
             return None;
@@ -116,7 +150,12 @@ impl Actor {
         if self.shop.journal.is_none() || direction(&row.verdict).is_none() {
             return;
         }
-        if let Some(of) = self.group_of(key) {
+        #[cfg(test)]
+        if has(Fault::GroupApart) {
+            return;
+        }
+        let Some(of) = self.group_of(key) else { return };
+        if self.is_file_for(key) {
             self.groups.known.entry(of).or_default().rows.insert(key);
         }
     }
@@ -161,11 +200,18 @@ impl Actor {
         if self.groups.known.is_empty() {
             return;
         }
-        let first = self.engine.paths().group(id).into_iter().min();
-        for (of, group) in &mut self.groups.known {
-            if of.dir == id || Some(of.first) == first {
-                group.state = Settling::Touched;
-            }
+        let paths = self.engine.paths();
+        let group = paths.group(id).into_iter().min().zip(paths.parent(id));
+        drop(paths);
+        for (_, group) in
+            self.groups.starting_at(id, PathId::ROOT).take_while(|(of, _)| of.dir == id)
+        {
+            group.state = Settling::Touched;
+        }
+        let Some((first, dir)) = group else { return };
+        let same = |of: &Of| (of.dir, of.first) == (dir, first);
+        for (_, group) in self.groups.starting_at(dir, first).take_while(|(of, _)| same(of)) {
+            group.state = Settling::Touched;
         }
     }
 
@@ -224,27 +270,25 @@ impl Actor {
         if !group.state.is_settled() || group.running > 0 || group.rows.iter().any(in_doubt) {
             return false;
         }
-        for path in self.members(of.first) {
-            for (verdict, waits) in self.engine.verdicts(path) {
-                let is_ready = || {
-                    let key = JobKey { path, leaf: of.leaf };
-                    let group = self.groups.known.get(&of);
-                    waits == Waits::Nothing && group.is_some_and(|group| group.rows.contains(&key))
-                };
-                let goes = match verdict.act {
-                    Act::Agree => true,
-                    Act::Put { .. } | Act::Delete { .. } => is_ready(),
-                    Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => false,
-                };
-                if verdict.leaf == of.leaf && !goes {
-                    return false;
-                }
+        for (path, verdict, waits) in self.verdicts_of_group(of.first) {
+            let is_ready = || {
+                let key = JobKey { path, leaf: of.leaf };
+                let group = self.groups.known.get(&of);
+                waits == Waits::Nothing && group.is_some_and(|group| group.rows.contains(&key))
+            };
+            let goes = match verdict.act {
+                Act::Agree => true,
+                Act::Put { .. } | Act::Delete { .. } => is_ready(),
+                Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => false,
+            };
+            if verdict.leaf == of.leaf && !goes {
+                return false;
             }
         }
         !self.crossed(of.first).contains(of.leaf)
     }
 
-    /// The paths of a group, as far as they were ever seen, in the order of its patterns.
+    /// The paths of a group, as far as they were ever seen, in the order of its patterns; a directory may be among them.
     pub(super) fn members(&self, id: PathId) -> Vec<PathId> {
         self.engine.paths().group(id)
     }
@@ -253,14 +297,12 @@ impl Actor {
     /// way and part the other way, or different leaves have changed different files of it.
     pub(super) fn crossed(&mut self, id: PathId) -> ReplicaSet {
         let (mut up, mut down) = (Vec::new(), Vec::new());
-        for path in self.members(id) {
-            for (verdict, waits) in self.engine.verdicts(path) {
-                let asserted = !matches!(waits, Waits::Listing(_));
-                match direction(&verdict).filter(|_| asserted) {
-                    Some((from, _)) if from.is_source() => down.push(verdict.leaf),
-                    Some(_) => up.push(verdict.leaf),
-                    None => {}
-                }
+        for (_, verdict, waits) in self.verdicts_of_group(id) {
+            let asserted = !matches!(waits, Waits::Listing(_));
+            match direction(&verdict).filter(|_| asserted) {
+                Some((from, _)) if from.is_source() => down.push(verdict.leaf),
+                Some(_) => up.push(verdict.leaf),
+                None => {}
             }
         }
         let down = ReplicaSet::of(&down);
@@ -352,7 +394,7 @@ impl Actor {
         jobs
     }
 
-    /// Every name that a group can have, with what is known to be there.
+    /// Every name that a group can have, with what is known to be there; but directories.
     fn known_of_group(&mut self, id: PathId, origin: Replica, target: Replica) -> Vec<Member> {
         let (dir, names) = {
             let paths = self.engine.paths();
@@ -366,24 +408,22 @@ impl Actor {
             let (at_origin, at_target) = (held(origin), held(target));
             Member { path, at_origin, at_target }
         };
-        names.iter().map(member).collect()
+        let is_file = |value: &Option<Value>| !value.is_some_and(|value| value.is_dir());
+        let members = names.iter().map(member);
+        members.filter(|m| is_file(&m.at_origin) && is_file(&m.at_target)).collect()
     }
 
     /// What a row waits for that goes with its group.
     pub(crate) fn group_words(&mut self, key: JobKey) -> String {
-        let others: Vec<PathId> =
-            self.members(key.path).into_iter().filter(|id| *id != key.path).collect();
         let mut words = Vec::new();
-        for path in others {
-            for (verdict, waits) in self.engine.verdicts(path) {
-                if verdict.leaf != key.leaf || matches!(verdict.act, Act::Agree) {
-                    continue;
-                }
-                let name = self.engine.paths().name(path).escape_ascii().to_string();
-                let is_ready = waits == Waits::Nothing;
-                let why = verdict.rule.sentence();
-                words.push(if is_ready { name } else { format!("{name} ({why})") });
+        for (path, verdict, waits) in self.verdicts_of_group(key.path) {
+            let is_other = path != key.path && verdict.leaf == key.leaf;
+            if !is_other || matches!(verdict.act, Act::Agree) {
+                continue;
             }
+            let name = self.engine.paths().name(path).escape_ascii().to_string();
+            let why = verdict.rule.sentence();
+            words.push(if waits == Waits::Nothing { name } else { format!("{name} ({why})") });
         }
         let also = if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) };
         format!("the other files of its group, with which it goes as one{also}")

@@ -84,7 +84,9 @@ fn settle(
     let new = intent.new.and_then(|value| value.digest());
     match staged {
         None => {}
-        Some(found) if Some(found) == new && Some(found) != old => store.remove(op)?,
+        // Whoever writes to ours since it had the name for a moment goes on in what is kept.
+        Some(found)
+            if Some(found) == new && Some(found) != old && store.remove_unless_written(op)? => {}
         Some(found) if Some(found) != old && is_partial(shop, store, op, intent)? => {
             store.remove(op)?;
         }

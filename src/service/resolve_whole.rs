@@ -94,12 +94,10 @@ impl Actor {
         match whole {
             Whole::Repository(row) => self.differing_state(row),
             Whole::Group(row) => {
-                let members = self.members(row).into_iter();
-                let differ = |id: &PathId| {
-                    let verdicts = self.engine.verdicts(*id);
-                    verdicts.iter().any(|(verdict, _)| !matches!(verdict.act, Act::Agree))
-                };
-                let members: Vec<PathId> = members.filter(differ).collect();
+                let verdicts = self.verdicts_of_group(row).into_iter();
+                let differ = verdicts.filter(|(_, v, _)| !matches!(v.act, Act::Agree));
+                let mut members: Vec<PathId> = differ.map(|(id, ..)| id).collect();
+                members.dedup();
                 members.into_iter().map(|id| (id, self.engine.paths().path(id), false)).collect()
             }
         }

@@ -146,7 +146,7 @@ impl Whole<'_> {
         known: impl Fn(&Member) -> Option<Value>,
     ) -> Result<Vec<Option<Stat>>, ApplyError> {
         let look = |member: &Member| {
-            let stat = root.stat(&member.path).map_err(apply::gone_or_at(end, "look at it"))?;
+            let stat = apply::found(root, &member.path).map_err(ApplyError::io("look at it"))?;
             let is_it = is_as_known(stat.as_ref(), known(member).as_ref());
             is_it.then_some(stat).ok_or(ApplyError::Stale(end))
         };

@@ -35,8 +35,6 @@ pub struct Stat {
     pub ino: u64,
     /// The mount it is on; 0 where the kernel does not say.
     pub mnt: u64,
-    /// How many names it has.
-    pub links: u32,
 }
 
 impl Stat {
@@ -125,7 +123,6 @@ fn from_statx(found: &rustix::fs::Statx) -> Stat {
         dev: makedev(found.stx_dev_major, found.stx_dev_minor),
         ino: found.stx_ino,
         mnt: if has(StatxFlags::MNT_ID) { found.stx_mnt_id } else { 0 },
-        links: found.stx_nlink,
     }
 }
 
@@ -146,6 +143,5 @@ fn from_stat(found: &rustix::fs::Stat) -> Stat {
         dev: found.st_dev as u64,
         ino: found.st_ino as u64,
         mnt: 0,
-        links: found.st_nlink as u32,
     }
 }

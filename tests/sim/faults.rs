@@ -8,6 +8,7 @@ use super::errnos::{fail_at_every_start, fail_everywhere};
 use super::history::outcome;
 use super::races::race_everywhere;
 use super::reports::meet_everywhere;
+use super::workloads::group_everywhere;
 use crate::sys::sim::fault::{Fault, Faulty};
 
 /// A fault that so many histories do not show is not found.
@@ -52,6 +53,10 @@ fn found_by(fault: Fault) -> Option<(String, String)> {
     meet_everywhere(&mut faults);
     if let Some(first) = faults.first() {
         return Some(("reports".to_owned(), first_line(first)));
+    }
+    group_everywhere(&mut faults);
+    if let Some(first) = faults.first() {
+        return Some(("workloads".to_owned(), first_line(first)));
     }
     let (seed, shown) = in_histories(0..SEEDS_MAX)?;
     drop(faulty);

@@ -83,6 +83,9 @@ fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
     let grain = [0, 0, 0, 10_000_000][dice.index(4)];
     let exchange = !dice.one_in(6);
     let mut world = World::new(disks, grain, exchange);
+    if seed % 8 == 5 {
+        world.record.groups = vec![vec!["a".to_owned(), "b".to_owned()]];
+    }
     if dice.one_in(2) {
         world.start();
     }
@@ -282,6 +285,8 @@ fn what_random_histories_found_stays_mended() {
             729769,
             "a save fell between the last look at a name that cannot be swapped, and its new file",
         ),
+        (85, "a group of files in a directory that was gone at the other side was never deleted"),
+        (805, "two directories with the names of a group kept each other from going"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bench::{Bytes, bytes_of};
+use super::moments::Moments;
 use crate::sys::sim::{Disk, Kernel, Node};
 
 type Tree = BTreeMap<String, Bytes>;
@@ -41,6 +42,8 @@ pub(super) struct Ledger {
     /// What was at a path before the engine changed it in a step that is not over: it may put it back.
     before_step: BTreeMap<(usize, String), Option<Bytes>>,
     trees: Vec<Tree>,
+    /// Where two names are a group.
+    pub(super) moments: Option<Moments>,
     pub(super) fault: Option<String>,
 }
 
@@ -125,6 +128,10 @@ impl Ledger {
     /// A step is over: what the engine did in it stays.
     pub(super) fn step_ends(&mut self) {
         self.before_step.clear();
+        let Some(moments) = &self.moments else { return };
+        if let Some(what) = self.trees.iter().find_map(|tree| moments.fault(tree)) {
+            self.fails(what);
+        }
     }
 
     fn bury(&mut self, at: usize, path: &str, old: Option<&Bytes>, new: Option<&Bytes>) {
@@ -183,6 +190,9 @@ impl Ledger {
             if let Some(before) = before.filter(|before| !new.values().any(|n| n == *before)) {
                 self.superseded.insert(before.clone());
             }
+        }
+        if let Some(moments) = &mut self.moments {
+            moments.note(&new);
         }
         self.trees[at] = new;
     }

@@ -6,10 +6,12 @@
 mod announced;
 mod bench;
 mod crashes;
+mod decide;
 mod errnos;
 mod faults;
 mod history;
 mod ledger;
+mod moments;
 mod races;
 mod reports;
 mod restless;

@@ -5,9 +5,11 @@
 //! last is what a shorter workload ends. `YEET_SIM_ACTS=3 cargo test --release --lib sim::workloads -- --nocapture` takes
 //! workloads of up to three; `YEET_SIM_PART=2/8` the second of eight parts of them.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::history::{end, outcome_of};
+use super::moments::Moments;
 use super::users::{Deed, Dice, does};
 use super::world::World;
 use crate::sys::sim::{Bytes, Loss, with};
@@ -30,15 +32,23 @@ const ENDS: [Bytes; 2] = [Bytes::Old, Bytes::All];
 /// Who does what.
 type Act = (usize, Deed);
 
+/// What the workloads are done in.
+#[derive(Clone, Copy)]
+struct Setting {
+    /// Whether the file systems can swap two names.
+    swaps: bool,
+    /// Whether the two names are a group.
+    grouped: bool,
+}
+
 struct Workload {
     acts: Vec<Act>,
     /// Whether the daemon comes to rest between two acts.
     rests: bool,
-    /// Whether the file systems can swap two names.
-    swaps: bool,
+    setting: Setting,
 }
 
-fn workloads(longest: usize, swaps: bool) -> Vec<Workload> {
+fn workloads(longest: usize, setting: Setting) -> Vec<Workload> {
     let acts: Vec<Act> = (0..2).flat_map(|at| DEEDS.map(|deed| (at, deed))).collect();
     let mut lists: Vec<Vec<Act>> = vec![Vec::new()];
     let mut all = Vec::new();
@@ -49,9 +59,9 @@ fn workloads(longest: usize, swaps: bool) -> Vec<Workload> {
         };
         lists = lists.iter().flat_map(longer).collect();
         for list in &lists {
-            all.push(Workload { acts: list.clone(), rests: true, swaps });
+            all.push(Workload { acts: list.clone(), rests: true, setting });
             if list.len() > 1 {
-                all.push(Workload { acts: list.clone(), rests: false, swaps });
+                all.push(Workload { acts: list.clone(), rests: false, setting });
             }
         }
     }
@@ -61,7 +71,11 @@ fn workloads(longest: usize, swaps: bool) -> Vec<Workload> {
 impl Workload {
     /// The world right after the last act; none if one of the acts does nothing, as a shorter workload is like it.
     fn begin(&self) -> Option<World> {
-        let (mut world, mut dice) = (World::new(2, 0, self.swaps), Dice::new(1));
+        let (mut world, mut dice) = (World::new(2, 0, self.setting.swaps), Dice::new(1));
+        if self.setting.grouped {
+            world.record.groups = vec![vec!["a".to_owned(), "b".to_owned()]];
+            world.ledger.borrow_mut().moments = Some(Moments::of(["a", "b"]));
+        }
         let mut act = |world: &World, at: usize, deed: Deed| {
             with(|kernel| does(kernel, &mut world.ledger.borrow_mut(), &mut dice, at, deed))
         };
@@ -80,14 +94,19 @@ impl Workload {
         Some(world)
     }
 
-    /// Ends it everywhere. Returns how often.
-    fn end_everywhere(&self) -> Result<u64, String> {
-        let Some(mut world) = self.begin() else { return Ok(0) };
+    /// Lets it come to its own end. The changes that were made for the last act; none if it was like a shorter one.
+    fn end_by_itself(&self) -> Result<Range<u64>, String> {
+        let Some(mut world) = self.begin() else { return Ok(0..0) };
         let first = with(|kernel| kernel.changes);
         world.rest();
         let last = with(|kernel| kernel.changes);
         end(&mut world, &mut Dice::new(1))?;
-        drop(world);
+        Ok(first..last)
+    }
+
+    /// Ends it everywhere. Returns how often.
+    fn end_everywhere(&self) -> Result<u64, String> {
+        let Range { start: first, end: last } = self.end_by_itself()?;
         let mut ends = 0;
         for change in first..last {
             ends += self.end_before(change)?;
@@ -97,6 +116,7 @@ impl Workload {
 
     fn end_before(&self, change: u64) -> Result<u64, String> {
         let mut world = self.begin().expect("it did something before");
+        world.ledger.borrow_mut().moments = None;
         with(|kernel| kernel.plan.die = Some(change));
         world.rest();
         let pending = with(|kernel| kernel.disks.iter().map(|disk| disk.unflushed()).max());
@@ -121,6 +141,15 @@ impl Workload {
     }
 }
 
+/// Lets all workloads in which the names are a group come to their own end.
+pub(super) fn group_everywhere(faults: &mut Vec<String>) {
+    for load in workloads(ACTS, Setting { swaps: true, grouped: true }) {
+        if let Err(fault) = outcome_of(|| load.end_by_itself()) {
+            faults.push(format!("a group, {:?}: {fault}", load.acts));
+        }
+    }
+}
+
 fn number(name: &str) -> Option<usize> {
     Some(std::env::var(name).ok()?.parse().expect("a number"))
 }
@@ -135,17 +164,22 @@ fn part() -> (usize, usize) {
 
 #[test]
 fn wherever_a_small_workload_ends_nothing_is_lost_and_all_is_the_same_in_the_end() {
-    ends_well(true);
+    ends_well(Setting { swaps: true, grouped: false });
 }
 
 #[test]
 fn nor_is_it_where_two_names_cannot_be_swapped() {
-    ends_well(false);
+    ends_well(Setting { swaps: false, grouped: false });
 }
 
-fn ends_well(swaps: bool) {
+#[test]
+fn nor_is_it_where_the_two_names_are_a_group() {
+    ends_well(Setting { swaps: true, grouped: true });
+}
+
+fn ends_well(setting: Setting) {
     let (began, (part, parts)) = (Instant::now(), part());
-    let all = workloads(number("YEET_SIM_ACTS").unwrap_or(ACTS), swaps);
+    let all = workloads(number("YEET_SIM_ACTS").unwrap_or(ACTS), setting);
     let mine = all.iter().enumerate().filter(|(n, _)| n % parts == part).map(|(_, load)| load);
     let (mut loads, mut ends, mut faults) = (0, 0, Vec::new());
     for load in mine {

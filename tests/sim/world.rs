@@ -24,13 +24,11 @@ use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
 use crate::service::pool::Pool;
-use crate::service::resolve::Resolved;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
 use crate::sinks::journal::memory;
 use crate::sinks::journal::memory::Stores;
 use crate::sinks::journal::registry::SyncRecord;
 use crate::sinks::stage::OpId;
-use crate::sources::control::wire::Winner;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
 use crate::sources::watch::Hint;
@@ -63,7 +61,7 @@ pub(super) struct Remains {
 
 pub(super) struct World {
     up: Option<Up>,
-    record: SyncRecord,
+    pub(super) record: SyncRecord,
     pub(super) ledger: Rc<RefCell<Ledger>>,
     hints: VecDeque<(usize, Hint)>,
     /// Whether bytes of a crash may be in question.
@@ -445,21 +443,6 @@ impl World {
         .map_or_else(|fault| Some(Err(fault)), |()| Some(Ok(found)))
     }
 
-    /// The paths in conflict, as the engine has them.
-    pub(super) fn outstanding(&mut self) -> (Vec<PathId>, usize) {
-        let Some(up) = &mut self.up else { return (Vec::new(), 0) };
-        let (mut conflicts, mut others) = (Vec::new(), 0);
-        up.ready.actor.engine.outstanding(PathId::ROOT, &mut |path, verdict, _| {
-            match verdict.act {
-                Act::Conflict(_) => conflicts.push(path),
-                _ => others += 1,
-            }
-            true
-        });
-        conflicts.dedup();
-        (conflicts, others)
-    }
-
     /// What is outstanding beside conflicts, for the print of a failure.
     pub(super) fn left(&mut self) -> Vec<String> {
         let Some(up) = &mut self.up else { return Vec::new() };
@@ -484,59 +467,6 @@ impl World {
         let actor = &mut up.ready.actor;
         let id = actor.id_of(&RelPath::parse(path.as_bytes()).unwrap());
         id.map_or_else(Vec::new, |id| actor.engine.verdicts(id))
-    }
-
-    /// The user decides a conflict.
-    pub(super) fn resolve(&mut self, dice: &mut Dice) {
-        let (conflicts, _) = self.outstanding();
-        let Some(up) = &mut self.up else { return };
-        let Some(id) = conflicts.get(dice.index(conflicts.len().max(1))).copied() else { return };
-        let actor = &mut up.ready.actor;
-        let winner = dice.index(self.disks);
-        let path = String::from_utf8_lossy(actor.engine.paths().path(id).as_bytes()).into_owned();
-        let views = actor.engine.views(id);
-        let mut ledger = self.ledger.borrow_mut();
-        with(|kernel| {
-            kernel.log.push(format!("resolve {path} for {winner}"));
-            ledger.observe(kernel);
-        });
-        let (mut keeps, mut losers) = (None, Vec::new());
-        let leaves = views.leaves.iter().map(|leaf| (usize::from(leaf.leaf.slot()), leaf.value));
-        for (at, value) in std::iter::once((0, views.source)).chain(leaves) {
-            // By the engine's word; what it has not read is what is there, as it is read now.
-            let known = value.and_then(|value| value.digest()).and_then(|d| ledger.version(d.0));
-            let there = with(|kernel| {
-                let disk = &kernel.disks[at];
-                disk.at(&path).and_then(|ino| bytes_of(disk, ino))
-            });
-            let version = known.or(there);
-            if at == winner { keeps = version } else { losers.extend(version) }
-        }
-        // A directory in the way gives way with all that is in it.
-        let below = with(|kernel| {
-            let all = kernel.disks.iter().enumerate().filter(|(at, _)| *at != winner);
-            let rows = all.flat_map(|(_, disk)| {
-                let tree = disk.tree();
-                tree.into_iter().filter_map(|(at, ino)| Some((at, bytes_of(disk, ino)?)))
-            });
-            rows.filter(|(at, _)| at.starts_with(&format!("{path}/"))).collect::<Vec<_>>()
-        });
-        let winner = Winner::Keep(format!("r{winner}"));
-        let mut decided = actor.resolve(id, &winner, true);
-        if let Resolved::Decided(_) = decided {
-            // What is carried out at once may be carried out in part.
-            ledger.resolved(&path, keeps, losers);
-            for (at, bytes) in below {
-                ledger.resolved(&at, None, vec![bytes]);
-            }
-            decided = actor.resolve(id, &winner, false);
-        }
-        if let Resolved::Stands(why) = decided {
-            with(|kernel| kernel.log.push(format!("not resolved: {why}")));
-        }
-        drop(ledger);
-        self.epoch();
-        self.look();
     }
 
     /// Runs everything until nothing is left to do but what waits for a user. Returns whether that came to be.

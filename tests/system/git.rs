@@ -132,6 +132,9 @@ fn works_at(near: &Path, far: &Path, rig: &Rig) {
     });
     assert!(looks > 0);
     says("good looks", looks);
+    // What changed all the time while it was read is a problem until it was read at rest.
+    let begun = Instant::now();
+    while rig.run(&["wait", "--timeout", "60"]).code == 1 && begun.elapsed().as_secs() < 60 {}
     rig.settle();
     assert_eq!(fault(far), None);
     let staged = |repository| good(repository, &["ls-files", "--stage"]);

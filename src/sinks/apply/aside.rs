@@ -35,6 +35,7 @@ pub(super) fn aside_name(op: OpId) -> Vec<u8> {
 pub fn finish_aside(root: &Root, store: &Store, op: OpId, path: &RelPath) -> io::Result<Aside> {
     let (dir, aside) = (store.dir(), aside_name(op));
     let Some(stat) = dir.stat(&aside)? else { return Ok(Aside::Nothing) };
+    let is_staged = dir.stat(&op.name())?.is_some();
     let is_gone = |error: &io::Error| {
         matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
     };
@@ -46,7 +47,6 @@ pub fn finish_aside(root: &Root, store: &Store, op: OpId, path: &RelPath) -> io:
                 dir.unlink(&aside)?;
                 return Ok(Aside::Back);
             }
-            let is_staged = dir.stat(&op.name())?.is_some();
             // Once it was replaced, that the name is free is what somebody did since.
             if there.is_none() && is_staged {
                 match writable(&parent, || dir.rename_new(&aside, &parent, name.as_bytes())) {
@@ -60,7 +60,6 @@ pub fn finish_aside(root: &Root, store: &Store, op: OpId, path: &RelPath) -> io:
         Err(error) if is_gone(&error) => {}
         Err(error) => return Err(error),
     }
-    let is_staged = dir.stat(&op.name())?.is_some();
     dir.rename_over(&aside, dir, &op.name())?;
     Ok(if is_staged { Aside::Taken } else { Aside::Replaced })
 }

@@ -201,18 +201,25 @@ pub(super) fn reading(source: io::Error) -> ApplyError {
     }
 }
 
-/// Whether anything has this path; a missing directory on the way, or something else in its place, means no.
+/// Whether anything has this path.
+///
+/// # Errors
+/// As [`found`].
+pub fn present(root: &sys::Root, path: &RelPath) -> io::Result<bool> {
+    found(root, path).map(|stat| stat.is_some())
+}
+
+/// What has this path; a missing directory on the way, or something else in its place, means that nothing has.
 ///
 /// # Errors
 /// The kernel's: it cannot be told.
-pub fn present(root: &sys::Root, path: &RelPath) -> io::Result<bool> {
+pub fn found(root: &sys::Root, path: &RelPath) -> io::Result<Option<Stat>> {
     match root.stat(path) {
-        Ok(stat) => Ok(stat.is_some()),
         Err(error)
             if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) =>
         {
-            Ok(false)
+            Ok(None)
         }
-        Err(error) => Err(error),
+        result => result,
     }
 }

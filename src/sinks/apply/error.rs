@@ -45,7 +45,7 @@ pub enum ApplyError {
 
 impl ApplyError {
     /// Wraps an error of the system with what was tried.
-    pub(super) fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
+    pub(crate) fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io { what, source }
     }
 

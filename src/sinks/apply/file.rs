@@ -154,7 +154,7 @@ pub(super) fn gone_or(what: &'static str) -> impl Fn(io::Error) -> ApplyError {
 }
 
 /// That something on the way is gone or of another kind means that the job is out of date.
-pub(crate) fn gone_or_at(end: End, what: &'static str) -> impl Fn(io::Error) -> ApplyError {
+pub(super) fn gone_or_at(end: End, what: &'static str) -> impl Fn(io::Error) -> ApplyError {
     move |source| match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EISDIR) => ApplyError::Stale(end),
         _ if source.kind() == io::ErrorKind::InvalidInput => ApplyError::Stale(end),

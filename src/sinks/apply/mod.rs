@@ -28,9 +28,9 @@ use crate::sinks::stage::{OpId, Store};
 use crate::sys::{Dir, Identity, Root, Stat};
 
 pub use aside::{Aside, finish_aside};
-pub use check::{digest_of, has_expected, is_as_known, present, target_digest, value_of};
+pub use check::{digest_of, found, has_expected, is_as_known, present, target_digest, value_of};
 pub use error::{ApplyError, End};
-pub(crate) use file::gone_or_at;
+use file::gone_or_at;
 pub use file::{Origin, StagedFile, put_file, stage_file};
 pub use place::{make_dir, put_symlink, set_metadata};
 pub use remove::{delete, move_within};

@@ -65,7 +65,9 @@ impl Bench {
         for (number, (name, at_origin, at_target)) in files.iter().enumerate() {
             for (side, text) in [("a", at_origin), ("b", at_target)] {
                 if let Some(text) = text {
-                    fs::write(bench.at(side, name), text).unwrap();
+                    let at = bench.at(side, name);
+                    fs::create_dir_all(at.parent().unwrap()).unwrap();
+                    fs::write(at, text).unwrap();
                 }
             }
             bench.take_on(number, name, at_origin != at_target);
@@ -97,7 +99,7 @@ impl Bench {
     fn value(&self, side: &str, name: &str) -> Option<Value> {
         let slot = usize::from(side == "b");
         let root = &self.shop.sites[slot].as_ref().unwrap().root;
-        let stat = root.stat(&RelPath::parse(name.as_bytes()).unwrap()).unwrap()?;
+        let stat = apply::found(root, &RelPath::parse(name.as_bytes()).unwrap()).unwrap()?;
         let bytes = fs::read(self.at(side, name)).unwrap();
         Some(value_of(&stat, Content::known(Digest(*blake3::hash(&bytes).as_bytes()))))
     }
@@ -162,6 +164,14 @@ fn all_files_of_a_group_arrive_and_what_they_displace_is_kept() {
     assert_eq!(bench.carry_out(), ["", "", "", ""]);
     let after = files(&[("x", "new rows"), ("x-journal", "same"), ("x-wal", "new log")]);
     assert_eq!(bench.target(), (after, 3));
+}
+
+#[test]
+fn a_group_goes_where_its_whole_directory_went() {
+    let mut bench = Bench::new(&[("d/x-wal", None, Some("log")), ("d/x", None, Some("rows"))]);
+    assert_eq!(bench.carry_out(), ["", ""]);
+    assert_eq!(bench.target(), (files(&[]), 2));
+    assert_eq!(fs::read_dir(bench.at("b", "d")).unwrap().count(), 0);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub enum Fault {
     StaleReport,
     /// Events were lost, and nobody is told.
     OverflowSilent,
+    /// What belongs together goes one by one.
+    GroupApart,
 }
 
 impl Fault {
@@ -54,10 +56,11 @@ impl Fault {
                 | Self::LostRootIsEmpty
                 | Self::StaleReport
                 | Self::OverflowSilent
+                | Self::GroupApart
         )
     }
 
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -75,6 +78,7 @@ impl Fault {
         Self::LostRootIsEmpty,
         Self::StaleReport,
         Self::OverflowSilent,
+        Self::GroupApart,
     ];
 }
 
