@@ -110,11 +110,12 @@ pub fn stage_file<'a>(
         Some(_) => announced == digest,
         None => Content::unread(before.identity()) == new.content,
     };
-    if !as_announced {
-        return Err(ApplyError::Stale(End::From));
-    }
+    // Also where it is another one: what is written through a memory map changes bytes and no stat.
     if let (Some(digest), Some(since_ns)) = (digest, from.since_ns) {
         target.digests.record(&before, digest, since_ns);
+    }
+    if !as_announced {
+        return Err(ApplyError::Stale(End::From));
     }
     staged.finish(new, expect.is_some())?;
     let content = digest.map_or(new.content, Content::known);

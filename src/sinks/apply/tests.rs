@@ -256,18 +256,14 @@ fn a_cancelled_or_outdated_put_leaves_nothing() {
     let control = Control::default();
     control.cancel();
     let put = |new: &value::File, control: &Control| {
-        put_file(
-            (Origin::Live(&bench.from), &Handles::default()),
-            bench.target(),
-            &path(b"f"),
-            new,
-            None,
-            control,
-        )
+        let from = (Origin::Live(&bench.from), &Handles::default());
+        put_file(from, bench.target(), &path(b"f"), new, None, control)
     };
     assert!(matches!(put(&new, &control), Err(ApplyError::Cancelled)));
     let other = value::File { content: Content::known(Digest([1; 32])), ..new };
     assert!(matches!(put(&other, &bench.control), Err(ApplyError::Stale(End::From))));
+    let stat = bench.from.stat(&path(b"f")).unwrap().unwrap();
+    assert_eq!(bench.digests.digest(&stat), new.content.digest(), "what it has is known now");
     assert_eq!(bench.names("b"), [".yeet"]);
     assert!(bench.kept().is_empty());
 }
