@@ -86,10 +86,9 @@ fn settle(
         None => {}
         // Whoever writes to ours since it had the name for a moment goes on in what is kept.
         Some(found)
-            if Some(found) == new && Some(found) != old && store.remove_unless_written(op)? => {}
-        Some(found) if Some(found) != old && is_partial(shop, store, op, intent)? => {
-            store.remove(op)?;
-        }
+            if Some(found) != old
+                && (Some(found) == new || is_partial(shop, store, op, intent)?)
+                && store.remove_unless_written(op)? => {}
         Some(found) => {
             let value = match intent.old {
                 Some(old) if old.digest() == Some(found) => old,

@@ -1,8 +1,8 @@
 //! Every kind of job, ended before each of its changes of a disk or of the journal, by a kill and by every crash image.
 
-use super::bench::{Bench, Case, LEAF, SOURCE, replica, value};
+use super::bench::{Bench, Bytes as Version, Case, LEAF, SOURCE, bytes_of, replica, value};
 use crate::dataflow::model::job::Op;
-use crate::sys::sim::{Bytes, Loss, Node, with};
+use crate::sys::sim::{Bytes, Ino, Kernel, Loss, Node, with};
 
 fn file(disk: usize, path: &str, text: &str) {
     with(|kernel| assert!(kernel.user_write(disk, path, text.as_bytes())));
@@ -250,6 +250,38 @@ fn a_daemon_that_was_killed_or_crashed_at_its_first_start_starts() {
             assert!(world.is_up(), "crash: {crash}, before change {change}: {last:?}");
         }
     }
+}
+
+#[test]
+fn what_a_program_has_open_for_writing_is_not_removed_by_the_next_start() {
+    let case = &CASES[1];
+    let staged = |kernel: &mut Kernel| {
+        let disk = &kernel.disks[LEAF];
+        let mut names = Vec::new();
+        disk.walk(disk.at(".yeet/s")?, "", &mut names);
+        let new = |ino: &Ino| bytes_of(disk, *ino) == Some(Version::File(b"new bytes".to_vec()));
+        names.into_iter().map(|(_, ino)| ino).find(new)
+    };
+    let mut kept = 0;
+    for change in 0..40 {
+        let mut bench = Bench::new(case);
+        with(|kernel| kernel.plan.die = Some(change));
+        drop(bench.carry_out());
+        // It opened it while that had the name, and goes on.
+        let Some(ino) = with(|kernel| {
+            kernel.dead = true;
+            let ino = staged(kernel)?;
+            kernel.writers.insert((LEAF, ino), 1);
+            Some(ino)
+        }) else {
+            continue;
+        };
+        bench.remains();
+        bench.start_again(None);
+        assert_eq!(with(staged), Some(ino), "ended before change {change}");
+        kept += 1;
+    }
+    assert!(kept > 0);
 }
 
 #[test]

@@ -287,6 +287,8 @@ fn what_random_histories_found_stays_mended() {
         ),
         (85, "a group of files in a directory that was gone at the other side was never deleted"),
         (805, "two directories with the names of a group kept each other from going"),
+        (950115, "a directory got another name while a file in it was set aside"),
+        (900158, "a file that was set aside when the power went came back"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

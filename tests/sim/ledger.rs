@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bench::{Bytes, bytes_of};
 use super::moments::Moments;
-use crate::sys::sim::{Disk, Kernel, Node};
+use crate::sys::sim::{Disk, Ino, Kernel, Node};
 
 type Tree = BTreeMap<String, Bytes>;
 
@@ -53,12 +53,15 @@ fn tree_of(disk: &Disk) -> Tree {
 }
 
 /// The tree, `before` being the last look at it. A name whose file the engine has set aside until another takes the
-/// name is missing for a moment: it counts as what it was.
+/// name is missing for a moment: it counts as what it was, as long as its directory is there.
 fn seen(disk: &Disk, before: &Tree) -> Tree {
     let mut tree = tree_of(disk);
-    let mut aside = set_aside(disk);
+    let mut aside: Vec<Bytes> =
+        set_aside(disk).into_iter().filter_map(|ino| bytes_of(disk, ino)).collect();
     for (path, bytes) in before {
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         if !tree.contains_key(path)
+            && (dir.is_empty() || disk.at(dir).is_some())
             && let Some(found) = aside.iter().position(|aside| aside == bytes)
         {
             aside.swap_remove(found);
@@ -69,13 +72,13 @@ fn seen(disk: &Disk, before: &Tree) -> Tree {
 }
 
 /// What is set aside while the staged file has not got the name.
-fn set_aside(disk: &Disk) -> Vec<Bytes> {
+fn set_aside(disk: &Disk) -> Vec<Ino> {
     let Some(store) = disk.at(".yeet/s").filter(|_| !disk.exchange) else { return Vec::new() };
     let mut names = Vec::new();
     disk.walk(store, "", &mut names);
     let is_staged = |name: &str| names.iter().any(|(other, _)| other == name);
     let aside = names.iter().filter(|(name, _)| name.strip_suffix(".old").is_some_and(is_staged));
-    aside.filter_map(|(_, ino)| bytes_of(disk, *ino)).collect()
+    aside.map(|(_, ino)| *ino).collect()
 }
 
 fn changed<'a>(old: &'a Tree, new: &'a Tree) -> impl Iterator<Item = &'a String> {
@@ -260,7 +263,9 @@ impl Ledger {
         self.unconfirmed.clear();
         for (at, disk) in kernel.disks.iter().enumerate() {
             let new = seen(disk, &before[at]);
-            for (path, ino) in disk.tree() {
+            // What is set aside comes back, under the name it had.
+            let aside = set_aside(disk).into_iter().map(|ino| (String::new(), ino));
+            for (path, ino) in disk.tree().into_iter().chain(aside) {
                 let Some(bytes) = bytes_of(disk, ino) else { continue };
                 // A user who gave it the very time that was announced cannot be told from the engine.
                 let is_as_announced = |a: &Announced| {
