@@ -225,7 +225,7 @@ impl Actor {
         for done in done {
             let Some(running) = self.running.remove(&done.key) else { continue };
             self.doubts.ended(&running.change);
-            self.end_in_group(done.key, &running.change, done.result.is_ok());
+            self.end_in_group(done.key, done.result.is_ok());
             let is_delete = running.item.gate.kind == Kind::Delete;
             if is_delete {
                 self.holds.ended(running.item.gate.replica);

@@ -49,7 +49,8 @@ struct Group {
     rows: BTreeSet<JobKey>,
     /// The one that is in the schedule for all.
     leader: Option<JobKey>,
-    running: usize,
+    /// Those that workers have. Others of such names, as directories, go by themselves.
+    running: BTreeSet<JobKey>,
     /// Attempts since the last one that carried all.
     tries: u32,
     failed: bool,
@@ -58,7 +59,7 @@ struct Group {
 
 impl Group {
     fn is_waiting(&self) -> bool {
-        !self.rows.is_empty() && self.leader.is_none() && self.running == 0
+        !self.rows.is_empty() && self.leader.is_none() && self.running.is_empty()
     }
 }
 
@@ -167,7 +168,7 @@ impl Actor {
         if group.leader == Some(key) {
             group.leader = None;
         }
-        if group.rows.is_empty() && group.running == 0 {
+        if group.rows.is_empty() && group.running.is_empty() {
             self.groups.known.remove(&of);
         }
     }
@@ -216,14 +217,13 @@ impl Actor {
     }
 
     /// A job of a group ended.
-    pub(crate) fn end_in_group(&mut self, key: JobKey, row: &JobChange, well: bool) {
-        if direction(&row.verdict).is_none() {
+    pub(crate) fn end_in_group(&mut self, key: JobKey, well: bool) {
+        let Some((of, group)) = self.group_mut(key) else { return };
+        if !group.running.remove(&key) {
             return;
         }
-        let Some((of, group)) = self.group_mut(key) else { return };
         group.failed |= !well;
-        group.running = group.running.saturating_sub(1);
-        if group.running > 0 {
+        if !group.running.is_empty() {
             return;
         }
         if !std::mem::take(&mut group.failed) {
@@ -266,8 +266,9 @@ impl Actor {
     /// Whether everything about a group is known, and can go.
     fn may_go(&mut self, of: Of) -> bool {
         let Some(group) = self.groups.known.get(&of) else { return false };
-        let in_doubt = |key: &JobKey| self.doubts.has(*key);
-        if !group.state.is_settled() || group.running > 0 || group.rows.iter().any(in_doubt) {
+        let is_busy = |key: &JobKey| self.doubts.has(*key) || self.running.contains_key(key);
+        let runs = !group.running.is_empty();
+        if !group.state.is_settled() || runs || group.rows.iter().any(is_busy) {
             return false;
         }
         for (path, verdict, waits) in self.verdicts_of_group(of.first) {
@@ -378,7 +379,7 @@ impl Actor {
         });
         let jobs: Vec<_> = jobs.collect();
         if let Some(group) = self.groups.known.get_mut(&of) {
-            group.running = jobs.len();
+            group.running = jobs.iter().map(|assigned| assigned.key).collect();
         }
         if deletes > 0 {
             self.holds.started(target, deletes);
