@@ -95,12 +95,15 @@ pub(super) fn carry<K>(
     let handles = Handles::default();
     let mut results = act(&batch, &ops, &handles);
     shop.disown(&batch, &mut results, &handles);
+    // Before the flush: what failed is brought to an end by that, which has to be on disk before it is noted.
+    let ended = batch.iter().zip(&ops).zip(&results);
+    let kept: Vec<_> = ended.map(|((a, op), result)| shop.kept(&a.job, *op, result)).collect();
     let durable = shop.make_durable(&batch, &results);
     let mut changes = Vec::new();
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
-    for ((assigned, op), result) in batch.iter().zip(&ops).zip(&results) {
+    for (((assigned, op), result), kept) in batch.iter().zip(&ops).zip(&results).zip(kept) {
         let facts = if durable { agreements(&assigned.job, result) } else { Vec::new() };
-        shop.record(assigned, *op, result, durable, &facts, &mut changes);
+        shop.record(assigned, *op, (result, kept), durable, &facts, &mut changes);
         agreed.push(facts);
     }
     if let Some(journal) = &shop.journal
@@ -333,6 +336,15 @@ impl Shop {
         true
     }
 
+    /// What a job displaced, also one that failed.
+    fn kept(&self, job: &Job, op: OpId, result: &Result<Applied, ApplyError>) -> Option<Value> {
+        self.journal.as_ref()?;
+        match result {
+            Ok(applied) => applied.kept,
+            Err(_) => self.left(job, writes_to(job)?, op),
+        }
+    }
+
     /// What a job that failed displaced all the same.
     fn left(&self, job: &Job, replica: Replica, op: OpId) -> Option<Value> {
         let intent = intent_of(job, self.boot)?;
@@ -346,7 +358,7 @@ impl Shop {
         &self,
         assigned: &Assigned<K>,
         op: OpId,
-        result: &Result<Applied, ApplyError>,
+        (result, kept): (&Result<Applied, ApplyError>, Option<Value>),
         durable: bool,
         agreed: &[Fact],
         changes: &mut Vec<Change>,
@@ -361,10 +373,6 @@ impl Shop {
         }
         changes.extend(agreed.iter().filter_map(Change::agreement));
         let Some(replica) = writes_to(job) else { return };
-        let kept = match result {
-            Ok(applied) => applied.kept,
-            Err(_) => self.left(job, replica, op),
-        };
         if let Some(value) = kept {
             let why = match (&job.op, result) {
                 (_, Err(ApplyError::Surprise)) => "surprise",

@@ -289,6 +289,7 @@ fn what_random_histories_found_stays_mended() {
         (805, "two directories with the names of a group kept each other from going"),
         (950115, "a directory got another name while a file in it was set aside"),
         (900158, "a file that was set aside when the power went came back"),
+        (962320, "what a failed act had set aside was noted as kept before it was on disk"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {
