@@ -11,6 +11,7 @@ use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::Act;
 use crate::service::actor::Actor;
 use crate::service::explain::kind_word;
+use crate::service::groups::crossed;
 use crate::sources::control::wire::{Conflict, ConflictSide};
 
 /// What is in conflict as a whole, by the path of its row.
@@ -112,9 +113,10 @@ impl Actor {
     /// The leaves with which the group of a path is in conflict; none for a file that is alone in its group, which is a
     /// file like others.
     fn group_conflict(&mut self, id: PathId) -> ReplicaSet {
-        let mut leaves = self.crossed(id);
+        let verdicts = self.verdicts_of_group(id);
+        let mut leaves = crossed(&verdicts);
         let there = self.files_of_group(id).len();
-        for (_, verdict, _) in self.verdicts_of_group(id) {
+        for (_, verdict, _) in verdicts {
             if let Act::Conflict(_) = verdict.act {
                 leaves = leaves.with(verdict.leaf);
             }

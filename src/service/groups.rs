@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::dataflow::model::job::{Job, JobChange};
+use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
@@ -107,6 +108,24 @@ fn direction(verdict: &Verdict) -> Option<(Replica, Replica)> {
         Act::Delete { at } => Some((Replica::SOURCE, at)),
         Act::Agree | Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => None,
     }
+}
+
+/// The leaves with which a group has changed on both sides, though perhaps no single file has: part of it is to go one way
+/// and part the other way, or different leaves have changed different files of it.
+pub(super) fn crossed(verdicts: &[(PathId, Verdict, Waits)]) -> ReplicaSet {
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    for (_, verdict, waits) in verdicts {
+        let asserted = !matches!(waits, Waits::Listing(_));
+        match direction(verdict).filter(|_| asserted) {
+            Some((from, _)) if from.is_source() => down.push(verdict.leaf),
+            Some(_) => up.push(verdict.leaf),
+            None => {}
+        }
+    }
+    let down = ReplicaSet::of(&down);
+    let several = ReplicaSet::of(&up).iter().count() > 1;
+    up.retain(|leaf| several || down.contains(*leaf));
+    ReplicaSet::of(&up)
 }
 
 impl Actor {
@@ -271,11 +290,12 @@ impl Actor {
         if !group.state.is_settled() || runs || group.rows.iter().any(is_busy) {
             return false;
         }
-        for (path, verdict, waits) in self.verdicts_of_group(of.first) {
+        let verdicts = self.verdicts_of_group(of.first);
+        for (path, verdict, waits) in &verdicts {
             let is_ready = || {
-                let key = JobKey { path, leaf: of.leaf };
+                let key = JobKey { path: *path, leaf: of.leaf };
                 let group = self.groups.known.get(&of);
-                waits == Waits::Nothing && group.is_some_and(|group| group.rows.contains(&key))
+                *waits == Waits::Nothing && group.is_some_and(|group| group.rows.contains(&key))
             };
             let goes = match verdict.act {
                 Act::Agree => true,
@@ -286,30 +306,12 @@ impl Actor {
                 return false;
             }
         }
-        !self.crossed(of.first).contains(of.leaf)
+        !crossed(&verdicts).contains(of.leaf)
     }
 
     /// The paths of a group, as far as they were ever seen, in the order of its patterns; a directory may be among them.
     pub(super) fn members(&self, id: PathId) -> Vec<PathId> {
         self.engine.paths().group(id)
-    }
-
-    /// The leaves with which a group has changed on both sides, though perhaps no single file has: part of it is to go one
-    /// way and part the other way, or different leaves have changed different files of it.
-    pub(super) fn crossed(&mut self, id: PathId) -> ReplicaSet {
-        let (mut up, mut down) = (Vec::new(), Vec::new());
-        for (_, verdict, waits) in self.verdicts_of_group(id) {
-            let asserted = !matches!(waits, Waits::Listing(_));
-            match direction(&verdict).filter(|_| asserted) {
-                Some((from, _)) if from.is_source() => down.push(verdict.leaf),
-                Some(_) => up.push(verdict.leaf),
-                None => {}
-            }
-        }
-        let down = ReplicaSet::of(&down);
-        let several = ReplicaSet::of(&up).iter().count() > 1;
-        up.retain(|leaf| several || down.contains(*leaf));
-        ReplicaSet::of(&up)
     }
 
     /// Puts one row of a group into the schedule for all of them: a delete if there is one, which the brake may hold.
@@ -397,20 +399,19 @@ impl Actor {
 
     /// Every name that a group can have, with what is known to be there; but directories.
     fn known_of_group(&mut self, id: PathId, origin: Replica, target: Replica) -> Vec<Member> {
-        let (dir, names) = {
+        let names: Vec<(RelPath, Option<PathId>)> = {
             let paths = self.engine.paths();
             let Some(dir) = paths.parent(id) else { return Vec::new() };
-            (paths.path(dir), paths.names_of_group(id))
+            let (at, names) = (paths.path(dir), paths.names_of_group(id));
+            names.iter().map(|name| (at.join(name), paths.child(dir, name.as_bytes()))).collect()
         };
-        let member = |name| {
-            let path = dir.join(name);
-            let known = self.id_of(&path);
+        let member = |(path, known): (RelPath, Option<PathId>)| {
             let mut held = |at| known.and_then(|id| self.engine.held(id, at));
             let (at_origin, at_target) = (held(origin), held(target));
             Member { path, at_origin, at_target }
         };
         let is_file = |value: &Option<Value>| !value.is_some_and(|value| value.is_dir());
-        let members = names.iter().map(member);
+        let members = names.into_iter().map(member);
         members.filter(|m| is_file(&m.at_origin) && is_file(&m.at_target)).collect()
     }
 

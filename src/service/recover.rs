@@ -82,21 +82,21 @@ fn settle(
     let staged = content(store, op)?;
     let old = intent.old.and_then(|value| value.digest());
     let new = intent.new.and_then(|value| value.digest());
-    match staged {
-        None => {}
-        // Whoever writes to ours since it had the name for a moment goes on in what is kept.
-        Some(found)
-            if Some(found) != old
-                && (Some(found) == new || is_partial(shop, store, op, intent)?)
-                && store.remove_unless_written(op)? => {}
+    let is_ours = match staged {
         Some(found) => {
-            let value = match intent.old {
-                Some(old) if old.digest() == Some(found) => old,
-                _ => as_found(store, op, found)?,
-            };
-            let why = if intent.kind == IntentKind::Delete { "deleted" } else { "recovered" };
-            keep(op, intent, value, why, changes);
+            Some(found) != old && (Some(found) == new || is_partial(shop, store, op, intent)?)
         }
+        None => false,
+    };
+    // Whoever writes to ours since it had the name for a moment goes on in what is kept.
+    let is_gone = is_ours && store.remove_unless_written(op)?;
+    if let Some(found) = staged.filter(|_| !is_gone) {
+        let value = match intent.old {
+            Some(old) if old.digest() == Some(found) => old,
+            _ => as_found(store, op, found)?,
+        };
+        let why = if intent.kind == IntentKind::Delete { "deleted" } else { "recovered" };
+        keep(op, intent, value, why, changes);
     }
     if store.dir().stat(&op.name())?.is_none() {
         // What was displaced may have been noted as kept, and then not have been on disk when the power went.

@@ -156,21 +156,10 @@ impl Whole<'_> {
 
 /// Nothing was placed: for one job's own reason, or for one of all.
 fn failed(jobs: usize, at: Option<usize>, error: ApplyError) -> Acted {
-    let is_of_all = at.is_none();
-    let other = || match &error {
-        ApplyError::Stale(end) if is_of_all => ApplyError::Stale(*end),
-        ApplyError::Torn if is_of_all => ApplyError::Torn,
-        ApplyError::Stale(_)
-        | ApplyError::Torn
-        | ApplyError::Restless
-        | ApplyError::Together
-        | ApplyError::Busy
-        | ApplyError::Cancelled
-        | ApplyError::NotEmpty
-        | ApplyError::Clash
-        | ApplyError::Surprise
-        | ApplyError::Io { .. }
-        | ApplyError::Journal(_) => ApplyError::Together,
+    let other = || match (at, &error) {
+        (None, ApplyError::Stale(end)) => ApplyError::Stale(*end),
+        (None, ApplyError::Torn) => ApplyError::Torn,
+        _ => ApplyError::Together,
     };
     let mut acted: Acted = (0..jobs).map(|_| Err(other())).collect();
     if let Some(own) = acted.get_mut(at.unwrap_or(0)) {

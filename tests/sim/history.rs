@@ -83,6 +83,7 @@ fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
     let grain = [0, 0, 0, 10_000_000][dice.index(4)];
     let exchange = !dice.one_in(6);
     let mut world = World::new(disks, grain, exchange);
+    // Not by the dice: what older seeds found stays what they do.
     if seed % 8 == 5 {
         world.record.groups = vec![vec!["a".to_owned(), "b".to_owned()]];
     }
