@@ -23,13 +23,14 @@ use crate::sys::{self, Dir, Kind, Stat};
 pub fn recover(shop: &Shop) -> Result<(), JournalError> {
     let Some(journal) = &shop.journal else { return Ok(()) };
     let mut settled: Vec<(ReplicaSet, Vec<Change>)> = Vec::new();
+    let ended = Ended::of(shop);
     for (op, intent) in journal.intents()? {
         let op = OpId(op);
         let Some(site) = shop.site(intent.replica) else { continue };
         let Ok(store) = &site.store else { continue };
         // What cannot be looked at now stays announced.
         let mut changes = Vec::new();
-        if settle(shop, site, store, op, &intent, &mut changes).is_ok() {
+        if settle(shop, &ended, (site, store), op, &intent, &mut changes).is_ok() {
             changes.push(Change::IntentDone { op: op.0 });
             settled.push((ends(&intent, &changes), changes));
         }
@@ -68,8 +69,8 @@ fn is_on_disk(shop: &Shop, replica: Replica) -> bool {
 
 fn settle(
     shop: &Shop,
-    site: &Site,
-    store: &Store,
+    ended: &Ended,
+    (site, store): (&Site, &Store),
     op: OpId,
     intent: &Intent,
     changes: &mut Vec<Change>,
@@ -111,7 +112,7 @@ fn settle(
             let swapped = staged.is_some() && staged == old && old != new;
             let swapped = swapped && aside != Aside::Taken;
             let swapped = swapped && !is_untouched(site, intent)?;
-            acknowledge(shop, site, intent, swapped, changes)?;
+            acknowledge(shop, ended, site, intent, swapped, changes)?;
         } else {
             #[cfg(test)]
             if has(Fault::TornAccepted) {
@@ -130,10 +131,12 @@ fn settle(
 /// the leaf holds it now, so it is agreed. Without this an edit made since would meet our own copy as a conflict.
 ///
 /// A file that was announced unread is told by size, mode and mtime, to the nanosecond, and by the bytes it was copied from
-/// where they are still there: whoever wrote as many bytes since, and put the mtime back, is found by them alone.
+/// where they are still there: whoever wrote as many bytes since, and put the mtime back, is found by them. Where they
+/// are not there, what was changed after the daemon had ended is nobody's copy.
 /// `swapped`: what was to be replaced lies where the new content was staged, so that had the name, whatever has it now.
 fn acknowledge(
     shop: &Shop,
+    ended: &Ended,
     site: &Site,
     intent: &Intent,
     swapped: bool,
@@ -144,15 +147,45 @@ fn acknowledge(
     let placed = placed(&dir, name.as_bytes(), new)?;
     if let Some(found) = placed.and_then(|value| value.digest())
         && new.digest().is_none()
-        && as_announced(shop, intent)?.is_some_and(|source| source != found)
     {
-        return Ok(());
+        let is_copy = match as_announced(shop, intent)? {
+            Some(source) => source == found,
+            None => !ended.is_before(site, intent, &dir, name.as_bytes())?,
+        };
+        if !is_copy {
+            return Ok(());
+        }
     }
     let gone = (swapped && new.digest().is_some()).then_some(new);
     let Some(value) = placed.or(gone) else { return Ok(()) };
     let (leaf, path) = (intent.leaf, intent.path.clone());
     changes.push(Change::Agreed { leaf, path, value: Some(value) });
     Ok(())
+}
+
+/// When the daemon last changed each store, by slot: what has a name from there had it by then.
+struct Ended(Vec<Option<i64>>);
+
+impl Ended {
+    /// To be asked before anything in a store is settled.
+    fn of(shop: &Shop) -> Self {
+        let changed = |site: &Option<Site>| {
+            let store = site.as_ref()?.store.as_ref().ok()?;
+            Some(store.dir().fstat().ok()?.mtime_ns)
+        };
+        Self(shop.sites.iter().map(changed).collect())
+    }
+
+    /// Whether a file was changed after it can have been placed: the rename that did it stamped the store, the directory
+    /// and the file.
+    fn is_before(&self, site: &Site, intent: &Intent, dir: &Dir, name: &[u8]) -> io::Result<bool> {
+        let Some(&Some(store)) = self.0.get(usize::from(intent.replica.slot())) else {
+            return Ok(false);
+        };
+        let placed = dir.fstat()?.mtime_ns.min(store);
+        let changed = dir.stat(name)?.map_or(placed, |stat| stat.ctime_ns);
+        Ok(changed.saturating_sub(placed) > site.root.caps().rename_grain_ns)
+    }
 }
 
 /// Whether what was to be replaced still has its name, times and bytes: then what was staged is no more than a copy that

@@ -20,6 +20,8 @@ pub struct Caps {
     pub unnamed: Naming,
     /// How far apart two changes must be to get different ctimes, in nanoseconds; 0 if they always do.
     pub ctime_grain_ns: i64,
+    /// How much later than the directories a rename may stamp what it moves, in nanoseconds.
+    pub rename_grain_ns: i64,
     /// What mtimes are rounded to, in nanoseconds.
     pub mtime_grain_ns: i64,
     /// `chmod` sticks.
@@ -54,6 +56,7 @@ impl Caps {
             exchange: false,
             unnamed: Naming::Never,
             ctime_grain_ns: TICK_NS,
+            rename_grain_ns: TICK_NS,
             mtime_grain_ns: 1,
             modes: true,
             symlinks: true,
@@ -103,11 +106,15 @@ impl Caps {
         let exchange = dir.exchange(name, dir, other)?;
         dir.unlink(other)?;
         let unnamed = naming(dir, other);
+        drop(dir.unlink(other));
+        dir.rename_to_own(name, dir, other)?;
+        let rename_grain_ns = if ctime_grain_ns == 0 { rename_grain(dir, other)? } else { TICK_NS };
         Ok(Self {
             openat2: has_openat2(dir),
             exchange,
             unnamed,
             ctime_grain_ns,
+            rename_grain_ns,
             mtime_grain_ns,
             modes,
             symlinks,
@@ -142,4 +149,11 @@ fn ctime_grain(file: &mut File) -> io::Result<i64> {
         last = now;
     }
     Ok(0)
+}
+
+/// Some file systems stamp the directories first, with the time of the last tick, and then what was looked at before with
+/// the time it is. `moved` was renamed within `dir` just now.
+fn rename_grain(dir: &Dir, moved: &[u8]) -> io::Result<i64> {
+    let moved = dir.stat(moved)?.ok_or(io::ErrorKind::NotFound)?;
+    Ok(if moved.ctime_ns > dir.fstat()?.mtime_ns { TICK_NS } else { 0 })
 }

@@ -13,7 +13,7 @@ use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::dataflow::model::verdict::Rule;
 use crate::service::recover::recover;
 use crate::sinks::apply::{KnownDigests, target_digest};
-use crate::sinks::journal::{Change, Journal, memory};
+use crate::sinks::journal::{Change, Journal, JournalError, memory};
 use crate::sinks::stage::{OpId, OpIds, Store};
 use crate::sinks::transfer::{Assigned, Done, Shop, Site, carry_out};
 use crate::sys::sim::{Disk, Ino, Loss, Machine, Node, with};
@@ -131,6 +131,15 @@ fn open_shop() -> io::Result<Shop> {
     let journal = Some(Arc::new(journal));
     let boot = boot_id();
     Ok(Shop { sites, journal, digests: Arc::new(Nothing), ops: OpIds::start(), boot })
+}
+
+fn agreed(journal: &Journal, at: &RelPath) -> Result<Option<Value>, JournalError> {
+    let (dir, _) = at.split().unwrap();
+    let facts = journal.facts_in(&dir, ReplicaSet::of(&[replica(LEAF)]))?;
+    Ok(facts.iter().find_map(|fact| match fact {
+        Fact::Agreed { path, value, .. } if path == at => *value,
+        _ => None,
+    }))
 }
 
 /// A machine as it was when its process was gone.
@@ -278,16 +287,15 @@ impl Bench {
         lost.map_or(Ok(()), |lost| Err(format!("lost: {lost:?}")))
     }
 
+    /// What is agreed at a path of a job.
+    pub(super) fn agreed(&self, text: &str) -> Option<Value> {
+        agreed(self.shop.as_ref().unwrap().journal.as_ref().unwrap(), &path(text)).unwrap()
+    }
+
     /// What is agreed is what both ends hold, unless it is what was agreed before.
     fn check_agreed(&self, journal: &Journal) -> Result<(), String> {
         for job in &self.jobs {
-            let (dir, _) = job.path.split().unwrap();
-            let facts =
-                journal.facts_in(&dir, ReplicaSet::of(&[job.leaf])).map_err(|e| e.to_string())?;
-            let agreed = facts.iter().find_map(|fact| match fact {
-                Fact::Agreed { path, value, .. } if *path == job.path => *value,
-                _ => None,
-            });
+            let agreed = agreed(journal, &job.path).map_err(|e| e.to_string())?;
             let text = String::from_utf8_lossy(job.path.as_bytes()).into_owned();
             let ends = [value(SOURCE, &text), value(LEAF, &text)];
             let before = match &job.op {

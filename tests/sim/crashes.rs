@@ -1,7 +1,12 @@
 //! Every kind of job, ended before each of its changes of a disk or of the journal, by a kill and by every crash image.
 
-use super::bench::{Bench, Bytes as Version, Case, LEAF, SOURCE, bytes_of, replica, value};
+use std::path::Path;
+
+use super::bench::{Bench, Bytes as Version, Case, LEAF, SOURCE, bytes_of, path, replica, value};
 use crate::dataflow::model::job::Op;
+use crate::dataflow::model::value::Content;
+use crate::sinks::apply::value_of;
+use crate::sys::Root;
 use crate::sys::sim::{Bytes, Ino, Kernel, Loss, Node, with};
 
 fn file(disk: usize, path: &str, text: &str) {
@@ -97,7 +102,7 @@ pub(super) const CASES: &[Case] = &[
         },
         jobs: || {
             let (expect, new) = (value(LEAF, "a").unwrap(), value(SOURCE, "b").unwrap());
-            let (at, source_path) = (replica(LEAF), super::bench::path("a"));
+            let (at, source_path) = (replica(LEAF), path("a"));
             vec![("b", Op::Move { at, source_path, expect, new })]
         },
     },
@@ -282,6 +287,50 @@ fn what_a_program_has_open_for_writing_is_not_removed_by_the_next_start() {
         kept += 1;
     }
     assert!(kept > 0);
+}
+
+/// A file as a first look tells of it.
+fn unread(at: &str) -> Op {
+    let root = Root::open(Path::new("/sim/source")).unwrap();
+    let (dir, name) = root.open_parent(&path(at)).unwrap();
+    let stat = dir.stat(name.as_bytes()).unwrap().unwrap();
+    let new = value_of(&stat, Content::unread(stat.identity()));
+    Op::Put { from: replica(SOURCE), to: replica(LEAF), new, expect: None }
+}
+
+#[test]
+fn what_was_rewritten_after_the_end_is_no_copy_of_ours_also_where_there_is_nothing_to_compare_it_with()
+ {
+    let case = Case {
+        name: "a new file nobody has read",
+        before: || file(SOURCE, "a", "new bytes"),
+        jobs: || vec![("a", unread("a"))],
+    };
+    for rewritten in [true, false] {
+        let mut taken = 0;
+        for change in 0..40 {
+            let mut bench = Bench::new(&case);
+            with(|kernel| kernel.plan.die = Some(change));
+            drop(bench.carry_out());
+            bench.remains();
+            if !with(|kernel| kernel.dead) {
+                break;
+            }
+            with(|kernel| {
+                kernel.dead = false;
+                kernel.plan.die = None;
+                kernel.user_remove(SOURCE, "a");
+                let Some(ino) = kernel.disks[LEAF].at("a").filter(|_| rewritten) else { return };
+                let mtime = kernel.disks[LEAF].attributes(ino).mtime;
+                kernel.user_write(LEAF, "a", b"our bytes");
+                kernel.user_touch(LEAF, "a", None, Some(mtime));
+            });
+            bench.start_again(None);
+            let agreed = bench.agreed("a");
+            taken += usize::from(agreed.is_some() && agreed == value(LEAF, "a"));
+        }
+        assert_eq!(taken > 0, !rewritten, "taken for ours {taken} times, rewritten: {rewritten}");
+    }
 }
 
 #[test]

@@ -291,6 +291,8 @@ fn what_random_histories_found_stays_mended() {
         (950115, "a directory got another name while a file in it was set aside"),
         (900158, "a file that was set aside when the power went came back"),
         (962320, "what a failed act had set aside was noted as kept before it was on disk"),
+        (947559, "rewritten with its time put back after a kill, and its origin away"),
+        (967522, "rewritten with its time put back after a kill, and its origin written to"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {
