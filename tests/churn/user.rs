@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -112,6 +112,8 @@ impl User<'_> {
             .write(true)
             .create(true)
             .truncate(false)
+            // The daemon may have put a link there since: its target is no name that a user gives.
+            .custom_flags(libc::O_NOFOLLOW)
             .open(self.at(path))?;
         let mut old = Vec::new();
         file.read_to_end(&mut old)?;

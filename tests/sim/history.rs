@@ -293,6 +293,7 @@ fn what_random_histories_found_stays_mended() {
         (962320, "what a failed act had set aside was noted as kept before it was on disk"),
         (947559, "rewritten with its time put back after a kill, and its origin away"),
         (967522, "rewritten with its time put back after a kill, and its origin written to"),
+        (1075742, "a user made a directory of the name of a file that was set aside"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];
     for (seed, what) in found {

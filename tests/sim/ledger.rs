@@ -53,7 +53,8 @@ fn tree_of(disk: &Disk) -> Tree {
 }
 
 /// The tree, `before` being the last look at it. A name whose file the engine has set aside until another takes the
-/// name is missing for a moment: it counts as what it was, as long as its directory is there.
+/// name is missing for a moment: it counts as what it was, as long as its directory is there, and no user has made a
+/// directory of that name meanwhile.
 fn seen(disk: &Disk, before: &Tree) -> Tree {
     let mut tree = tree_of(disk);
     let mut aside: Vec<Bytes> =
@@ -61,6 +62,7 @@ fn seen(disk: &Disk, before: &Tree) -> Tree {
     for (path, bytes) in before {
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         if !tree.contains_key(path)
+            && disk.at(path).is_none()
             && (dir.is_empty() || disk.at(dir).is_some())
             && let Some(found) = aside.iter().position(|aside| aside == bytes)
         {
@@ -177,6 +179,9 @@ impl Ledger {
     pub(super) fn accept(&mut self, kernel: &Kernel, at: usize) {
         let old = std::mem::take(&mut self.trees[at]);
         let new = seen(&kernel.disks[at], &old);
+        // Whoever took its name did not destroy it.
+        let aside = set_aside(&kernel.disks[at]).into_iter();
+        let aside: Vec<Bytes> = aside.filter_map(|ino| bytes_of(&kernel.disks[at], ino)).collect();
         for path in changed(&old, &new) {
             let (before, now) = (old.get(path), new.get(path));
             if let Some(now) = now {
@@ -190,7 +195,8 @@ impl Ledger {
             }
             self.bury(at, path, before, now);
             self.before_step.remove(&(at, path.clone()));
-            if let Some(before) = before.filter(|before| !new.values().any(|n| n == *before)) {
+            let is_gone = |before: &&Bytes| !new.values().chain(&aside).any(|n| n == *before);
+            if let Some(before) = before.filter(is_gone) {
                 self.superseded.insert(before.clone());
             }
         }
