@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bench::{Bytes, bytes_of};
 use super::moments::Moments;
+use super::renamed::Renamed;
 use crate::sys::sim::{Disk, Ino, Kernel, Node};
 
 type Tree = BTreeMap<String, Bytes>;
@@ -41,6 +42,7 @@ pub(super) struct Ledger {
     torn: BTreeSet<Bytes>,
     /// What was at a path before the engine changed it in a step that is not over: it may put it back.
     before_step: BTreeMap<(usize, String), Option<Bytes>>,
+    renamed: Renamed,
     trees: Vec<Tree>,
     /// Where two names are a group.
     pub(super) moments: Option<Moments>,
@@ -133,6 +135,9 @@ impl Ledger {
     /// A step is over: what the engine did in it stays.
     pub(super) fn step_ends(&mut self) {
         self.before_step.clear();
+        if let Some(what) = self.renamed.step_ends(&self.trees) {
+            self.fails(what);
+        }
         let Some(moments) = &self.moments else { return };
         if let Some(what) = self.trees.iter().find_map(|tree| moments.fault(tree)) {
             self.fails(what);
@@ -158,10 +163,11 @@ impl Ledger {
         if self.yields.get(path).is_some_and(|yields| yields.contains(old)) {
             return;
         }
-        let deleted = || {
+        let deleted_at = |path: &str| {
             let gone = self.deleted.get(path).into_iter().flatten();
             gone.into_iter().any(|gone| self.came_from(gone, old))
         };
+        let deleted = || deleted_at(path);
         match new {
             Some(new) if self.came_from(new, old) => {}
             // Removed by a user, and something else made in its place.
@@ -171,6 +177,9 @@ impl Ledger {
                 "S2: {path} on {at}: {old:?} was replaced by {new:?}, which did not come from it"
             )),
             None if deleted() => {}
+            None if self.renamed.from(at, path).is_some_and(deleted_at) => {
+                self.renamed.goes(at, path, old);
+            }
             None => self.fails(format!("S3: {path} on {at}: {old:?} was removed by no user")),
         }
     }
@@ -200,6 +209,7 @@ impl Ledger {
                 self.superseded.insert(before.clone());
             }
         }
+        self.renamed.note(&kernel.disks[at], at, &old, &new);
         if let Some(moments) = &mut self.moments {
             moments.note(&new);
         }
@@ -267,6 +277,7 @@ impl Ledger {
         crash(kernel);
         let mut there = durable.clone();
         self.unconfirmed.clear();
+        self.renamed = Renamed::default();
         for (at, disk) in kernel.disks.iter().enumerate() {
             let new = seen(disk, &before[at]);
             // What is set aside comes back, under the name it had.
@@ -305,6 +316,12 @@ impl Ledger {
         }
         self.late.clear();
         self.written.retain(|version| there.contains(version));
+    }
+
+    /// The daemon is gone.
+    pub(super) fn killed(&mut self, kernel: &Kernel) {
+        self.observe(kernel);
+        self.renamed = Renamed::default();
     }
 
     /// After a crash and the recovery from it, everything under a real name is whole again.

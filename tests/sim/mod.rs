@@ -13,6 +13,7 @@ mod history;
 mod ledger;
 mod moments;
 mod races;
+mod renamed;
 mod reports;
 mod restless;
 mod users;

@@ -173,7 +173,7 @@ impl World {
                 ledger.recovered(kernel);
                 self.crashed = kernel.mounts.len() < self.disks;
             } else {
-                ledger.observe(kernel);
+                ledger.killed(kernel);
             }
         });
         let relay = crossbeam_channel::unbounded();
@@ -195,7 +195,7 @@ impl World {
         self.keep_record();
         with(Kernel::kill);
         memory::end_process(false);
-        with(|kernel| self.ledger.borrow_mut().observe(kernel));
+        with(|kernel| self.ledger.borrow_mut().killed(kernel));
     }
 
     pub(super) fn crash(&mut self, dice: &mut Dice) {
@@ -401,7 +401,10 @@ impl World {
         let mut ledger = self.ledger.borrow_mut();
         with(|kernel| {
             ledger.observe(kernel);
-            ledger.step_ends();
+            // A step that the daemon died in has no end.
+            if !kernel.dead {
+                ledger.step_ends();
+            }
             for disk in &kernel.disks {
                 for (path, _) in disk.tree() {
                     if !users::is_given(&path) {
