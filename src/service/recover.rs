@@ -121,7 +121,7 @@ fn settle(
             if aside == Aside::Replaced && !present(&site.root, &intent.path)? {
                 forget(intent, changes);
             }
-            retract(shop, ended, (site, store), intent, changes)?;
+            retract(shop, site, store, intent, changes)?;
         }
     }
     Ok(())
@@ -308,8 +308,8 @@ fn open_source(shop: &Shop, intent: &Intent) -> Option<sys::File> {
 /// content is moved out of the tree and kept, so that it is never read as an edit.
 fn retract(
     shop: &Shop,
-    ended: &Ended,
-    (site, store): (&Site, &Store),
+    site: &Site,
+    store: &Store,
     intent: &Intent,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
@@ -326,9 +326,7 @@ fn retract(
     let announced =
         intent.new.and_then(|new| if let Value::File(new) = new { Some(new.mtime) } else { None });
     let grain = site.root.caps().mtime_grain_ns.unsigned_abs();
-    if announced.is_some_and(|mtime| stat.mtime_ns.abs_diff(mtime) >= grain)
-        || ended.is_before(site, intent, &dir, name.as_bytes())?
-    {
+    if announced.is_some_and(|mtime| stat.mtime_ns.abs_diff(mtime) >= grain) {
         return Ok(());
     }
     let found = digest_of(&mut dir.open_read(name.as_bytes())?, &Control::default())?;

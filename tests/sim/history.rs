@@ -294,7 +294,14 @@ fn what_random_histories_found_stays_mended() {
         (947559, "rewritten with its time put back after a kill, and its origin away"),
         (967522, "rewritten with its time put back after a kill, and its origin written to"),
         (1075742, "a user made a directory of the name of a file that was set aside"),
-        (1031089, "a user's file with the time that was announced got its name after a power loss"),
+        (
+            1031089,
+            "a user's file with the announced time, under its name, is taken for ours and kept",
+        ),
+        (
+            1250838,
+            "a torn file was taken for a user's, as a power loss puts the store's times back",
+        ),
         (1006929, "a directory got another name while a file in it was deleted, and then a kill"),
         (744, "a file announced unread was taken for whole after a power loss"),
     ];

@@ -20,6 +20,13 @@ pub(super) struct Announced {
     pub(super) mtime: i64,
 }
 
+impl Announced {
+    /// A user who gave a file the very time that was announced cannot be told from the engine.
+    fn is(&self, at: usize, path: &str, mtime: i64) -> bool {
+        (self.at, self.path.as_str(), self.mtime) == (at, path, mtime)
+    }
+}
+
 #[derive(Clone, Default)]
 pub(super) struct Ledger {
     /// Versions that are owed to users, and those that a user did away with.
@@ -284,11 +291,9 @@ impl Ledger {
             let aside = set_aside(disk).into_iter().map(|ino| (String::new(), ino));
             for (path, ino) in disk.tree().into_iter().chain(aside) {
                 let Some(bytes) = bytes_of(disk, ino) else { continue };
-                // A user who gave it the very time that was announced cannot be told from the engine.
-                let is_as_announced = |a: &Announced| {
-                    (a.at, &a.path, a.mtime) == (at, &path, disk.attributes(ino).mtime)
-                };
-                if !disk.users.contains(&ino) || announced.iter().any(is_as_announced) {
+                let mtime = disk.attributes(ino).mtime;
+                let is_announced = announced.iter().any(|a| a.is(at, &path, mtime));
+                if !disk.users.contains(&ino) || is_announced {
                     self.unconfirmed.insert((at, path.clone()));
                 }
                 // Several files may have become the same zeros.
@@ -316,6 +321,18 @@ impl Ledger {
         }
         self.late.clear();
         self.written.retain(|version| there.contains(version));
+    }
+
+    /// A daemon starts after a crash: what users have given an announced name since may have the announced time, too.
+    pub(super) fn recovers(&mut self, kernel: &Kernel, announced: &[Announced]) {
+        for (at, disk) in kernel.disks.iter().enumerate() {
+            for (path, ino) in disk.tree() {
+                let mtime = disk.attributes(ino).mtime;
+                if announced.iter().any(|a| a.is(at, &path, mtime)) {
+                    self.unconfirmed.insert((at, path));
+                }
+            }
+        }
     }
 
     /// The daemon is gone.

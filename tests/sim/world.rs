@@ -142,6 +142,10 @@ impl World {
 
     /// Starts the daemon on what there is. Where that fails it stays down.
     pub(super) fn start(&mut self) {
+        if self.crashed {
+            let announced = announced(&self.record.name);
+            with(|kernel| self.ledger.borrow_mut().recovers(kernel, &announced));
+        }
         let watched = Arc::new(Watched::default());
         install(Some(watched.clone()));
         let (scanner, pool) = (Arc::new(Scanner::stepped()), Arc::new(Pool::stepped()));
