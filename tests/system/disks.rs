@@ -26,13 +26,14 @@ fn a_full_leaf_is_a_problem_that_ends_with_space() {
     rig.ok(&["add", "--name", "s", "a", "disk/leaf"]);
     rig.settle();
     fs::write(rig.path("disk/ballast"), vec![1; 8 << 20]).unwrap();
-    fs::write(rig.path("a/large"), vec![2; 8 << 20]).unwrap();
+    rig.save("a/large", &vec![2; 8 << 20]);
     rig.exits(1, &["wait", "--timeout", "60"]);
     assert!(rig.exits(1, &["status"]).contains("\tproblems\t"));
     let files = rig.exits(1, &["status", "--files"]);
     assert!(files.contains("large") && files.to_lowercase().contains("space"), "{files}");
     assert!(rig.ok(&["explain", "a/large"]).contains("free some space"));
-    assert_eq!(rig.tree("disk/leaf").len(), 1, "nothing partial is seen");
+    let tree = rig.tree("disk/leaf");
+    assert_eq!(tree.len(), 1, "nothing partial is seen: {tree:?}");
     rig.write("a/other", "flows");
     rig.exits(1, &["wait", "--timeout", "60"]);
     assert_eq!(rig.read("disk/leaf/other"), "flows");
@@ -51,7 +52,7 @@ fn d05_a_full_leaf_keeps_the_old_version_of_what_does_not_fit() {
     rig.start();
     rig.ok(&["add", "--name", "s", "a", "disk/leaf"]);
     rig.settle();
-    fs::write(rig.path("a/f"), vec![2; 24 << 20]).unwrap();
+    rig.save("a/f", &vec![2; 24 << 20]);
     rig.exits(1, &["wait", "--timeout", "60"]);
     assert_eq!(rig.read("disk/leaf/f"), "old");
     rig.write("a/f", "new and short");

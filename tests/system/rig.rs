@@ -226,6 +226,13 @@ impl Rig {
         fs::write(path, text).expect("a file");
     }
 
+    /// As editors do it: what is written is never there in part, not even for a moment.
+    pub(crate) fn save(&self, rel: &str, bytes: &[u8]) {
+        let beside = self.path("being saved");
+        fs::write(&beside, bytes).expect("a file");
+        fs::rename(beside, self.path(rel)).expect("the same file system");
+    }
+
     #[track_caller]
     pub(crate) fn read(&self, rel: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(rel)).unwrap_or_else(|e| panic!("{rel}: {e}")))
