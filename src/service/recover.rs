@@ -164,6 +164,7 @@ fn acknowledge(
 }
 
 /// When the daemon last changed each store, by slot: what has a name from there had it by then.
+/// Tells nothing after a power loss: that puts the times of directories back, and a torn file would pass for changed since.
 struct Ended(Vec<Option<i64>>);
 
 impl Ended {
