@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests"))]
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod copy;
@@ -17,6 +18,7 @@ pub mod places;
 pub mod service;
 pub mod sinks;
 pub mod sources;
+pub mod ssh;
 pub mod sys;
 
 // It needs what only tests of the library have: the simulated kernel, and threads that are stepped.

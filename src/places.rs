@@ -11,6 +11,8 @@ pub struct Places {
     pub config: PathBuf,
     pub state: PathBuf,
     pub cache: PathBuf,
+    /// Holds the agents of other machines.
+    pub data: PathBuf,
     /// Holds the control socket.
     pub runtime: PathBuf,
 }
@@ -48,6 +50,7 @@ impl Places {
             config: place("XDG_CONFIG_HOME", ".config")?,
             state: place("XDG_STATE_HOME", ".local/state")?,
             cache: place("XDG_CACHE_HOME", ".cache")?,
+            data: place("XDG_DATA_HOME", ".local/share")?,
             runtime,
         })
     }

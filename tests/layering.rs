@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "copy",
             "config",
             "places",
+            "ssh",
             "sys",
             "sources::control",
             "dataflow::model",
@@ -46,6 +47,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("differential_dataflow::", &["dataflow/graph", "dataflow/engine"], ENGINE),
     ("abomonation::", &["sources/stat_cache"], "use serde and postcard; see docs/design/0002"),
     ("redb::", &["sinks/journal"], "ask the journal"),
+    ("russh::", &["ssh"], "ask a connection"),
     (
         "allow(unsafe_code",
         &["sys", "ebpf", "sources/stat_cache"],
@@ -61,6 +63,13 @@ const PURE: &[&str] = &[
     "sinks/journal/record",
     "sources/control/wire",
     "sources/watch/settle",
+    "ssh/bootstrap/probe",
+    "ssh/destination",
+    "ssh/hops",
+    "ssh/known_hosts",
+    "ssh/pattern",
+    "ssh/protocol",
+    "ssh/settings",
 ];
 const IMPURE_STD: &[&str] = &["fs", "net", "env", "process", "thread", "os"];
 const IMPURE: &[&str] = &[

@@ -7,9 +7,11 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a reply that is no row is not looked at")]
 
 mod add;
+mod agent;
 mod conflicts;
 mod copy;
 mod daemon;
+mod doctor;
 mod endpoint;
 mod error;
 mod explain;
@@ -22,6 +24,7 @@ mod request;
 mod resolve;
 mod status;
 mod target;
+mod terminal;
 mod ui;
 mod versions;
 mod wait;
@@ -91,8 +94,8 @@ enum Command {
     Route(LaterArgs),
     #[command(about = "Live view of syncs and transfers (comes in a later version)")]
     Top(LaterArgs),
-    #[command(about = "Check this machine and hosts (comes in a later version)")]
-    Doctor(LaterArgs),
+    Doctor(doctor::Args),
+    Agent(agent::Args),
 }
 
 /// A command that is promised and not there yet.
@@ -160,7 +163,9 @@ fn run(command: Command, ui: &mut Ui) -> Result<u8, CommandError> {
         Command::Daemon(args) => daemon::run(args, ui),
         Command::Completions(args) => manual::completions(args, ui),
         Command::Man(args) => manual::man(args, ui),
-        Command::Route(args) | Command::Top(args) | Command::Doctor(args) => {
+        Command::Doctor(args) => doctor::run(args, ui),
+        Command::Agent(args) => agent::run(args, ui),
+        Command::Route(args) | Command::Top(args) => {
             drop(args.rest);
             Err(CommandError::usage("this command comes in a later version of yeet"))
         }

@@ -1,0 +1,21 @@
+//! Other machines, by SSH and without an `ssh` program.
+//!
+//! Holds: russh is known here and nowhere else; what says whom to trust and how to log in (`destination`, `pattern`,
+//! `settings`, `known_hosts`, `hops`) is pure; nothing is asked of a person but through [`ask::Ask`].
+
+pub mod ask;
+mod auth;
+pub mod bootstrap;
+pub mod client;
+pub mod destination;
+pub mod error;
+pub mod exec;
+pub mod files;
+pub mod hops;
+mod keys;
+mod known_hosts;
+mod pattern;
+pub mod peer;
+pub mod protocol;
+pub mod settings;
+mod trust;

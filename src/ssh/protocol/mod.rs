@@ -1,0 +1,11 @@
+//! What two yeets say to each other over one ordered stream of bytes.
+//!
+//! Holds: no io and no clock here; whatever a peer sends is a value or a named error, never a panic, and nothing is
+//! allocated for a length that has not been checked.
+
+mod frame;
+mod message;
+
+pub(crate) use frame::write_magic;
+pub use frame::{BadFrame, Decoder, Frame, Kind, PAYLOAD_MAX};
+pub use message::{BadMessage, Build, Hello, Message, VERSION};
