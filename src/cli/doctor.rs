@@ -12,11 +12,12 @@ use crate::places::Places;
 use crate::sources::control::socket::{Client, ConnectError};
 use crate::ssh::bootstrap::probe::Mark;
 use crate::ssh::bootstrap::{Event, Installed, Programs, install};
-use crate::ssh::client::{Connection, Hop, connect};
+use crate::ssh::client::Hop;
 use crate::ssh::destination::Destination;
 use crate::ssh::error::SshError;
 use crate::ssh::files::Here;
 use crate::ssh::peer::{BadPeer, Peer};
+use crate::ssh::reach::Reach;
 use crate::ssh::settings::Settings;
 use crate::sys;
 
@@ -114,9 +115,9 @@ async fn visit(asked: &Destination, found: &mut Findings) {
     }
     let now_s = u64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or_default();
     let ask = Arc::new(Terminal::new());
-    let connected = connect(&way, &here, ask, now_s, &mut |hop| tell_hop(hop, found)).await;
-    let connection = match connected {
-        Ok(connection) => connection,
+    let reached = Reach::new(way, here, ask, now_s, &mut |hop| tell_hop(hop, found)).await;
+    let mut reach = match reached {
+        Ok(reach) => reach,
         Err(error) => {
             let step = match &error {
                 SshError::HostKey { .. } => "key",
@@ -126,19 +127,19 @@ async fn visit(asked: &Destination, found: &mut Findings) {
             return fail(found, step, &error);
         }
     };
-    if try_command(&connection, found).await
-        && let Some(agent) = try_install(&connection, found).await
+    if try_command(&mut reach, found).await
+        && let Some(agent) = try_install(&mut reach, found).await
     {
-        try_agent(&connection, &agent, found).await;
+        try_agent(&mut reach, &agent, found).await;
     }
-    connection.close().await;
+    reach.close().await;
 }
 
 /// Whether the host runs commands.
-async fn try_command(connection: &Connection, found: &mut Findings) -> bool {
-    let host = connection.host().to_owned();
+async fn try_command(reach: &mut Reach, found: &mut Findings) -> bool {
+    let host = reach.host().to_owned();
     // A word that no message of the day has, and no shell takes for anything else.
-    match connection.run("echo yeet-doctor", tokio::io::empty(), 64 << 10).await {
+    match reach.run("echo yeet-doctor", tokio::io::empty, 64 << 10).await {
         Ok(ended) if contains(&ended.out, b"yeet-doctor") => {
             found.ok("command", format!("{host} runs commands"));
             let noise = String::from_utf8_lossy(&ended.out).replacen("yeet-doctor", "", 1);
@@ -161,7 +162,7 @@ async fn try_command(connection: &Connection, found: &mut Findings) -> bool {
 }
 
 /// Copies the agent to the host, where it is not there yet.
-async fn try_install(connection: &Connection, found: &mut Findings) -> Option<Installed> {
+async fn try_install(reach: &mut Reach, found: &mut Findings) -> Option<Installed> {
     let programs = match programs() {
         Ok(programs) => programs,
         Err(why) => {
@@ -189,7 +190,7 @@ async fn try_install(connection: &Connection, found: &mut Findings) -> Option<In
         }
         Event::Failed(path, why) => found.note("agent", format!("{path}: {why}")),
     };
-    match install(connection, &programs, &mark, &mut tell).await {
+    match install(reach, &programs, &mark, &mut tell).await {
         Ok(installed) => Some(installed),
         Err(error) => {
             found.failed("agent", error.to_string());
@@ -208,9 +209,9 @@ fn programs() -> Result<Programs, String> {
     Ok(Programs { own, others: places.data.join("agents") })
 }
 
-async fn try_agent(connection: &Connection, agent: &Installed, found: &mut Findings) {
+async fn try_agent(reach: &mut Reach, agent: &Installed, found: &mut Findings) {
     let met = async {
-        let mut peer = Peer::start(connection, agent).await?;
+        let mut peer = Peer::start(reach, agent).await?;
         let before = sys::now();
         peer.ping().await?;
         let took = sys::now().duration_since(before);

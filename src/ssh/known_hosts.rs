@@ -243,3 +243,11 @@ pub(super) fn appended(text: &str, line: &str) -> String {
 pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
+
+/// Whether a key, as OpenSSH writes it, is revoked for a host.
+#[cfg(fuzzing)]
+pub fn is_revoked(files: &[(PathBuf, String)], host: &str, port: u16, key: &str) -> bool {
+    let shown = PublicKey::from_openssh(key).map(PublicKeyOrCertificate::from);
+    let judged = shown.map(|shown| KnownHosts::new(files, host, port).judge(&shown, 0));
+    matches!(judged, Ok(Ok(Known::Revoked(_))))
+}

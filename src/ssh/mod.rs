@@ -17,5 +17,9 @@ mod known_hosts;
 mod pattern;
 pub mod peer;
 pub mod protocol;
+pub mod reach;
 pub mod settings;
 mod trust;
+
+#[cfg(fuzzing)]
+pub use known_hosts::is_revoked;

@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 use super::auth::printable;
 use super::bootstrap::Installed;
-use super::client::Connection;
 use super::error::SshError;
 use super::exec::Stream;
 use super::protocol::{Decoder, Frame, Hello, Message, PAYLOAD_MAX, VERSION};
+use super::reach::Reach;
 
 /// How long an agent may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -44,11 +44,11 @@ impl Peer {
     ///
     /// # Errors
     /// It does not start, or is not the one that was copied there.
-    pub async fn start(connection: &Connection, agent: &Installed) -> Result<Self, BadPeer> {
+    pub async fn start(reach: &mut Reach, agent: &Installed) -> Result<Self, BadPeer> {
         let path = &agent.path;
         let command = format!("exec /bin/sh -c 'exec \"{path}\" agent --at \"{path}\"'");
-        let stream = connection.open(&command).await?;
-        let host = connection.host().to_owned();
+        let stream = reach.open(&command).await?;
+        let host = reach.host().to_owned();
         let mut peer = Self { host, stream, decoder: Decoder::after_noise(), next: 0 };
         let own = Hello { version: VERSION, build: agent.build, payload_max: PAYLOAD_MAX };
         peer.send(&own.frame()).await?;
@@ -83,9 +83,11 @@ impl Peer {
     /// Ends it, and waits until it has ended.
     pub async fn goodbye(mut self) {
         let bye = Message::Goodbye("done".to_owned()).frame();
-        if self.send(&bye).await.is_ok() && self.stream.shutdown().await.is_ok() {
-            while let Ok(Message::Ping(_) | Message::Pong(_)) = self.hear().await {}
+        if self.send(&bye).await.is_err() || self.stream.shutdown().await.is_err() {
+            return;
         }
+        let mut bytes = [0; 4096];
+        while let Ok(Ok(1..)) = timeout(PATIENCE, self.stream.read(&mut bytes)).await {}
     }
 
     async fn hear(&mut self) -> Result<Message, BadPeer> {

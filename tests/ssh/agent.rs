@@ -169,16 +169,21 @@ fn a_user_whose_shell_runs_nothing_is_told_so() {
 }
 
 #[test]
-fn dropbear_takes_an_agent_too() {
-    if !has("dropbear") || !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let home = Home::new();
-    home.write("etc/authorized", &home.key("home/.ssh/id_ed25519", "ed25519", ""));
-    let server = Server::dropbear(&home);
-    at(&home, &server);
-    for word in ["was copied", "is there"] {
-        let (code, said) = home.doctor("nas");
-        assert!(code == 0 && said.contains(word) && said.contains("answer\tok"), "{said}");
+fn small_servers_take_an_agent_too_also_those_of_one_channel_a_connection() {
+    type Make = fn(&Home) -> Server;
+    for (program, make) in [("dropbear", Server::dropbear as Make), ("tinysshd", Server::tinysshd)]
+    {
+        if !has(program) || !rustix::process::geteuid().is_root() {
+            continue;
+        }
+        let home = Home::new();
+        home.write("etc/authorized", &home.key("home/.ssh/id_ed25519", "ed25519", ""));
+        let server = make(&home);
+        at(&home, &server);
+        for word in ["was copied", "is there"] {
+            let (code, said) = home.doctor("nas");
+            let is_well = code == 0 && said.contains(word) && said.contains("answer\tok");
+            assert!(is_well, "{program}: {said}");
+        }
     }
 }

@@ -272,7 +272,7 @@ impl Server {
         home.path(&name)
     }
 
-    /// Dropbear, which reads the home of the user that the system knows: it gets another one to see.
+    /// Dropbear.
     pub(crate) fn dropbear(home: &Home) -> Self {
         let made = Command::new("dropbearkey")
             .args(["-t", "ed25519", "-f"])
@@ -281,19 +281,31 @@ impl Server {
             .stderr(Stdio::null())
             .status();
         assert!(made.unwrap().success());
+        let key = home.path("keys/dropbear").display().to_string();
+        Self::at_home(home, &format!("exec dropbear -i -r {key}"))
+    }
+
+    /// The small one of one channel a connection.
+    pub(crate) fn tinysshd(home: &Home) -> Self {
+        let keys = home.path("keys/tinysshd");
+        let made = Command::new("tinysshd-makekey").arg(&keys).status();
+        assert!(made.unwrap().success());
+        Self::at_home(home, &format!("exec tinysshd {}", keys.display()))
+    }
+
+    /// A server that reads the home of the user that the system knows: it gets `there` to see.
+    fn at_home(home: &Home, server: &str) -> Self {
         fs::create_dir(home.path("there/.ssh")).unwrap();
         for dir in ["there", "there/.ssh"] {
             fs::set_permissions(home.path(dir), fs::Permissions::from_mode(0o700)).unwrap();
         }
         home.write("there/.ssh/authorized_keys", &home.read("etc/authorized"));
         let there = home.path("there");
-        let key = home.path("keys/dropbear");
         let real = std::env::home_dir().unwrap();
+        let script = format!("mount --bind \"$1\" \"$2\" && {server}");
         Self::by_process(move || {
             let mut command = Command::new("unshare");
-            command.args(["-m", "sh", "-c"]);
-            command.arg("mount --bind \"$1\" \"$2\" && exec dropbear -i -r \"$3\"");
-            command.arg("sh").arg(&there).arg(&real).arg(&key);
+            command.args(["-m", "sh", "-c", &script, "sh"]).arg(&there).arg(&real);
             command
         })
     }

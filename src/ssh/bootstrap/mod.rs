@@ -7,9 +7,9 @@ pub mod probe;
 
 use std::path::{Path, PathBuf};
 
-use super::client::Connection;
 use super::error::SshError;
 use super::protocol::Build;
+use super::reach::Reach;
 use probe::{Found, Mark};
 
 /// The most of a probe's answer that is read, with whatever a login shell prints before it.
@@ -101,16 +101,16 @@ pub struct Installed {
 /// # Errors
 /// It cannot be.
 pub async fn install(
-    connection: &Connection,
+    reach: &mut Reach,
     programs: &Programs,
     mark: &Mark,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Installed, NoAgent> {
-    let host = connection.host().to_owned();
+    let host = reach.host().to_owned();
     let mut tried: Vec<(String, String)> = Vec::new();
     for _ in 0..FOLDERS_MAX {
         let without: Vec<String> = tried.iter().map(|(folder, _)| folder.clone()).collect();
-        let found = probe(connection, mark, &without).await?;
+        let found = probe(reach, mark, &without).await?;
         tell(Event::Found(found.clone()));
         tried.extend(found.refused.iter().filter(|(f, _)| !without.contains(f)).cloned());
         let program = program(&host, &found, programs)?;
@@ -118,7 +118,7 @@ pub async fn install(
         let name = format!("yeet-{}", program.build.short());
         let path = format!("{folder}/{name}");
         if found.agents.contains(&name) {
-            match check(connection, &path, &program).await? {
+            match check(reach, &path, &program).await? {
                 Ok(()) => {
                     tell(Event::Present(path.clone()));
                     return Ok(Installed { path, build: program.build });
@@ -127,7 +127,7 @@ pub async fn install(
                 Err(why) => tell(Event::Failed(path.clone(), why)),
             }
         }
-        match put(connection, &folder, &name, &program).await? {
+        match put(reach, &folder, &name, &program).await? {
             Ok(()) => {
                 tell(Event::Copied(path.clone(), program.bytes.len()));
                 return Ok(Installed { path, build: program.build });
@@ -141,11 +141,11 @@ pub async fn install(
     Err(NoAgent::Folder { host, tried })
 }
 
-async fn probe(connection: &Connection, mark: &Mark, without: &[String]) -> Result<Found, NoAgent> {
+async fn probe(reach: &mut Reach, mark: &Mark, without: &[String]) -> Result<Found, NoAgent> {
     let script = probe::script(mark, without);
-    let answer = connection.run("exec /bin/sh -s", script.as_bytes(), ANSWER_MAX).await?;
+    let answer = reach.run("exec /bin/sh -s", || script.as_bytes(), ANSWER_MAX).await?;
     probe::read(mark, &answer.out).map_err(|why| NoAgent::Shell {
-        host: connection.host().to_owned(),
+        host: reach.host().to_owned(),
         why: format!("{why}; {}", answer.why()),
     })
 }
@@ -188,7 +188,7 @@ fn read(file: &Path) -> std::io::Result<Program> {
 
 /// Copies the program into a folder, whole or not at all; what is wrong with the folder, where something is.
 async fn put(
-    connection: &Connection,
+    reach: &mut Reach,
     folder: &str,
     name: &str,
     program: &Program,
@@ -202,23 +202,23 @@ async fn put(
          then find . -name \"yeet-*\" -mtime +{OLD_DAYS} -exec rm -f {{}} + 2>/dev/null; exit 0; fi; \
          rm -f \"$t\"; exit 4'"
     );
-    let ended = connection.run(&command, program.bytes.as_slice(), 4096).await?;
+    let ended = reach.run(&command, || program.bytes.as_slice(), 4096).await?;
     // Some servers tell no status: the check tells.
     if ended.status.is_some_and(|status| status != 0) {
         return Ok(Err(ended.why()));
     }
-    check(connection, &format!("{folder}/{name}"), program).await
+    check(reach, &format!("{folder}/{name}"), program).await
 }
 
 /// Has the file there say its own digest, which also shows that it runs.
 async fn check(
-    connection: &Connection,
+    reach: &mut Reach,
     path: &str,
     program: &Program,
 ) -> Result<Result<(), String>, SshError> {
     let command =
         format!("exec /bin/sh -c 'touch -c \"{path}\"; exec \"{path}\" agent --digest \"{path}\"'");
-    let ended = connection.run(&command, tokio::io::empty(), 64 << 10).await?;
+    let ended = reach.run(&command, tokio::io::empty, 64 << 10).await?;
     let digest = blake3::Hash::from(program.build.0).to_hex();
     if ended.out.windows(digest.len()).any(|window| window == digest.as_bytes()) {
         return Ok(Ok(()));

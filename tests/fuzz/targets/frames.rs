@@ -1,0 +1,59 @@
+//! What another machine sends: noise, frames, hellos and messages.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use yeet::ssh::protocol::{Build, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX};
+
+/// The bytes are held until a frame is whole, and the frame then.
+const GROWTH: usize = 4;
+const ROOM: usize = 64 << 10;
+
+fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
+    let Some((how, bytes)) = data.split_first() else { return };
+    let size = usize::from(*how >> 1) + 1;
+    let decoder = || if how & 1 == 0 { Decoder::at_once() } else { Decoder::after_noise() };
+    let cut = fuzz::within(bytes.len() * GROWTH + ROOM, || frames(decoder(), bytes.chunks(size)));
+    let whole = frames(decoder(), std::iter::once(bytes));
+    assert!(cut == whole || whole.1 && cut.1, "where bytes are cut makes a difference");
+    for frame in &whole.0 {
+        assert!(frame.payload.len() <= PAYLOAD_MAX as usize);
+        let mut written = Vec::new();
+        frame.write(&mut written);
+        assert_eq!(frames(Decoder::at_once(), std::iter::once(&written[..])).0, [frame.clone()]);
+        if let Ok(hello) = Hello::read(frame) {
+            assert_eq!(Hello::read(&hello.frame()), Ok(hello));
+        }
+        if let Ok(message) = Message::read(frame) {
+            assert_eq!(Message::read(&message.frame()), Ok(message));
+        }
+    }
+});
+
+/// The frames, and whether what followed them was none.
+fn frames<'a>(mut decoder: Decoder, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, bool) {
+    let mut out = Vec::new();
+    for piece in pieces {
+        decoder.feed(piece);
+        loop {
+            match decoder.frame() {
+                Ok(Some(frame)) => out.push(frame),
+                Ok(None) => break,
+                Err(_) => return (out, true),
+            }
+        }
+    }
+    (out, false)
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let hello = Hello { version: 1, build: Build([7; 32]), payload_max: PAYLOAD_MAX };
+    let mut said = Vec::new();
+    hello.frame().write(&mut said);
+    Message::Ping(300).frame().write(&mut said);
+    Message::Goodbye("so long".to_owned()).frame().write(&mut said);
+    Frame { kind: Kind::Unknown(9), flags: 1, stream: 300, payload: vec![1; 40] }.write(&mut said);
+    let after_noise = [b"\x09Welcome!\n\x00\xffyeet-agent\xff\x00".to_vec(), said.clone()].concat();
+    let at_once = [vec![0x20], said].concat();
+    vec![after_noise, at_once, vec![0, 0, 0, 0x10, 0, 2, 0, 0, 0]]
+}
