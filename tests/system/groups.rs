@@ -206,6 +206,49 @@ fn a_group_that_changed_on_both_sides_is_one_conflict_and_is_resolved_as_a_whole
 }
 
 #[test]
+fn two_leaves_that_changed_a_group_apart_are_one_conflict_and_no_replica_ever_has_a_mixture() {
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["x.db", "x.db-wal"], &["x.db", "x.db-wal"]),
+        (&["x.db", "x.db-wal"], &["x.db-wal"]),
+        // No single file is in conflict.
+        (&["x.db"], &["x.db-wal"]),
+    ];
+    for (at_b, at_c) in cases {
+        for keep in ["b", "c"] {
+            let mut rig = grouped("*.db *.db-wal");
+            let c = rig.path("c");
+            rig.ok(&["add", "--to", "s", c.to_str().unwrap()]);
+            for name in ["x.db", "x.db-wal"] {
+                rig.write(&format!("a/{name}"), "first");
+            }
+            rig.settle();
+            rig.stop();
+            for (side, names) in [("b", at_b), ("c", at_c)] {
+                for name in names {
+                    rig.write(&format!("{side}/{name}"), &format!("of side {side}"));
+                }
+            }
+            let pair = |side: &str| ["x.db", "x.db-wal"].map(|n| rig.read(&format!("{side}/{n}")));
+            let moments = ["a", "b", "c"].map(pair);
+            rig.start();
+            rig.exits(1, &["wait", "--timeout", "60"]);
+            let pair = |side: &str| ["x.db", "x.db-wal"].map(|n| rig.read(&format!("{side}/{n}")));
+            for side in ["a", "b", "c"] {
+                assert!(moments.contains(&pair(side)), "{side} has a mixture: {:?}", pair(side));
+            }
+            assert_eq!(rig.exits(1, &["conflicts"]), "s\tgroup\tx.db\n");
+            rig.ok(&["resolve", "--keep", keep, "a/x.db"]);
+            rig.settle();
+            let kept = &moments[if keep == "b" { 1 } else { 2 }];
+            for side in ["a", "b", "c"] {
+                assert_eq!(&pair(side), kept, "{side} after --keep {keep}");
+            }
+            assert_eq!(rig.exits(0, &["conflicts"]), "");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_goes_from_a_group_goes_with_what_else_changed_in_it() {
     let rig = grouped(DATABASES);
     for name in ["x.db", "x.db-wal", "x.db-journal", "y.db", "alone.txt"] {
