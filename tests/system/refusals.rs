@@ -38,6 +38,42 @@ fn without_a_daemon_it_says_so() {
     refused(&rig, 3, &["daemon", "status"], "");
 }
 
+/// The rows of the doctor: step and state.
+fn doctor(rig: &Rig, code: i32) -> Vec<(String, String, String)> {
+    let said = rig.exits(code, &["doctor"]);
+    let row = |line: &str| {
+        let mut fields = line.splitn(3, '\t').map(str::to_owned);
+        let mut next = || fields.next().unwrap_or_else(|| panic!("{said}"));
+        (next(), next(), next())
+    };
+    said.lines().map(row).collect()
+}
+
+#[test]
+fn the_doctor_says_what_this_machine_has_and_which_of_it_is_wrong() {
+    let mut rig = Rig::new();
+    let steps = ["version", "config", "state", "cache", "daemon", "watches", "files", "ssh"];
+    let row = |rows: &[(String, String, String)], step: &str| {
+        rows.iter()
+            .find(|(s, ..)| s == step)
+            .unwrap_or_else(|| panic!("no {step}: {rows:?}"))
+            .clone()
+    };
+    let rows = doctor(&rig, 0);
+    steps.iter().for_each(|step| drop(row(&rows, step)));
+    assert_eq!(row(&rows, "daemon").1, "note", "{rows:?}");
+    rig.start();
+    assert_eq!(row(&doctor(&rig, 0), "daemon").1, "ok");
+    rig.write("config/yeet/config.toml", "mode = \"sideways\"\n");
+    let rows = doctor(&rig, 1);
+    let (_, state, detail) = row(&rows, "config");
+    assert!(state == "failed" && detail.contains("config.toml:1"), "{rows:?}");
+    assert!(rows.iter().any(|(step, ..)| step == "mend"), "{rows:?}");
+    refused(&rig, 2, &["doctor", "--", "-oProxyCommand=x"], "begins with `-`");
+    refused(&rig, 2, &["doctor", "nas:99999"], "a port is a number");
+    refused(&rig, 2, &["doctor", "a b"], "which no user and no host has");
+}
+
 #[test]
 fn a_daemon_that_was_stopped_can_be_started_at_once() {
     let rig = Rig::synced("two-way");
