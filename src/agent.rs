@@ -2,56 +2,77 @@
 //!
 //! Holds: it ends when its input does; it says nothing but frames, after its magic; it keeps nothing but its own file.
 
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
 use std::io::{self, Read, Write};
 
+use crate::ssh::link::{Link, Over, Stream};
 use crate::ssh::protocol::{
-    Build, Decoder, Hello, Kind, Message, PAYLOAD_MAX, VERSION, write_magic,
+    Build, Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
+    write_magic,
 };
+use crate::sys;
 
-/// Speaks with whoever is at the other end, until they leave.
+/// Serves whoever is at the other end, until they leave.
 ///
 /// # Errors
 /// The connection broke, or they speak another protocol.
-pub fn serve(build: Build, input: &mut dyn Read, output: &mut dyn Write) -> io::Result<()> {
+pub fn serve(
+    build: Build,
+    mut input: impl Read + Send + 'static,
+    mut output: impl Write + Send + 'static,
+) -> io::Result<()> {
     let own = Hello { version: VERSION, build, payload_max: PAYLOAD_MAX };
     let mut out = Vec::new();
     write_magic(&mut out);
     own.frame().write(&mut out);
-    say(output, &out)?;
+    say(&mut output, &out)?;
     let mut decoder = Decoder::at_once();
-    let mut has_met = false;
-    let mut bytes = [0; 16 << 10];
-    loop {
-        let length = input.read(&mut bytes)?;
-        if length == 0 {
-            return Ok(());
-        }
-        decoder.feed(&bytes[..length]);
+    let Some(first) = first_frame(&mut decoder, &mut input)? else { return Ok(()) };
+    let hello = Hello::read(&first).map_err(io::Error::other)?;
+    if (hello.version, hello.build) != (own.version, own.build) {
         let mut out = Vec::new();
-        while let Some(frame) = decoder.frame().map_err(io::Error::other)? {
-            if let Kind::Unknown(_) = frame.kind {
-                continue;
-            }
-            if !has_met {
-                let hello = Hello::read(&frame).map_err(io::Error::other)?;
-                if (hello.version, hello.build) != (own.version, own.build) {
-                    let bye = format!("this is build {}", build.short());
-                    Message::Goodbye(bye).frame().write(&mut out);
-                    return say(output, &out);
-                }
-                has_met = true;
-                continue;
-            }
-            match Message::read(&frame).map_err(io::Error::other)? {
-                Message::Ping(number) => Message::Pong(number).frame().write(&mut out),
-                Message::Pong(_) => {}
-                Message::Goodbye(_) => {
-                    Message::Goodbye("done".to_owned()).frame().write(&mut out);
-                    return say(output, &out);
-                }
+        Message::Goodbye(format!("this is build {}", build.short())).frame().write(&mut out);
+        return say(&mut output, &out);
+    }
+    // Whoever calls this ends the process, and a read that waits with it.
+    let link = Link::start(Side::Agent, decoder, input, output, || {})?;
+    std::thread::scope(|scope| {
+        loop {
+            match link.accept() {
+                Ok((request, stream)) => drop(scope.spawn(move || answer(&request, stream))),
+                Err(Over::Goodbye(_)) => return Ok(()),
+                Err(over) => return Err(io::Error::other(over)),
             }
         }
-        say(output, &out)?;
+    })
+}
+
+/// The first frame that means something; `None` if they leave before it.
+fn first_frame(decoder: &mut Decoder, input: &mut dyn Read) -> io::Result<Option<Frame>> {
+    let mut bytes = [0; 4096];
+    loop {
+        match decoder.frame().map_err(io::Error::other)? {
+            Some(Frame { kind: Kind::Unknown(_), .. }) => {}
+            Some(frame) => return Ok(Some(frame)),
+            None => match input.read(&mut bytes)? {
+                0 => return Ok(None),
+                length => decoder.feed(&bytes[..length]),
+            },
+        }
+    }
+}
+
+fn answer(request: &[u8], mut stream: Stream) {
+    match Request::read(request) {
+        Ok(Request::Limits) => {
+            let limits = Limits { watches: sys::watches_max(), files: sys::files_max() };
+            // Whoever asked may have gone.
+            if stream.send(&limits.bytes()).is_ok() {
+                stream.end();
+            }
+        }
+        Err(bad) => stream.refuse(&bad.to_string()),
     }
 }
 
@@ -62,40 +83,77 @@ fn say(output: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
     use super::*;
-    use crate::ssh::protocol::Frame;
 
     const BUILD: Build = Build([7; 32]);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn hello(build: Build) -> Frame {
-        Hello { version: VERSION, build, payload_max: 1 << 20 }.frame()
+        Hello { version: VERSION, build, payload_max: PAYLOAD_MAX }.frame()
     }
 
-    fn answers(said: &[Frame]) -> io::Result<Vec<Frame>> {
-        let mut input = Vec::new();
-        said.iter().for_each(|frame| frame.write(&mut input));
-        let mut output = Vec::new();
-        serve(BUILD, &mut input.as_slice(), &mut output)?;
+    /// An agent, and the socket to it after its hello was heard.
+    fn agent() -> (UnixStream, std::thread::JoinHandle<io::Result<()>>) {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        let input = b.try_clone().unwrap();
+        let serving = std::thread::spawn(move || serve(BUILD, input, b));
         let mut decoder = Decoder::after_noise();
-        decoder.feed(&output);
-        Ok(std::iter::from_fn(|| decoder.frame().unwrap()).collect())
+        assert_eq!(first_frame(&mut decoder, &mut a).unwrap(), Some(hello(BUILD)));
+        assert!(decoder.rest().is_empty());
+        (a, serving)
+    }
+
+    fn send(socket: &mut UnixStream, frame: &Frame) {
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        socket.write_all(&bytes).unwrap();
     }
 
     #[test]
-    fn it_says_who_it_is_answers_and_leaves_when_it_is_told_to_or_nobody_is_there() {
-        let ping = Message::Ping(5).frame();
-        let bye = Message::Goodbye("done".to_owned()).frame();
-        assert_eq!(answers(&[]).unwrap(), [hello(BUILD)]);
-        let got = answers(&[hello(BUILD), ping.clone(), bye.clone(), ping.clone()]).unwrap();
-        assert_eq!(got, [hello(BUILD), Message::Pong(5).frame(), bye]);
-        assert_eq!(answers(&[hello(BUILD), ping]).unwrap().len(), 2);
+    fn it_says_who_it_is_answers_and_leaves_when_it_is_told_to() {
+        let (mut socket, serving) = agent();
+        send(&mut socket, &hello(BUILD));
+        let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
+        let close = move || drop(close.shutdown(std::net::Shutdown::Both));
+        let link = Link::start(Side::Caller, Decoder::at_once(), read, socket, close).unwrap();
+        link.ping(PATIENCE).unwrap();
+        let mut stream = link.open(&Request::Limits.bytes()).unwrap();
+        let limits = Limits::read(&stream.receive_all(100).unwrap()).unwrap();
+        assert_eq!(limits.files, sys::files_max());
+        let mut stream = link.open(b"what?").unwrap();
+        assert!(stream.receive().unwrap_err().to_string().contains("cannot be read"));
+        drop(stream);
+        link.goodbye("done", PATIENCE);
+        assert!(serving.join().unwrap().is_ok());
+    }
+
+    #[test]
+    fn it_ends_when_nobody_is_there_any_more() {
+        let (mut socket, serving) = agent();
+        send(&mut socket, &hello(BUILD));
+        drop(socket);
+        assert!(serving.join().unwrap().is_err(), "without a goodbye it was lost");
+        let (socket, serving) = agent();
+        drop(socket);
+        assert!(serving.join().unwrap().is_ok());
     }
 
     #[test]
     fn another_build_and_whoever_says_no_hello_are_not_served() {
-        let got = answers(&[hello(Build([8; 32])), Message::Ping(1).frame()]).unwrap();
-        assert_eq!(got[1], Message::Goodbye("this is build 0707070707070707".to_owned()).frame());
-        assert_eq!(got.len(), 2);
-        assert!(answers(&[Message::Ping(1).frame()]).is_err());
+        let (mut socket, serving) = agent();
+        send(&mut socket, &hello(Build([8; 32])));
+        let mut decoder = Decoder::at_once();
+        let said = first_frame(&mut decoder, &mut socket).unwrap().unwrap();
+        assert_eq!(
+            Message::read(&said),
+            Ok(Message::Goodbye("this is build 0707070707070707".to_owned()))
+        );
+        assert!(serving.join().unwrap().is_ok());
+        let (mut socket, serving) = agent();
+        send(&mut socket, &Message::Ping(1).frame());
+        assert!(serving.join().unwrap().is_err());
     }
 }

@@ -17,6 +17,7 @@ use crate::ssh::destination::Destination;
 use crate::ssh::error::SshError;
 use crate::ssh::files::Here;
 use crate::ssh::peer::{BadPeer, Peer};
+use crate::ssh::protocol::Limits;
 use crate::ssh::reach::Reach;
 use crate::ssh::settings::Settings;
 use crate::sys;
@@ -210,19 +211,25 @@ fn programs() -> Result<Programs, String> {
 }
 
 async fn try_agent(reach: &mut Reach, agent: &Installed, found: &mut Findings) {
-    let met = async {
-        let mut peer = Peer::start(reach, agent).await?;
-        let before = sys::now();
-        peer.ping().await?;
-        let took = sys::now().duration_since(before);
-        peer.goodbye().await;
-        Ok::<_, BadPeer>(took)
+    let peer = match Peer::start(reach, agent).await {
+        Ok(peer) => peer,
+        Err(error) => return found.failed("answer", error.to_string()),
     };
-    match met.await {
-        Ok(took) => {
+    let ask = move || -> Result<_, BadPeer> {
+        let before = sys::now();
+        peer.ping()?;
+        let took = sys::now().duration_since(before);
+        let limits = peer.limits()?;
+        peer.goodbye();
+        Ok((took, limits))
+    };
+    match tokio::task::spawn_blocking(ask).await {
+        Ok(Ok((took, limits))) => {
             let ms = took.as_secs_f64() * 1000.0;
             found.ok("answer", format!("the agent answers in {ms:.1} ms"));
+            tell_limits(limits, found);
         }
+        Ok(Err(error)) => found.failed("answer", error.to_string()),
         Err(error) => found.failed("answer", error.to_string()),
     }
 }
@@ -265,7 +272,7 @@ fn look_here(found: &mut Findings) {
         Ok(places) => look_at_places(&places, found),
         Err(error) => found.failed("places", error.to_string()),
     }
-    look_at_limits(found);
+    tell_limits(Limits { watches: sys::watches_max(), files: sys::files_max() }, found);
     match Here::from_env() {
         Ok(here) => {
             let agent =
@@ -311,29 +318,27 @@ fn look_at_places(places: &Places, found: &mut Findings) {
     }
 }
 
-fn look_at_limits(found: &mut Findings) {
-    let limit = |name: &str| -> Option<u64> {
-        std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?.trim().parse().ok()
-    };
-    match limit("max_user_watches") {
+fn tell_limits(limits: Limits, found: &mut Findings) {
+    match limits.watches {
         Some(watches) if watches < WATCHES_ENOUGH => {
             found.note("watches", format!("{watches} directories can be watched by one user"));
-            found.mend("as root: echo fs.inotify.max_user_watches=524288 > /etc/sysctl.d/50-yeet.conf; sysctl --system");
+            found.mend(
+                "as root: echo fs.inotify.max_user_watches=524288 > /etc/sysctl.d/50-yeet.conf; sysctl --system",
+            );
         }
         Some(watches) => {
             found.ok("watches", format!("{watches} directories can be watched by one user"));
         }
-        None => found.failed("watches", "this system does not say that directories can be watched"),
+        None => {
+            found.note("watches", "the system does not say how many directories can be watched")
+        }
     }
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let detail = files.map_or("any number of files can be open".to_owned(), |n| {
-        format!("{n} files can be open at a time")
-    });
-    match files {
+    match limits.files {
         Some(files) if files < FILES_ENOUGH => {
-            found.note("files", detail);
+            found.note("files", format!("{files} files can be open at a time"));
             found.mend("raise the hard limit: `ulimit -Hn` shows it");
         }
-        _ => found.ok("files", detail),
+        Some(files) => found.ok("files", format!("{files} files can be open at a time")),
+        None => found.ok("files", "any number of files can be open at a time"),
     }
 }

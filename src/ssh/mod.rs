@@ -14,6 +14,7 @@ pub mod files;
 pub mod hops;
 mod keys;
 mod known_hosts;
+pub mod link;
 mod pattern;
 pub mod peer;
 pub mod protocol;

@@ -2,20 +2,26 @@
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::time::timeout;
 
 use super::auth::printable;
 use super::bootstrap::Installed;
 use super::error::SshError;
 use super::exec::Stream;
-use super::protocol::{Decoder, Frame, Hello, Message, PAYLOAD_MAX, VERSION};
+use super::link::{Broken, Link};
+use super::protocol::{
+    BadMessage, Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
+};
 use super::reach::Reach;
 
 /// How long an agent may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(15);
+const ANSWER_MAX: usize = 64 << 10;
 
 /// Why an agent cannot be talked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,124 +32,122 @@ pub enum BadPeer {
     Silent { host: String, why: String },
     #[error("the agent on {host} says what makes no sense: {why}")]
     Garbled { host: String, why: String },
-    #[error("the agent on {host} left: {why}")]
-    Left { host: String, why: String },
+    #[error("the agent on {host}: {why}")]
+    Broken { host: String, why: Broken },
 }
 
-/// A running agent that has said who it is.
+/// A running agent that has said who it is. Its methods block; the runtime that started it carries what is said.
 pub struct Peer {
     host: String,
-    stream: Stream,
-    decoder: Decoder,
-    /// The next ping's number.
-    next: u64,
+    link: Link,
 }
 
 impl Peer {
-    /// Starts the agent and exchanges hellos with it.
+    /// Starts the agent, exchanges hellos with it, and has this runtime carry what is said from then on.
     ///
     /// # Errors
     /// It does not start, or is not the one that was copied there.
     pub async fn start(reach: &mut Reach, agent: &Installed) -> Result<Self, BadPeer> {
         let path = &agent.path;
         let command = format!("exec /bin/sh -c 'exec \"{path}\" agent --at \"{path}\"'");
-        let stream = reach.open(&command).await?;
+        let mut stream = reach.open(&command).await?;
         let host = reach.host().to_owned();
-        let mut peer = Self { host, stream, decoder: Decoder::after_noise(), next: 0 };
         let own = Hello { version: VERSION, build: agent.build, payload_max: PAYLOAD_MAX };
-        peer.send(&own.frame()).await?;
-        let frame = peer.next().await?;
-        let hello = Hello::read(&frame).map_err(|bad| peer.garbled(bad.to_string()))?;
-        if (hello.version, hello.build) != (own.version, own.build) {
-            return Err(peer.garbled(format!("it is build {}", hello.build.short())));
+        let mut decoder = Decoder::after_noise();
+        let silent = |why: String| BadPeer::Silent { host: host.clone(), why };
+        let met = timeout(PATIENCE, meet(&mut stream, &own, &mut decoder)).await;
+        let first = match met {
+            Ok(first) => first.map_err(silent)?,
+            Err(_) => return Err(silent(format!("no word in {} s", PATIENCE.as_secs()))),
+        };
+        let garbled = |why: String| BadPeer::Garbled { host: host.clone(), why };
+        match Hello::read(&first) {
+            Ok(hello) if (hello.version, hello.build) == (own.version, own.build) => {}
+            Ok(hello) => return Err(garbled(format!("it is build {}", hello.build.short()))),
+            Err(bad) => return Err(garbled(bad.to_string())),
         }
-        Ok(peer)
+        let link = carry(stream, decoder).map_err(|error| silent(error.to_string()))?;
+        Ok(Self { host, link })
     }
 
-    /// Asks whether it is there.
+    /// Has it say that it is there.
     ///
     /// # Errors
-    /// It is not.
-    pub async fn ping(&mut self) -> Result<(), BadPeer> {
-        self.next += 1;
-        let number = self.next;
-        self.send(&Message::Ping(number).frame()).await?;
-        loop {
-            match self.hear().await? {
-                Message::Pong(back) if back == number => return Ok(()),
-                Message::Pong(_) => {}
-                Message::Ping(asked) => self.send(&Message::Pong(asked).frame()).await?,
-                Message::Goodbye(why) => {
-                    return Err(BadPeer::Left { host: self.host.clone(), why: printable(&why) });
-                }
-            }
-        }
+    /// It does not.
+    pub fn ping(&self) -> Result<(), BadPeer> {
+        self.link.ping(PATIENCE).map_err(|over| self.broken(over.into()))
+    }
+
+    /// What its machine lets one user have.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub fn limits(&self) -> Result<Limits, BadPeer> {
+        let answer = || -> Result<Vec<u8>, Broken> {
+            let mut stream = self.link.open(&Request::Limits.bytes()).map_err(Broken::from)?;
+            stream.end();
+            stream.receive_all(ANSWER_MAX)
+        };
+        let answer = answer().map_err(|why| self.broken(why))?;
+        let garbled =
+            |bad: BadMessage| BadPeer::Garbled { host: self.host.clone(), why: bad.to_string() };
+        Limits::read(&answer).map_err(garbled)
     }
 
     /// Ends it, and waits until it has ended.
-    pub async fn goodbye(mut self) {
-        let bye = Message::Goodbye("done".to_owned()).frame();
-        if self.send(&bye).await.is_err() || self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut bytes = [0; 4096];
-        while let Ok(Ok(1..)) = timeout(PATIENCE, self.stream.read(&mut bytes)).await {}
+    pub fn goodbye(self) {
+        self.link.goodbye("done", PATIENCE);
     }
 
-    async fn hear(&mut self) -> Result<Message, BadPeer> {
-        let frame = self.next().await?;
-        Message::read(&frame).map_err(|bad| self.garbled(bad.to_string()))
+    fn broken(&self, why: Broken) -> BadPeer {
+        BadPeer::Broken { host: self.host.clone(), why }
     }
+}
 
-    async fn send(&mut self, frame: &Frame) -> Result<(), BadPeer> {
-        let mut bytes = Vec::new();
-        frame.write(&mut bytes);
-        let sent = async {
-            self.stream.write_all(&bytes).await?;
-            self.stream.flush().await
-        };
-        match timeout(PATIENCE, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.silent(error.to_string())),
-            Err(_) => Err(self.silent(format!("it takes nothing for {} s", PATIENCE.as_secs()))),
-        }
-    }
-
-    /// The next frame; what a later version says is passed over.
-    async fn next(&mut self) -> Result<Frame, BadPeer> {
-        let mut bytes = [0; 16 << 10];
-        loop {
-            match self.decoder.frame() {
-                Ok(Some(Frame { kind: super::protocol::Kind::Unknown(_), .. })) => continue,
-                Ok(Some(frame)) => return Ok(frame),
-                Ok(None) => {}
-                Err(bad) => return Err(self.garbled(bad.to_string())),
+/// Says hello and waits for the first frame of the other side.
+async fn meet(stream: &mut Stream, own: &Hello, decoder: &mut Decoder) -> Result<Frame, String> {
+    let mut bytes = Vec::new();
+    own.frame().write(&mut bytes);
+    stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())?;
+    let mut bytes = [0; 16 << 10];
+    loop {
+        match decoder.frame().map_err(|bad| bad.to_string())? {
+            Some(Frame { kind: Kind::Unknown(_), .. }) => {}
+            Some(frame) => {
+                return match Message::read(&frame) {
+                    Ok(Message::Goodbye(why)) => Err(format!("it left: {}", printable(&why))),
+                    _ => Ok(frame),
+                };
             }
-            let read = timeout(PATIENCE, self.stream.read(&mut bytes)).await;
-            match read {
-                Ok(Ok(0)) => return Err(self.silent(self.last_words())),
-                Ok(Ok(length)) => self.decoder.feed(&bytes[..length]),
-                Ok(Err(error)) => return Err(self.silent(error.to_string())),
-                Err(_) => return Err(self.silent(format!("no word for {} s", PATIENCE.as_secs()))),
-            }
+            None => match stream.read(&mut bytes).await {
+                Ok(0) => return Err(last_words(decoder)),
+                Ok(length) => decoder.feed(&bytes[..length]),
+                Err(error) => return Err(error.to_string()),
+            },
         }
     }
+}
 
-    fn last_words(&self) -> String {
-        let rest = String::from_utf8_lossy(self.decoder.rest());
-        let rest = printable(rest.trim());
-        if rest.is_empty() {
-            "it ended without a word".to_owned()
-        } else {
-            format!("it ended after `{rest}`")
-        }
+fn last_words(decoder: &Decoder) -> String {
+    let rest = printable(String::from_utf8_lossy(decoder.rest()).trim());
+    if rest.is_empty() {
+        "it ended without a word".to_owned()
+    } else {
+        format!("it ended after `{rest}`")
     }
+}
 
-    fn silent(&self, why: String) -> BadPeer {
-        BadPeer::Silent { host: self.host.clone(), why }
-    }
-
-    fn garbled(&self, why: String) -> BadPeer {
-        BadPeer::Garbled { host: self.host.clone(), why }
-    }
+/// A link over an SSH channel: what blocks is at one end of a pair of sockets, the runtime at the other.
+fn carry(mut stream: Stream, decoder: Decoder) -> std::io::Result<Link> {
+    let (near, far) = UnixStream::pair()?;
+    far.set_nonblocking(true)?;
+    let mut far = tokio::net::UnixStream::from_std(far)?;
+    drop(tokio::spawn(async move {
+        // How it ended, whoever listens at the other end is told.
+        drop(copy_bidirectional(&mut stream, &mut far).await);
+    }));
+    let (read, close) = (near.try_clone()?, near.try_clone()?);
+    let close = move || drop(close.shutdown(Shutdown::Both));
+    Link::start(Side::Caller, decoder, read, near, close)
 }

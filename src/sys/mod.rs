@@ -9,6 +9,7 @@ mod caps;
 mod dir;
 mod file;
 mod lease;
+mod limits;
 mod os;
 mod place;
 mod process;
@@ -25,6 +26,7 @@ pub use file::{
     tune_memory, umask,
 };
 pub use lease::{Lease, Leased, lease};
+pub use limits::{files_max, watches_max};
 pub use os::{File, now, now_ns, opened, pause};
 pub use place::Place;
 pub use process::detach;

@@ -15,8 +15,18 @@ const NOISE_MAX: usize = 64 << 10;
 pub enum Kind {
     /// Who speaks; readable by every version there will ever be.
     Hello,
-    /// A [`super::Message`].
+    /// A [`super::Message`], about the connection.
     Message,
+    /// A stream begins; what is asked on it.
+    Open,
+    /// Bytes of a stream.
+    Data,
+    /// So many bytes more may be sent on a stream, a `u32`.
+    Credit,
+    /// The sender has no more for a stream.
+    End,
+    /// A stream is broken off; why. It is answered with the same.
+    Reset,
     /// Something that a later version says; it is passed over.
     Unknown(u8),
 }
@@ -26,6 +36,11 @@ impl Kind {
         match byte {
             1 => Self::Hello,
             2 => Self::Message,
+            3 => Self::Open,
+            4 => Self::Data,
+            5 => Self::Credit,
+            6 => Self::End,
+            7 => Self::Reset,
             other => Self::Unknown(other),
         }
     }
@@ -34,6 +49,11 @@ impl Kind {
         match self {
             Self::Hello => 1,
             Self::Message => 2,
+            Self::Open => 3,
+            Self::Data => 4,
+            Self::Credit => 5,
+            Self::End => 6,
+            Self::Reset => 7,
             Self::Unknown(other) => other,
         }
     }

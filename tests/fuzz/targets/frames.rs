@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use yeet::ssh::protocol::{Build, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX};
+use yeet::ssh::protocol::{
+    Build, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session, Side,
+};
 
 /// The bytes are held until a frame is whole, and the frame then.
 const GROWTH: usize = 4;
@@ -27,8 +29,23 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
         if let Ok(message) = Message::read(frame) {
             assert_eq!(Message::read(&message.frame()), Ok(message));
         }
+        if let Ok(request) = Request::read(&frame.payload) {
+            assert_eq!(Request::read(&request.bytes()), Ok(request));
+        }
     }
+    fuzz::within(bytes.len() * GROWTH + 2 * ROOM, || heard(whole.0));
 });
+
+/// What a session makes of the frames, whichever of them it takes.
+fn heard(frames: Vec<Frame>) {
+    let mut session = Session::new(Side::Agent);
+    for frame in frames {
+        if session.receive(frame).is_err() {
+            return;
+        }
+        while session.output().is_some() {}
+    }
+}
 
 /// The frames, and whether what followed them was none.
 fn frames<'a>(mut decoder: Decoder, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, bool) {

@@ -50,8 +50,13 @@ fn config(text: &str) {
     let asked = Destination::parse("nas").expect("a good host");
     match settle(&asked, &items, &local) {
         Ok(settings) => {
-            let address = Destination { user: None, host: settings.hostname, port: Some(settings.port) };
-            assert_eq!(Destination::parse(&address.to_string()), Ok(address), "no host of that name");
+            let address =
+                Destination { user: None, host: settings.hostname, port: Some(settings.port) };
+            assert_eq!(
+                Destination::parse(&address.to_string()),
+                Ok(address),
+                "no host of that name"
+            );
             settings.notes.iter().for_each(|note| is_there(note.place.line));
             for file in settings.identity_files.iter().chain(&settings.user_known_hosts) {
                 assert!(file.is_absolute(), "{file:?}");
@@ -64,7 +69,8 @@ fn config(text: &str) {
 
 /// A line that revokes a key is not outdone by any line before it.
 fn known_hosts(text: &str) {
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
     let text = format!("{text}\n@revoked * {KEY}\n");
     let files = [(PathBuf::from("known_hosts"), text)];
     assert!(is_revoked(&files, "nas.lan", 22, KEY));
@@ -89,7 +95,8 @@ fn seeds() -> Vec<Vec<u8>> {
     let config = "Host nas *.lan !pi\n HostName \"%h.lan\"\n Port=22\n IdentityFile ~/.ssh/%n_%r\\ x # key\n\
                   ProxyJump a@gate:2222,[::1]:3\nMatch host nas,x !user y exec \"true\"\n UserKnownHostsFile ${X}/a b\n\
                   StrictHostKeyChecking accept-new\n ConnectTimeout 1h\n IdentityAgent $X\n Foo bar\n";
-    let command = "ProxyCommand exec ssh -q -W %h:%p -l me -p 3 gate\nInclude x\nIgnoreUnknown F*,G\nFoo 1\n";
+    let command =
+        "ProxyCommand exec ssh -q -W %h:%p -l me -p 3 gate\nInclude x\nIgnoreUnknown F*,G\nFoo 1\n";
     [(0, answer.as_str()), (1, hosts), (2, config), (2, command)]
         .map(|(which, text)| [&[which], text.as_bytes()].concat())
         .into()

@@ -1,0 +1,549 @@
+//! The io of a connection between two yeets: one thread reads, one writes, everybody else waits for what they asked.
+//!
+//! Holds: at rest both threads sleep in the kernel without a deadline (INV-8); nobody who reads ever waits for somebody who
+//! writes, so two ends that both have much to say do not stand still.
+
+#![allow(clippy::disallowed_methods, reason = "io shell")]
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::auth::printable;
+use super::protocol::{Decoder, Event, Message, Session, Side, StreamId};
+
+/// Why nothing more is said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Over {
+    /// The other side meant to go; its last word.
+    #[error("it said goodbye: {0}")]
+    Goodbye(String),
+    #[error("the connection broke: {0}")]
+    Lost(String),
+    #[error("what came makes no sense: {0}")]
+    Garbled(String),
+    #[error("it did not answer in {} s", .0.as_secs())]
+    Silent(Duration),
+}
+
+/// Why a stream goes no further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The other side broke it off.
+    #[error("{0}")]
+    Reset(String),
+    #[error(transparent)]
+    Over(#[from] Over),
+}
+
+#[derive(Default)]
+struct Inbox {
+    chunks: VecDeque<Vec<u8>>,
+    has_ended: bool,
+    reset: Option<String>,
+}
+
+struct State {
+    session: Session,
+    inboxes: HashMap<StreamId, Inbox>,
+    opened: VecDeque<(StreamId, Vec<u8>)>,
+    pongs: HashSet<u64>,
+    pings: u64,
+    over: Option<Over>,
+    /// Nothing more will be given to the writer.
+    closing: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write.
+    to_write: Condvar,
+    /// Anything else has changed.
+    changed: Condvar,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection on which both have said hello.
+pub struct Link {
+    shared: Arc<Shared>,
+    close: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Link {
+    /// `decoder` may have taken in what came after the hello; `close` makes a read that waits come to its end.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(
+        side: Side,
+        decoder: Decoder,
+        read: impl Read + Send + 'static,
+        write: impl Write + Send + 'static,
+        close: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let state = State {
+            session: Session::new(side),
+            inboxes: HashMap::new(),
+            opened: VecDeque::new(),
+            pongs: HashSet::new(),
+            pings: 0,
+            over: None,
+            closing: false,
+        };
+        let (to_write, changed) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { state: Mutex::new(state), to_write, changed });
+        let (reads, writes) = (shared.clone(), shared.clone());
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        // They end with the connection.
+        drop(thread("link-read").spawn(move || reads.read(decoder, read))?);
+        drop(thread("link-write").spawn(move || writes.write(write))?);
+        Ok(Self { shared, close: Box::new(close) })
+    }
+
+    /// Asks for something on a stream of its own; waits while there are too many.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn open(&self, request: &[u8]) -> Result<Stream, Over> {
+        let mut state = self.shared.state();
+        loop {
+            if let Some(over) = &state.over {
+                return Err(over.clone());
+            }
+            if let Some(id) = state.session.open(request.to_vec()) {
+                state.inboxes.insert(id, Inbox::default());
+                self.shared.to_write.notify_one();
+                return Ok(Stream::new(&self.shared, id, true));
+            }
+            state = self.shared.wait(state);
+        }
+    }
+
+    /// What the other side asks for next, and the stream to answer on.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn accept(&self) -> Result<(Vec<u8>, Stream), Over> {
+        let mut state = self.shared.state();
+        loop {
+            if let Some((id, request)) = state.opened.pop_front() {
+                return Ok((request, Stream::new(&self.shared, id, false)));
+            }
+            if let Some(over) = &state.over {
+                return Err(over.clone());
+            }
+            state = self.shared.wait(state);
+        }
+    }
+
+    /// Has the other side say that it is there.
+    ///
+    /// # Errors
+    /// It is not, or does not say so in time.
+    pub fn ping(&self, patience: Duration) -> Result<(), Over> {
+        let until = Instant::now() + patience;
+        let mut state = self.shared.state();
+        state.pings += 1;
+        let number = state.pings;
+        state.session.say(&Message::Ping(number));
+        self.shared.to_write.notify_one();
+        loop {
+            if state.pongs.remove(&number) {
+                return Ok(());
+            }
+            if let Some(over) = &state.over {
+                return Err(over.clone());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Over::Silent(patience));
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Says goodbye, and waits until the other side has gone or has had its time.
+    pub fn goodbye(self, why: &str, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut state = self.shared.state();
+        state.session.say(&Message::Goodbye(why.to_owned()));
+        state.closing = true;
+        self.shared.to_write.notify_one();
+        while state.over.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.closing = true;
+        state.over.get_or_insert_with(|| Over::Lost("it was closed here".to_owned()));
+        drop(state);
+        self.shared.to_write.notify_all();
+        self.shared.changed.notify_all();
+        (self.close)();
+    }
+}
+
+impl Shared {
+    fn read(&self, mut decoder: Decoder, mut from: impl Read) {
+        let mut bytes = vec![0; 128 << 10];
+        let over = loop {
+            if let Err(over) = self.take_in(&mut decoder) {
+                break over;
+            }
+            match from.read(&mut bytes) {
+                Ok(0) => break Over::Lost("it ended without a goodbye".to_owned()),
+                Ok(length) => decoder.feed(&bytes[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Over::Lost(error.to_string()),
+            }
+        };
+        self.end(over);
+    }
+
+    /// Takes in all whole frames that have come.
+    fn take_in(&self, decoder: &mut Decoder) -> Result<(), Over> {
+        let garbled = |why: String| Over::Garbled(why);
+        while let Some(frame) = decoder.frame().map_err(|bad| garbled(bad.to_string()))? {
+            let mut state = self.state();
+            let event = state.session.receive(frame).map_err(|bad| garbled(bad.to_string()))?;
+            match event {
+                Some(Event::Opened { stream, request }) => {
+                    state.inboxes.insert(stream, Inbox::default());
+                    state.opened.push_back((stream, request));
+                }
+                Some(Event::Data { stream, bytes }) => {
+                    match state.inboxes.get_mut(&stream) {
+                        Some(inbox) => inbox.chunks.push_back(bytes),
+                        // Whoever answered has ended, and did not want the rest of the question.
+                        None => state.session.consumed(stream, bytes.len()),
+                    }
+                }
+                Some(Event::Ended { stream }) => {
+                    if let Some(inbox) = state.inboxes.get_mut(&stream) {
+                        inbox.has_ended = true;
+                    }
+                }
+                Some(Event::Reset { stream, why }) => {
+                    if let Some(inbox) = state.inboxes.get_mut(&stream) {
+                        inbox.reset = Some(printable(&why));
+                    }
+                }
+                Some(Event::Pong(number)) => {
+                    // One that nobody waits for is not kept.
+                    let is_ours = number <= state.pings;
+                    is_ours.then(|| state.pongs.insert(number));
+                }
+                Some(Event::Goodbye(why)) => return Err(Over::Goodbye(printable(&why))),
+                Some(Event::Granted { .. }) | None => {}
+            }
+            drop(state);
+            self.to_write.notify_one();
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn write(&self, mut to: impl Write) {
+        loop {
+            let mut state = self.state();
+            let out = loop {
+                if let Some(out) = state.session.output() {
+                    break out;
+                }
+                if state.closing || state.over.is_some() {
+                    return;
+                }
+                state = self.to_write.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(state);
+            // Room has been made for who waits to send.
+            self.changed.notify_all();
+            if let Err(error) = to.write_all(&out).and_then(|()| to.flush()) {
+                return self.end(Over::Lost(error.to_string()));
+            }
+        }
+    }
+
+    fn end(&self, over: Over) {
+        self.state().over.get_or_insert(over);
+        self.to_write.notify_all();
+        self.changed.notify_all();
+    }
+}
+
+/// One question and its answer, or one transfer. It is broken off if whoever asked drops it before the answer's end, or
+/// whoever answers before they have ended.
+pub struct Stream {
+    shared: Arc<Shared>,
+    id: StreamId,
+    is_own: bool,
+    has_ended: bool,
+    they_ended: bool,
+}
+
+impl Stream {
+    fn new(shared: &Arc<Shared>, id: StreamId, is_own: bool) -> Self {
+        Self { shared: shared.clone(), id, is_own, has_ended: false, they_ended: false }
+    }
+
+    /// Sends all of it, as fast as the other side takes it.
+    ///
+    /// # Errors
+    /// The other side broke the stream off, or the connection is over.
+    pub fn send(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+        let mut state = self.shared.state();
+        while !bytes.is_empty() {
+            if let Some(why) = state.inboxes.get(&self.id).and_then(|inbox| inbox.reset.clone()) {
+                return Err(Broken::Reset(why));
+            }
+            if let Some(over) = &state.over {
+                return Err(over.clone().into());
+            }
+            match state.session.send(self.id, bytes) {
+                Some(0) => state = self.shared.wait(state),
+                Some(taken) => {
+                    bytes = &bytes[taken..];
+                    self.shared.to_write.notify_one();
+                }
+                None => return Err(Broken::Reset("it has ended here".to_owned())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more will be sent.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+        self.shared.state().session.end(self.id);
+        self.shared.to_write.notify_one();
+    }
+
+    /// The next bytes; `None` once the other side has ended.
+    ///
+    /// # Errors
+    /// The other side broke the stream off, or the connection is over.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>, Broken> {
+        let mut state = self.shared.state();
+        loop {
+            let inbox = state.inboxes.entry(self.id).or_default();
+            if let Some(bytes) = inbox.chunks.pop_front() {
+                state.session.consumed(self.id, bytes.len());
+                self.shared.to_write.notify_one();
+                return Ok(Some(bytes));
+            }
+            if let Some(why) = inbox.reset.clone() {
+                self.they_ended = true;
+                return Err(Broken::Reset(why));
+            }
+            if inbox.has_ended {
+                self.they_ended = true;
+                return Ok(None);
+            }
+            if let Some(over) = &state.over {
+                return Err(over.clone().into());
+            }
+            state = self.shared.wait(state);
+        }
+    }
+
+    /// All that comes until the other side ends, at most `max` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::receive`]; or there is more.
+    pub fn receive_all(&mut self, max: usize) -> Result<Vec<u8>, Broken> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.receive()? {
+            if all.len() + bytes.len() > max {
+                return Err(Broken::Reset(format!("the answer is longer than {max} bytes")));
+            }
+            all.extend(bytes);
+        }
+        Ok(all)
+    }
+
+    /// Breaks it off, and says why.
+    pub fn refuse(self, why: &str) {
+        self.shared.state().session.reset(self.id, why);
+        self.shared.to_write.notify_one();
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        let inbox = state.inboxes.remove(&self.id).unwrap_or_default();
+        let they_ended = self.they_ended || inbox.has_ended;
+        let is_over = self.has_ended && (they_ended || !self.is_own);
+        if !is_over && inbox.reset.is_none() {
+            state.session.reset(self.id, "it is not wanted any more");
+        }
+        drop(state);
+        self.shared.to_write.notify_one();
+        // A stream more can be opened.
+        self.shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn end(side: Side, socket: UnixStream) -> Link {
+        let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
+        let close = move || drop(close.shutdown(Shutdown::Both));
+        Link::start(side, Decoder::at_once(), read, socket, close).unwrap()
+    }
+
+    /// An end that asks, and one that answers each request with all that comes on its stream, as it comes.
+    fn pair() -> (Link, JoinHandle<Over>) {
+        let (a, b) = UnixStream::pair().unwrap();
+        let agent = end(Side::Agent, b);
+        let serving = std::thread::spawn(move || {
+            std::thread::scope(|scope| {
+                loop {
+                    match agent.accept() {
+                        Ok((request, stream)) if request == b"no" => stream.refuse("not that"),
+                        Ok((request, mut stream)) => drop(scope.spawn(move || {
+                            // Whoever asked may be gone already.
+                            if stream.send(&request).is_err() {
+                                return;
+                            }
+                            while let Ok(Some(bytes)) = stream.receive() {
+                                if stream.send(&bytes).is_err() {
+                                    return;
+                                }
+                            }
+                            stream.end();
+                        })),
+                        Err(over) => return over,
+                    }
+                }
+            })
+        });
+        (end(Side::Caller, a), serving)
+    }
+
+    /// Comes back as soon as all streams are over on both sides.
+    fn no_stream_is_left(link: &Link) {
+        let mut state = link.shared.state();
+        while state.session.streams() > 0 {
+            assert_eq!(state.over, None);
+            state = link.shared.wait(state);
+        }
+    }
+
+    #[test]
+    fn many_streams_go_on_side_by_side_and_each_gets_its_own_answer() {
+        let (link, serving) = pair();
+        std::thread::scope(|scope| {
+            for n in 0..20u8 {
+                let link = &link;
+                scope.spawn(move || {
+                    let mut stream = link.open(&[n]).unwrap();
+                    let said = vec![n; 300_000 * usize::from(n % 5)];
+                    // Less than what is granted and what may wait: nobody has to read meanwhile.
+                    for piece in said.chunks(200_000) {
+                        stream.send(piece).unwrap();
+                    }
+                    stream.end();
+                    let heard = stream.receive_all(10 << 20).unwrap();
+                    assert!(heard.len() == said.len() + 1 && heard.iter().all(|byte| *byte == n));
+                });
+            }
+        });
+        link.ping(PATIENCE).unwrap();
+        link.goodbye("done", PATIENCE);
+        assert_eq!(serving.join().unwrap(), Over::Goodbye("done".to_owned()));
+    }
+
+    #[test]
+    fn who_does_not_listen_is_sent_no_more_than_they_granted_and_holds_up_nobody_else() {
+        let (link, serving) = pair();
+        let mut deaf = link.open(b"x").unwrap();
+        std::thread::scope(|scope| {
+            // It is echoed, and not read here: the other side stands still on this stream.
+            let feeding = scope.spawn(move || {
+                let fed = deaf.send(&vec![0; 64 << 20]);
+                (fed, deaf)
+            });
+            for _ in 0..50 {
+                let mut stream = link.open(b"y").unwrap();
+                stream.end();
+                assert_eq!(stream.receive_all(10).unwrap(), b"y");
+            }
+            link.ping(PATIENCE).unwrap();
+            drop(link);
+            let (fed, _) = feeding.join().unwrap();
+            assert!(matches!(fed, Err(Broken::Over(_))), "{fed:?}");
+        });
+        assert!(matches!(serving.join().unwrap(), Over::Lost(_)));
+    }
+
+    #[test]
+    fn a_request_that_is_refused_says_why_and_one_that_is_dropped_is_let_go_of() {
+        let (link, serving) = pair();
+        for _ in 0..1000 {
+            let mut refused = link.open(b"no").unwrap();
+            assert_eq!(refused.receive(), Err(Broken::Reset("not that".to_owned())));
+            drop(link.open(b"dropped").unwrap());
+        }
+        no_stream_is_left(&link);
+        drop(link);
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_has_ended_arrives_whole_although_whoever_gave_it_is_gone() {
+        let (a, b) = UnixStream::pair().unwrap();
+        let (link, agent) = (end(Side::Caller, a), end(Side::Agent, b));
+        for size in [0, 1, 200_000] {
+            let mut asked = link.open(b"x").unwrap();
+            let (_, mut answer) = agent.accept().unwrap();
+            answer.send(&vec![7; size]).unwrap();
+            answer.end();
+            drop(answer);
+            // More than is granted: the rest of the question is taken in all the same.
+            asked.send(&vec![1; 3 << 20]).unwrap();
+            asked.end();
+            assert_eq!(asked.receive_all(1 << 20).unwrap(), vec![7; size]);
+        }
+        no_stream_is_left(&link);
+    }
+
+    #[test]
+    fn whoever_sends_what_makes_no_sense_is_spoken_to_no_more() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let link = end(Side::Caller, a);
+        let mut stream = link.open(b"x").unwrap();
+        b.write_all(&[0xff; 64]).unwrap();
+        assert!(matches!(stream.receive(), Err(Broken::Over(Over::Garbled(_)))));
+        assert!(matches!(link.open(b"y"), Err(Over::Garbled(_))));
+        assert!(matches!(link.ping(PATIENCE), Err(Over::Garbled(_))));
+    }
+}
