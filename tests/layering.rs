@@ -68,6 +68,7 @@ const PURE: &[&str] = &[
     "ssh/hops",
     "ssh/known_hosts",
     "ssh/pattern",
+    "ssh/place",
     "ssh/protocol",
     "ssh/settings",
 ];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::hops::NoWay;
-use super::known_hosts::Place;
+use super::place::Place;
 
 /// The word `status` prints for a leaf that is offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -101,7 +101,7 @@ impl Here {
             return Err(unreadable("others than you could have written it".to_owned()));
         }
         items.push(Item::Enter);
-        for line in read(&Arc::from(file.to_string_lossy().as_ref()), &text) {
+        for line in read(&Arc::from(file), &text) {
             let line = line.map_err(|place| BadSettings::Written {
                 place,
                 what: "a quote has no end".to_owned(),

@@ -41,14 +41,14 @@ pub fn way(
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use super::super::settings::{Item, Local, read, settle};
     use super::*;
 
     fn passed(host: &str, config: &str) -> Result<Vec<String>, NoWay> {
-        let items: Vec<Item> = read(&Arc::from("config"), config)
+        let items: Vec<Item> = read(&Arc::from(Path::new("config")), config)
             .into_iter()
             .map(|line| Item::Line(line.unwrap()))
             .collect();

@@ -6,8 +6,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::ssh_key::certificate::CertType;
@@ -18,20 +19,7 @@ use russh::keys::{Certificate, PublicKeyOrCertificate};
 use sha1::Sha1;
 
 use super::pattern::{Listed, listed};
-
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub file: PathBuf,
-    /// The first is 1.
-    pub line: usize,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
+use super::place::Place;
 
 /// What the files say of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +65,7 @@ impl KnownHosts {
         let name = name_of(host, port);
         let mut entries = Vec::new();
         for (file, text) in files {
+            let file: Arc<Path> = file.as_path().into();
             let lines = text.lines().enumerate();
             entries.extend(lines.filter_map(|(index, line)| {
                 let place = Place { file: file.clone(), line: index + 1 };

@@ -17,6 +17,7 @@ mod known_hosts;
 pub mod link;
 mod pattern;
 pub mod peer;
+pub mod place;
 pub mod protocol;
 pub mod reach;
 pub mod settings;

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::at;
-use super::server::{Home, Server, has, user};
+use super::server::{Home, Server, has, has_namespaces, user};
 
 /// A home that is let in at a server whose user has a home of his own, `there`; `setup` is run before the server, with
 /// file systems of its own, by root.
 fn server(setup: &str) -> Option<(Home, Server)> {
-    if !has("sshd") || !rustix::process::geteuid().is_root() {
+    if !has("sshd") || !has_namespaces() {
         return None;
     }
     let home = Home::new();
@@ -173,7 +173,7 @@ fn small_servers_take_an_agent_too_also_those_of_one_channel_a_connection() {
     type Make = fn(&Home) -> Server;
     for (program, make) in [("dropbear", Server::dropbear as Make), ("tinysshd", Server::tinysshd)]
     {
-        if !has(program) || !rustix::process::geteuid().is_root() {
+        if !has(program) || !has_namespaces() {
             continue;
         }
         let home = Home::new();

@@ -34,6 +34,17 @@ pub(crate) fn has(program: &str) -> bool {
     found
 }
 
+/// Whether this may make namespaces, which takes root and a system that lets root do so.
+#[allow(clippy::print_stderr, reason = "tests that did nothing say so")]
+pub(crate) fn has_namespaces() -> bool {
+    let made = Command::new("unshare").args(["-n", "-m", "true"]).stderr(Stdio::null()).status();
+    let made = made.is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("nothing was tested: no namespaces can be made");
+    }
+    made
+}
+
 /// Answers as written down, and remembers what it was asked.
 pub(crate) struct Script {
     answers: Mutex<VecDeque<String>>,
@@ -170,8 +181,12 @@ impl Home {
 
     /// `yeet doctor HOST` with nobody at the terminal: its exit code and its lines.
     pub(crate) fn doctor(&self, host: &str) -> (i32, String) {
-        let out = Command::new(env!("CARGO_BIN_EXE_yeet"))
-            .args(["doctor", host])
+        self.ended(Command::new(env!("CARGO_BIN_EXE_yeet")).args(["doctor", host]))
+    }
+
+    /// A command with this home, and without any program of SSH's.
+    pub(crate) fn ended(&self, command: &mut Command) -> (i32, String) {
+        let out = command
             .env("HOME", self.path("home"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env_remove("SSH_AUTH_SOCK")
@@ -251,7 +266,8 @@ impl Server {
         })
     }
 
-    fn configure(home: &Home, more: &str) -> PathBuf {
+    /// The config of a server of OpenSSH's.
+    pub(crate) fn configure(home: &Home, more: &str) -> PathBuf {
         // What a package that starts a service would have made.
         drop(fs::create_dir_all("/run/sshd"));
         let name = format!("etc/sshd-{}", fs::read_dir(home.path("etc")).unwrap().count());

@@ -60,7 +60,7 @@ fn judged(
 }
 
 fn at(line: usize) -> Place {
-    Place { file: "known".into(), line }
+    Place { file: Path::new("known").into(), line }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The lines of an `ssh_config`, one keyword and its arguments each.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use crate::ssh::place::Place;
 
 /// One line of a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,20 +17,6 @@ pub struct Line {
     pub rest: String,
 }
 
-/// Where something is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub file: Arc<str>,
-    /// The first is 1.
-    pub line: usize,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
 /// A config with its includes in the place of their lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
@@ -39,12 +28,12 @@ pub enum Item {
 }
 
 /// The lines of one file; a line that has no end to its quotes is an error of [`super::Note`].
-pub fn read(file: &Arc<str>, text: &str) -> Vec<Result<Line, Place>> {
+pub fn read(file: &Arc<Path>, text: &str) -> Vec<Result<Line, Place>> {
     let lines = text.lines().enumerate();
     lines.filter_map(|(index, line)| read_line(file, index + 1, line)).collect()
 }
 
-fn read_line(file: &Arc<str>, line: usize, text: &str) -> Option<Result<Line, Place>> {
+fn read_line(file: &Arc<Path>, line: usize, text: &str) -> Option<Result<Line, Place>> {
     let text = text.trim_matches(|c: char| c.is_whitespace());
     if text.is_empty() || text.starts_with('#') {
         return None;
@@ -99,7 +88,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Option<(String, Vec<String>)> {
-        let line = read_line(&"f".into(), 1, text)?.ok()?;
+        let line = read_line(&Path::new("f").into(), 1, text)?.ok()?;
         Some((line.keyword, line.arguments))
     }
 
@@ -120,13 +109,13 @@ mod tests {
             assert_eq!(words(text), Some((keyword.to_owned(), arguments)), "{text}");
         }
         for nothing in ["", "   ", "# Host x", "  #"] {
-            assert!(read_line(&"f".into(), 1, nothing).is_none(), "{nothing:?}");
+            assert!(read_line(&Path::new("f").into(), 1, nothing).is_none(), "{nothing:?}");
         }
     }
 
     #[test]
     fn a_quote_without_an_end_is_told_with_its_line() {
-        let lines = read(&"f".into(), "Host a\n  User \"b\n");
+        let lines = read(&Path::new("f").into(), "Host a\n  User \"b\n");
         assert_eq!(lines[1].as_ref().unwrap_err().to_string(), "f:2");
     }
 }

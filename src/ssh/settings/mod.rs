@@ -13,7 +13,8 @@ mod tokens;
 use std::path::PathBuf;
 
 use super::destination::Destination;
-pub use lines::{Item, Line, Place, read};
+use super::place::Place;
+pub use lines::{Item, Line, read};
 use matching::Blocks;
 
 /// What this machine and its user are; settings may name it.

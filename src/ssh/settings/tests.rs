@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 
 fn items(file: &str, text: &str) -> Vec<Item> {
-    let file: Arc<str> = file.into();
+    let file: Arc<Path> = Path::new(file).into();
     read(&file, text).into_iter().map(|line| Item::Line(line.unwrap())).collect()
 }
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
@@ -25,7 +25,7 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
 });
 
 fn config(text: &str) {
-    let file: Arc<str> = "config".into();
+    let file: Arc<Path> = Path::new("config").into();
     let lines = text.lines().count();
     let read = fuzz::within(text.len() * GROWTH + ROOM, || read(&file, text));
     let is_there = |line: usize| assert!((1..=lines).contains(&line), "line {line} of {lines}");
