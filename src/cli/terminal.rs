@@ -24,9 +24,10 @@ impl Terminal {
         if !io::stdin().is_terminal() {
             return None;
         }
+        // Before the prompt: whoever sees that may type at once.
+        let hidden = if is_shown { None } else { Some(Hidden::new()?) };
         let mut err = io::stderr();
         write!(err, "{prompt}").and_then(|()| err.flush()).ok()?;
-        let hidden = if is_shown { None } else { Some(Hidden::new()?) };
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
         if hidden.is_some() {

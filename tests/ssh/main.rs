@@ -6,6 +6,7 @@ mod agent;
 mod asked;
 mod network;
 mod server;
+mod terminal;
 
 use std::sync::Arc;
 

@@ -185,16 +185,18 @@ impl Home {
     }
 
     /// A command with this home, and without any program of SSH's.
-    pub(crate) fn ended(&self, command: &mut Command) -> (i32, String) {
-        let out = command
+    pub(crate) fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
             .env("HOME", self.path("home"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env_remove("SSH_AUTH_SOCK")
             // No ssh, scp or sftp is found.
             .env("PATH", self.path("none"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+    }
+
+    /// The same, run to its end with nobody at the terminal.
+    pub(crate) fn ended(&self, command: &mut Command) -> (i32, String) {
+        let out = self.at_home(command).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(said.is_empty(), "{said}");
         (out.status.code().unwrap(), String::from_utf8_lossy(&out.stdout).into_owned())
