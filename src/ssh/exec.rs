@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use russh::ChannelMsg;
 use tokio::io::AsyncRead;
+use tokio::time::timeout;
 
 use super::client::Connection;
 use super::error::SshError;
@@ -13,6 +14,8 @@ use super::error::SshError;
 /// How often a session is asked for that is refused, and how much longer each pause between is than the one before.
 const SESSION_TRIES: u32 = 8;
 const SESSION_PAUSE: Duration = Duration::from_millis(5);
+/// How long a server may take to start a command or to refuse it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a command ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,11 +149,12 @@ impl Connection {
         channel.exec(true, command).await.map_err(lost)?;
         // A stream made before the answer would wait for ever for the output of a command that was refused.
         loop {
-            match channel.wait().await {
-                Some(ChannelMsg::Success) => return Ok(Started::Running(Box::new(channel))),
-                Some(ChannelMsg::Failure) => return Err(self.no_command("it refuses")),
-                Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Ok(Started::Closed),
-                Some(_) => {}
+            match timeout(PATIENCE, channel.wait()).await {
+                Err(_) => return Err(self.no_command("it neither starts it nor refuses")),
+                Ok(Some(ChannelMsg::Success)) => return Ok(Started::Running(Box::new(channel))),
+                Ok(Some(ChannelMsg::Failure)) => return Err(self.no_command("it refuses")),
+                Ok(Some(ChannelMsg::Close | ChannelMsg::Eof) | None) => return Ok(Started::Closed),
+                Ok(Some(_)) => {}
             }
         }
     }

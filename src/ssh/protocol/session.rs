@@ -126,7 +126,7 @@ impl Session {
     /// The request is longer than [`REQUEST_MAX`], which its maker has to see to.
     pub fn open(&mut self, request: Vec<u8>) -> Option<StreamId> {
         assert!(request.len() <= REQUEST_MAX, "a request is no transfer");
-        if self.streams.len() >= STREAMS_MAX {
+        if self.opened_by(self.side) >= STREAMS_MAX {
             return None;
         }
         while self.streams.contains_key(&self.next) {
@@ -211,12 +211,6 @@ impl Session {
         Some(out)
     }
 
-    /// Whether data given to [`Self::send`] now would be taken.
-    #[must_use]
-    pub fn has_room(&self, id: StreamId) -> bool {
-        self.streams.get(&id).is_none_or(|stream| stream.pending.len() < PENDING_MAX)
-    }
-
     /// Takes in a frame; what it means, if it means something.
     ///
     /// # Errors
@@ -253,14 +247,14 @@ impl Session {
     }
 
     fn opened(&mut self, id: StreamId, request: Vec<u8>) -> Result<Event, Violation> {
-        let is_theirs = id != 0 && (id % 2 == 1) == (self.side == Side::Agent);
-        if !is_theirs || self.streams.contains_key(&id) {
+        let them = if self.side == Side::Caller { Side::Agent } else { Side::Caller };
+        if id == 0 || opener(id) != them || self.streams.contains_key(&id) {
             return Err(Violation::NotItsOwn(id));
         }
         if request.len() > REQUEST_MAX {
             return Err(Violation::Request(id));
         }
-        if self.streams.len() >= 2 * STREAMS_MAX {
+        if self.opened_by(them) >= STREAMS_MAX {
             return Err(Violation::TooMany);
         }
         self.streams.insert(id, Stream::new());
@@ -339,11 +333,19 @@ impl Session {
         }
     }
 
+    fn opened_by(&self, side: Side) -> usize {
+        self.streams.keys().filter(|id| opener(**id) == side).count()
+    }
+
     /// How many streams there are, those included that one side has left.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
+}
+
+fn opener(id: StreamId) -> Side {
+    if id % 2 == 1 { Side::Caller } else { Side::Agent }
 }
 
 impl Stream {

@@ -69,7 +69,12 @@ impl<'a> Blocks<'a> {
             };
             let met = match word.to_ascii_lowercase().as_str() {
                 "all" => true,
-                "host" => is_listed(list()?, value(&written.hostname, &self.asked.host)),
+                "host" => {
+                    let name = value(&written.hostname, &self.asked.host);
+                    // The two tokens that a HostName may have.
+                    let name = name.replace("%h", &self.asked.host).replace("%%", "%");
+                    is_listed(list()?, &name)
+                }
                 "originalhost" => is_listed(list()?, &self.asked.host),
                 "user" => {
                     let usual = value(&written.user, self.local.user);

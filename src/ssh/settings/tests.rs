@@ -110,7 +110,7 @@ fn a_command_to_reach_a_host_is_refused_by_name() {
 #[test]
 fn a_match_holds_if_all_its_criteria_do() {
     let user = |criteria: &str| {
-        says("nas", &format!("Host nas\n HostName nas.lan\nMatch {criteria}\n User x\n")).user
+        says("nas", &format!("Host nas\n HostName %h.lan\nMatch {criteria}\n User x\n")).user
     };
     for criteria in [
         "all",
