@@ -263,7 +263,11 @@ fn tell_hop(hop: &Hop, found: &mut Findings) {
         found.note("banner", hop.banner.trim());
     }
     let tried: Vec<String> = hop.tried.iter().map(ToString::to_string).collect();
-    found.ok("login", format!("{} at {host}: {}", hop.user, tried.join("; ")));
+    let offers = match hop.offered.as_slice() {
+        [] => String::new(),
+        some => format!(", which offers {}", some.join(", ")),
+    };
+    found.ok("login", format!("{} at {host}{offers}: {}", hop.user, tried.join("; ")));
 }
 
 fn look_here(found: &mut Findings) {

@@ -61,13 +61,13 @@ impl<'a> Login<'a> {
         Self { handle, settings, here, ask, offered: MethodSet::empty(), tried: Vec::new() }
     }
 
-    /// Logs in; what was tried, the last of which was accepted.
-    pub(super) async fn run(mut self) -> Done<Vec<Tried>> {
+    /// Logs in; what was tried, the last of which was accepted, and what the server had offered.
+    pub(super) async fn run(mut self) -> Done<(Vec<Tried>, Vec<String>)> {
         let none = self.handle.authenticate_none(&self.settings.user).await;
         if let Step::In = self.note("none", String::new(), none.map_err(|e| self.lost(&e))?) {
-            return Ok(self.tried);
+            return Ok((self.tried, Vec::new()));
         }
-        let mut first_offered = self.offered.clone();
+        let mut offered = names(&self.offered);
         // To be offered less than everything and asked for more, again and again, has an end.
         'methods: for _ in 0..ROUNDS_MAX {
             for method in METHODS {
@@ -82,9 +82,9 @@ impl<'a> Login<'a> {
                     self.by_password().await?
                 };
                 match step {
-                    Step::In => return Ok(self.tried),
+                    Step::In => return Ok((self.tried, offered)),
                     Step::Further => {
-                        first_offered = self.offered.clone();
+                        offered = names(&self.offered);
                         continue 'methods;
                     }
                     Step::No if self.handle.is_closed() => break 'methods,
@@ -97,7 +97,7 @@ impl<'a> Login<'a> {
             host: self.settings.host.clone(),
             user: self.settings.user.clone(),
             tried: self.tried,
-            offered: first_offered.iter().map(|m| <&str>::from(m).to_owned()).collect(),
+            offered,
         })
     }
 
@@ -389,6 +389,10 @@ impl<'a> Login<'a> {
     fn lost(&self, error: &russh::Error) -> SshError {
         SshError::Lost { host: self.settings.host.clone(), why: error.to_string() }
     }
+}
+
+fn names(methods: &MethodSet) -> Vec<String> {
+    methods.iter().map(|method| <&str>::from(method).to_owned()).collect()
 }
 
 /// A server's text without what could move a terminal's cursor.

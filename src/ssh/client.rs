@@ -48,6 +48,8 @@ pub struct Hop {
     pub key_exchange: String,
     pub cipher: String,
     pub user: String,
+    /// The methods that it had offered.
+    pub offered: Vec<String>,
     pub tried: Vec<Tried>,
 }
 
@@ -186,12 +188,12 @@ where
         Err(error) => return Err(failed(settings, refused(), &error)),
     };
     let login = Login::new(&mut handle, settings, here, ask.clone()).run();
-    let tried = ask.bounded(patience, login).await.ok_or_else(silent)??;
+    let (tried, offered) = ask.bounded(patience, login).await.ok_or_else(silent)??;
     let mut hop = locked(&seen).hop.clone();
     hop.host.clone_from(&settings.host);
     hop.address = address(settings);
     hop.user.clone_from(&settings.user);
-    hop.tried = tried;
+    (hop.tried, hop.offered) = (tried, offered);
     Ok((handle, hop))
 }
 

@@ -423,6 +423,7 @@ fn the_doctor_tells_every_step_and_which_one_failed() {
     ];
     assert_eq!(steps, all, "{said}");
     assert!(said.contains(&format!("nas is {}@127.0.0.1:{}", user(), server.port)), "{said}");
+    assert!(said.contains("which offers publickey: publickey"), "{said}");
     assert!(said.contains("id_ed25519: accepted"), "{said}");
     assert!(said.contains("-gcm@openssh.com") && said.contains("OpenSSH_"), "{said}");
     home.write("etc/authorized", "");

@@ -242,6 +242,7 @@ mod tests {
         let bytes = record::encode(&sync);
         assert_eq!(bytes.last(), Some(&0), "no groups");
         assert_eq!(SyncRecord::read(&bytes[..bytes.len() - 1]), Ok(sync));
+        assert_eq!(SyncRecord::read(&[&bytes[..], &[0]].concat()), Err(BadRecord));
     }
 
     #[test]
