@@ -152,8 +152,16 @@ pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
         match (conflicts.is_empty(), same) {
             (true, Ok(())) => break,
             (true, Err(different)) => return Err(format!("Q1: {different}")),
-            (false, _) => world.resolve(dice),
+            (false, _) => {
+                if let Some(needless) = world.needless_conflict() {
+                    return Err(format!("Q2: {needless}"));
+                }
+                world.resolve(dice);
+            }
         }
+    }
+    if let Some(unsound) = world.unsound_agreement() {
+        return Err(format!("S7: {unsound}"));
     }
     // The journal apart: what cannot be told by its times is read again, and is then noted as past.
     let disk_changes = |kernel: &Kernel| kernel.changes - kernel.commits;

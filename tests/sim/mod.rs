@@ -16,6 +16,7 @@ mod races;
 mod renamed;
 mod reports;
 mod restless;
+mod sound;
 mod users;
 mod words;
 mod workloads;
