@@ -47,3 +47,8 @@ impl Ask for Nobody {
 
     fn tell(&self, _: &str) {}
 }
+
+/// A server's text without what could move a terminal's cursor.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
+}

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Reply, Prompt};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
+use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{
     Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, decode_secret_key,
 };
 use russh::{MethodKind, MethodSet};
 
-use super::ask::{Ask, Secret};
+use super::ask::{Ask, Secret, printable};
 use super::client::Host;
 use super::error::{Outcome, SshError, Tried};
 use super::files::Here;
@@ -122,7 +123,7 @@ impl<'a> Login<'a> {
             if self.handle.is_closed() {
                 return Ok(Step::No);
             }
-            let is_shown = key.public.as_ref().is_some_and(|p| from_agent.1.contains(p));
+            let is_shown = key.public.as_ref().is_some_and(|p| from_agent.1.contains(p.key_data()));
             let name = key.file.display().to_string();
             match key.private {
                 _ if is_shown => {}
@@ -196,7 +197,7 @@ impl<'a> Login<'a> {
     }
 
     /// What the agent's keys came to, and which of them the server has seen.
-    async fn by_agent(&mut self, keys: &[Key]) -> Done<(Step, Vec<PublicKey>)> {
+    async fn by_agent(&mut self, keys: &[Key]) -> Done<(Step, Vec<KeyData>)> {
         let mut shown = Vec::new();
         let Some((mut agent, identities)) = self.identities().await else {
             return Ok((Step::No, shown));
@@ -221,7 +222,8 @@ impl<'a> Login<'a> {
             let hash = self.hash_for(&public).await?;
             let result = match identity {
                 AgentIdentity::PublicKey { key, .. } => {
-                    shown.push(public);
+                    // Without its comment: a file's may be another one.
+                    shown.push(public.key_data().clone());
                     self.handle.authenticate_publickey_with(&user, key, hash, &mut agent).await
                 }
                 AgentIdentity::Certificate { certificate, .. } => {
@@ -393,9 +395,4 @@ impl<'a> Login<'a> {
 
 fn names(methods: &MethodSet) -> Vec<String> {
     methods.iter().map(|method| <&str>::from(method).to_owned()).collect()
-}
-
-/// A server's text without what could move a terminal's cursor.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
 }

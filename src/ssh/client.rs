@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::ask::{Ask, Secret};
-use super::auth::{Login, printable};
+use super::ask::{Ask, Secret, printable};
+use super::auth::Login;
 use super::destination::Destination;
 use super::error::{BadHostKey, SshError, Tried};
 use super::files::Here;

@@ -40,7 +40,7 @@ impl Ended {
     #[must_use]
     pub fn why(&self) -> String {
         let said = String::from_utf8_lossy(&self.err);
-        let said = super::auth::printable(said.trim());
+        let said = super::ask::printable(said.trim());
         match (said.is_empty(), self.status, &self.signal) {
             (false, ..) => said,
             (true, Some(status), _) => format!("it exited with {status}"),

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::auth::printable;
+use super::ask::printable;
 use super::protocol::{Decoder, Event, Message, Session, Side, StreamId};
 
 /// Why nothing more is said.

@@ -1,7 +1,8 @@
 //! Other machines, by SSH and without an `ssh` program.
 //!
 //! Holds: russh is known here and nowhere else; what says whom to trust and how to log in (`destination`, `pattern`,
-//! `settings`, `known_hosts`, `hops`) is pure; nothing is asked of a person but through [`ask::Ask`].
+//! `settings`, `known_hosts`, `hops`) and what two yeets say (`protocol`) is pure; nothing is asked of a person but
+//! through [`ask::Ask`].
 
 pub mod ask;
 mod auth;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::time::timeout;
 
-use super::auth::printable;
+use super::ask::printable;
 use super::bootstrap::Installed;
 use super::error::SshError;
 use super::exec::Stream;

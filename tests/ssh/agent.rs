@@ -66,7 +66,7 @@ fn agents_that_nobody_has_used_for_long_go_when_one_is_copied() {
     let Some((home, _server)) = server("") else { return };
     let dir = home.path("there/.cache/yeet/agent");
     fs::create_dir_all(&dir).unwrap();
-    for (name, days) in [("yeet-old", 40), ("yeet-young", 20), ("mine", 40)] {
+    for (name, days) in [("yeet-old", 40), (".yeet-cut.1", 40), ("yeet-young", 20), ("mine", 40)] {
         let file = fs::File::create(dir.join(name)).unwrap();
         let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
         file.set_modified(then).unwrap();

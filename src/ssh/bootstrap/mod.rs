@@ -194,12 +194,12 @@ async fn put(
     program: &Program,
 ) -> Result<Result<(), String>, SshError> {
     let size = program.bytes.len();
-    // No word of it means anything to any shell but sh; the paths are plain. What older builds have not been run for
-    // long goes; a build that runs has its time renewed by whoever starts it.
+    // No word of it means anything to any shell but sh; the paths are plain. Older builds that have not been run for
+    // long go, and what a push that was cut short has left; a build that runs has its time renewed by whoever starts it.
     let command = format!(
         "exec /bin/sh -c 'umask 077; cd \"{folder}\" || exit 3; t=.{name}.$$; \
          if cat >\"$t\" && [ \"$(wc -c <\"$t\")\" -eq {size} ] && chmod 700 \"$t\" && mv -f \"$t\" {name}; \
-         then find . -name \"yeet-*\" -mtime +{OLD_DAYS} -exec rm -f {{}} + 2>/dev/null; exit 0; fi; \
+         then find . -name \"*yeet-*\" -mtime +{OLD_DAYS} -exec rm -f {{}} + 2>/dev/null; exit 0; fi; \
          rm -f \"$t\"; exit 4'"
     );
     let ended = reach.run(&command, || program.bytes.as_slice(), 4096).await?;
