@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("service", PARTS),
     ("agent", PARTS),
     // The one-shot copy is the daemon's graph without the daemon.
-    ("copy", &["service", "dataflow", "sys", "sources", "sinks"]),
+    ("copy", &["service", "dataflow", "sys", "sources", "sinks", "ssh"]),
     (
         "cli",
         &[
@@ -60,8 +60,11 @@ const ENGINE: &str = "ask the engine: only the graph and the engine know how it 
 const PURE: &[&str] = &[
     "dataflow",
     "sinks/schedule",
+    "sinks/far/wire",
     "sinks/journal/record",
     "sources/control/wire",
+    "sources/far/pending",
+    "sources/far/wire",
     "sources/watch/settle",
     "ssh/bootstrap/probe",
     "ssh/destination",

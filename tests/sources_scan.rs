@@ -262,7 +262,8 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
         | Seen::RootGone { .. }
         | Seen::Done { .. }
         | Seen::Quiet { .. }
-        | Seen::Flushed { .. } => None,
+        | Seen::Flushed { .. }
+        | Seen::Away { .. } => None,
     });
     let listings = facts.flatten().filter(is_listing).count();
     assert!(listings <= 6, "{listings} for four directories");

@@ -408,7 +408,7 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
             Seen::Trouble { .. } | Seen::Watched { .. } | Seen::RootGone { .. } => {
                 panic!("nothing else is wrong")
             }
-            Seen::Done { .. } | Seen::Quiet { .. } | Seen::Flushed { .. } => {}
+            Seen::Done { .. } | Seen::Quiet { .. } | Seen::Flushed { .. } | Seen::Away { .. } => {}
         }
     }
     assert_eq!(listed, 7, "every directory");

@@ -1,20 +1,24 @@
 //! `yeet copy`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, absolute};
 use super::error::CommandError;
+use super::terminal::Terminal;
 use super::ui::{Bar, Ui};
-use crate::copy::{self, CopyError, CopyOptions};
+use crate::copy::{self, CopyError, CopyOptions, Place};
 
 /// Make DST like SRC, once; no sync is remembered and no daemon is needed
 #[derive(clap::Args)]
 #[command(after_help = "\
 The contents of SRC go into DST, with or without a trailing slash. A file that differs is replaced and its old bytes \
-are kept in DST/.yeet/copy; what only DST has stays, unless --mirror. Killed and run again it copies what is missing.
+are kept in DST/.yeet/copy; what only DST has stays, unless --mirror. Killed and run again it copies what is missing. \
+Either can be on another machine, as HOST:PATH or ssh://HOST:PORT/PATH; nothing has to be installed there.
 
 Examples:
   yeet copy ~/photos /mnt/backup/photos
+  yeet copy ~/photos me@nas:photos
   yeet copy -n --mirror build /srv/www")]
 pub(crate) struct Args {
     /// Only say what would be done
@@ -37,17 +41,24 @@ pub(crate) struct Args {
     destination: OsString,
 }
 
+fn place(written: &OsStr) -> Result<Place, CommandError> {
+    Ok(match Endpoint::parse(written)? {
+        Endpoint::Local(path) => Place::Here(absolute(&path)?),
+        Endpoint::Remote { host, path } => Place::There { host, path },
+    })
+}
+
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let options = CopyOptions {
-        source: Endpoint::local(&args.source)?,
-        destination: Endpoint::local(&args.destination)?,
+        source: place(&args.source)?,
+        destination: place(&args.destination)?,
         dry_run: args.dry_run,
         mirror: args.mirror,
         verify: args.verify,
         ignore: args.ignore,
     };
     let bar = ui.is_terminal().then(Bar::new);
-    let outcome = copy::run(&options, &|progress| {
+    let outcome = copy::run(&options, Arc::new(Terminal::new()), &|progress| {
         if let Some(bar) = &bar {
             bar.show(progress);
         }
@@ -55,7 +66,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     drop(bar);
     let outcome = outcome.map_err(|error| match error {
         CopyError::Usage(message) => CommandError::usage(message),
-        CopyError::Cannot(message) => CommandError::cannot(message),
+        CopyError::Cannot { what, hint: Some(hint) } => CommandError::cannot(what).hinted(hint),
+        CopyError::Cannot { what, hint: None } => CommandError::cannot(what),
     })?;
     for line in &outcome.planned {
         ui.text(line)?;

@@ -9,9 +9,9 @@ use super::terminal::Terminal;
 use super::ui::{Field, Ui};
 use crate::config::Config;
 use crate::places::Places;
+use crate::service::hosts;
 use crate::sources::control::socket::{Client, ConnectError};
-use crate::ssh::bootstrap::probe::Mark;
-use crate::ssh::bootstrap::{Event, Installed, Programs, install};
+use crate::ssh::bootstrap::{Event, Installed, install, random_mark};
 use crate::ssh::client::Hop;
 use crate::ssh::destination::Destination;
 use crate::ssh::error::SshError;
@@ -164,17 +164,14 @@ async fn try_command(reach: &mut Reach, found: &mut Findings) -> bool {
 
 /// Copies the agent to the host, where it is not there yet.
 async fn try_install(reach: &mut Reach, found: &mut Findings) -> Option<Installed> {
-    let programs = match programs() {
+    let programs = match hosts::programs() {
         Ok(programs) => programs,
         Err(why) => {
             found.failed("agent", why);
             return None;
         }
     };
-    let mut random = [0; 8];
-    // Without random bytes the mark is a fixed one, and still in no message of the day.
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).unwrap_or_default();
-    let mark = Mark::new(u64::from_ne_bytes(random));
+    let mark = random_mark();
     let mut tell = |event| match event {
         Event::Found(host) => {
             found.ok("machine", format!("{} {}, home {}", host.system, host.machine, host.home));
@@ -203,16 +200,9 @@ async fn try_install(reach: &mut Reach, found: &mut Findings) -> Option<Installe
     }
 }
 
-fn programs() -> Result<Programs, String> {
-    let own = std::env::current_exe()
-        .map_err(|e| format!("this program's own file is not known: {e}"))?;
-    let places = Places::from_env()?;
-    Ok(Programs { own, others: places.data.join("agents") })
-}
-
 async fn try_agent(reach: &mut Reach, agent: &Installed, found: &mut Findings) {
     let peer = match Peer::start(reach, agent).await {
-        Ok(peer) => peer,
+        Ok((peer, _carried)) => peer,
         Err(error) => return found.failed("answer", error.to_string()),
     };
     let ask = move || -> Result<_, BadPeer> {

@@ -17,6 +17,7 @@ use crate::dataflow::model::job::JobChange;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::service::away::Away;
 use crate::service::dispatch::{JobKey, Running};
 use crate::service::doubts::Doubts;
 use crate::service::groups::Groups;
@@ -83,7 +84,8 @@ fn facts_in(seen: &Seen) -> usize {
         | Seen::RootGone { .. }
         | Seen::Done { .. }
         | Seen::Quiet { .. }
-        | Seen::Flushed { .. } => 1,
+        | Seen::Flushed { .. }
+        | Seen::Away { .. } => 1,
     }
 }
 
@@ -109,6 +111,7 @@ pub struct Actor {
     pub(crate) problems: Problems,
     pub(crate) restless: Restless,
     pub(crate) holds: Holds,
+    pub(crate) away: Away,
     pub(crate) waiters: Waiters,
     /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.
     pub(crate) passing: foldhash::HashSet<JobKey>,
@@ -246,6 +249,7 @@ impl Actor {
             self.take_changes(changes);
             self.try_again(ended, now);
             self.queue_what_waited();
+            self.link_what_waits();
         }
         self.touched.clear();
         self.journal_what_the_engine_dropped();
@@ -309,6 +313,7 @@ impl Actor {
             && (self.passing.is_empty() || self.holds.is_stopped())
             && !self.schedule.has_runnable(|gate| self.holds.open(gate, sys::now()))
             && !self.holds.is_deciding(sys::now())
+            && !self.away.is_trying()
     }
 
     fn give_memory_back(&mut self) {

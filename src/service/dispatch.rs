@@ -61,7 +61,7 @@ fn gate_of(verdict: &Verdict) -> Option<Gate> {
         Act::Agree => (verdict.leaf, Kind::Agree),
         Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => return None,
     };
-    Some(Gate { replica, kind })
+    Some(Gate { replica, leaf: verdict.leaf, kind })
 }
 
 impl Actor {
@@ -379,6 +379,7 @@ impl Actor {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "what is not told apart is tried again")]
     fn take_failure(
         &mut self,
         running: Running,
@@ -416,29 +417,18 @@ impl Actor {
         match error {
             ApplyError::Stale(_) => self.look_again(&done.job.op, done.job.leaf, path),
             ApplyError::NotEmpty => self.take_not_empty(key, path, &change.verdict),
-            ApplyError::Clash
-            | ApplyError::Torn
-            | ApplyError::Restless
-            | ApplyError::Together
-            | ApplyError::Busy
-            | ApplyError::Cancelled
-            | ApplyError::Surprise
-            | ApplyError::Io { .. }
-            | ApplyError::Journal(_) => {}
+            // It is done when the host is back.
+            ApplyError::Away { .. } => {
+                self.passing.remove(&key);
+                return;
+            }
+            _ => {}
         }
         let passing = match error {
             ApplyError::NotEmpty => !self.is_for_good(key, &change.verdict),
             // The other half of a rename that changed the case only goes meanwhile.
             ApplyError::Clash => attempts <= CLASHES_MAX,
-            ApplyError::Stale(_)
-            | ApplyError::Torn
-            | ApplyError::Restless
-            | ApplyError::Together
-            | ApplyError::Busy
-            | ApplyError::Cancelled
-            | ApplyError::Surprise
-            | ApplyError::Io { .. }
-            | ApplyError::Journal(_) => error.is_passing(),
+            _ => error.is_passing(),
         };
         let put_off = restless && self.put_off(key, running.item);
         let is_problem = self.restless.is_problem(key);

@@ -32,6 +32,8 @@ struct AtReplica {
 pub struct Holds {
     pub paused: bool,
     pub roots: BTreeMap<Replica, RootHold>,
+    /// Replicas on other machines that are not reached: nothing flows with them.
+    pub away: ReplicaSet,
     replicas: BTreeMap<Replica, AtReplica>,
 }
 
@@ -45,7 +47,9 @@ impl Holds {
         };
         let replicas = record.leaves().with(Replica::SOURCE);
         let replicas = replicas.iter().map(|r| (r, brake(r))).collect();
-        Self { paused: record.paused, roots: BTreeMap::new(), replicas }
+        let hosts: Vec<Replica> = record.hosts.iter().map(|(replica, _)| *replica).collect();
+        let away = ReplicaSet::of(&hosts);
+        Self { paused: record.paused, roots: BTreeMap::new(), away, replicas }
     }
 
     /// Whether nothing at all flows.
@@ -57,7 +61,8 @@ impl Holds {
     /// How many jobs of a gate may go now.
     #[must_use]
     pub fn open(&self, gate: Gate, now: Instant) -> usize {
-        if self.is_stopped() {
+        let is_away = self.away.contains(gate.leaf) || self.away.contains(Replica::SOURCE);
+        if self.is_stopped() || is_away {
             return 0;
         }
         if gate.kind != Kind::Delete {

@@ -26,6 +26,7 @@ impl Actor {
             Seen::RootGone { replica } => self.root_lost(replica),
             Seen::Done { scan, .. } => drop(self.scans_open.remove(&scan)),
             Seen::Quiet { .. } => {}
+            Seen::Away { replica, scans, why } => self.take_away(replica, &scans, why),
             Seen::Flushed { number } => {
                 self.waiters.flushed(number);
                 self.repositories.flushed(number);

@@ -145,6 +145,7 @@ impl Daemon {
             used: ReplicaSet::EMPTY,
             held: ReplicaSet::EMPTY,
             groups,
+            hosts: Vec::new(),
         };
         self.refuse_taken(&source, true, &name)?;
         self.append_leaves(&mut record, &leaves)?;

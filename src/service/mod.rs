@@ -7,12 +7,14 @@
 
 pub mod actor;
 pub mod answer;
+pub mod away;
 pub mod conflicts;
 pub mod dispatch;
 pub mod doubts;
 pub mod explain;
 pub mod groups;
 pub mod holds;
+pub mod hosts;
 pub mod intake;
 pub mod membership;
 pub mod past;
@@ -45,6 +47,8 @@ use crate::sinks::transfer::now_ms;
 use crate::sources::control::socket::{self, BindError};
 use crate::sources::scan::pool::Scanner;
 use crate::sources::stat_cache::StatCache;
+use crate::ssh::ask::Nobody;
+use hosts::Hosts;
 use pool::Pool;
 use start::{Handle, Locks, Shared, StartError};
 
@@ -161,6 +165,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
         registry: Some(registry.clone()),
         locks: Locks::default(),
         stores,
+        hosts: Arc::new(Hosts::new(Arc::new(Nobody))),
     };
     let records = registry.all()?;
     let stop = socket::Stop::default();

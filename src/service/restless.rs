@@ -193,6 +193,8 @@ impl Actor {
             | ApplyError::Clash
             | ApplyError::Surprise
             | ApplyError::Io { .. }
+            | ApplyError::There { .. }
+            | ApplyError::Away { .. }
             | ApplyError::Journal(_) => false,
         };
         // What one file of a repository or a group says rests on others: a snapshot of one alone would say it too early.

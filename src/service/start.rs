@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -15,12 +16,15 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Digest;
 use crate::service::actor::{Actor, Event, Pace};
+use crate::service::away::Away;
 use crate::service::holds::{Holds, RootHold};
+use crate::service::hosts::Hosts;
 use crate::service::pool::Pool;
 use crate::service::problems::{About, Problem, Problems};
 use crate::service::recover;
 use crate::service::waiting::Waiters;
 use crate::sinks::apply::KnownDigests;
+use crate::sinks::far::Far;
 use crate::sinks::journal::record::LogRecord;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
 use crate::sinks::journal::{Change, Journal, JournalError};
@@ -66,6 +70,7 @@ pub struct Shared {
     pub locks: Locks,
     /// Where the stores of the syncs are.
     pub stores: PathBuf,
+    pub hosts: Arc<Hosts>,
 }
 
 /// The roots this process has locked: several syncs may share one.
@@ -209,6 +214,14 @@ pub struct Ready {
 }
 
 impl Ready {
+    /// Ends what it began, here and on other machines, whose agents have so long for it.
+    pub fn end(self, patience: Duration) {
+        let Self { actor, seen, events, locks } = self;
+        drop((seen, events));
+        actor.sources.end_far(patience);
+        drop((actor, locks));
+    }
+
     /// The roots that are locked for it.
     #[must_use]
     pub fn locks(&self) -> usize {
@@ -219,6 +232,7 @@ impl Ready {
 /// The roots of a sync, opened.
 struct Grounds {
     sites: Vec<Option<Site>>,
+    far: Vec<Option<Arc<Far>>>,
     roots: Vec<(Replica, Arc<Root>)>,
     locks: Vec<Arc<Lock>>,
     held: Vec<(Replica, RootHold)>,
@@ -229,10 +243,21 @@ fn open_grounds(
     record: &mut SyncRecord,
     lasting: bool,
 ) -> Result<Grounds, StartError> {
-    let mut grounds =
-        Grounds { sites: Vec::new(), roots: Vec::new(), locks: Vec::new(), held: Vec::new() };
+    let mut grounds = Grounds {
+        sites: Vec::new(),
+        far: vec![None; 32],
+        roots: Vec::new(),
+        locks: Vec::new(),
+        held: Vec::new(),
+    };
     grounds.sites.resize_with(32, || None);
+    for (replica, host) in &record.hosts {
+        grounds.far[usize::from(replica.slot())] = Some(Arc::new(Far::new(host.clone())));
+    }
     for replica in &mut record.replicas {
+        if grounds.far[usize::from(replica.replica.slot())].is_some() {
+            continue;
+        }
         let (root, lock) = match open_root(shared, &replica.path, &replica.identity)? {
             Ok(opened) => opened,
             Err(why) => {
@@ -333,19 +358,15 @@ pub fn prepare(
         remembers: options.lasting,
         are_wanted: !options.policy.trust_times,
     };
-    let shop = Arc::new(Shop {
-        sites: grounds.sites,
-        journal,
-        digests: Arc::new(digests),
-        ops: OpIds::start(),
-        boot: sys::boot_id(),
-    });
+    let Grounds { sites, far, locks, held, .. } = grounds;
+    let (digests, ops, boot) = (Arc::new(digests), OpIds::start(), sys::boot_id());
+    let shop = Arc::new(Shop { sites, far, journal, digests, ops, boot });
     if let Err(error) = recover::recover(&shop) {
         let problem = Problem::new(error.to_string());
         problems.note(&RelPath::root(), Replica::SOURCE, About::Acting, problem);
     }
     let mut holds = Holds::of(&record);
-    holds.roots = grounds.held.into_iter().collect();
+    holds.roots = held.into_iter().collect();
     let engine = engine_of(&record, options)?;
     let pace = if options.lasting { Pace::LASTING } else { Pace::ONCE };
     let actor = Actor {
@@ -366,6 +387,7 @@ pub fn prepare(
         restless: Default::default(),
         problems,
         holds,
+        away: Away::of(&shared.hosts),
         waiters: Waiters::default(),
         loaded: HashSet::new(),
         over: Default::default(),
@@ -389,7 +411,7 @@ pub fn prepare(
         registry: shared.registry.clone(),
         cache: shared.cache.clone(),
     };
-    Ok(Ready { actor, events, seen, locks: grounds.locks })
+    Ok(Ready { actor, events, seen, locks })
 }
 
 /// Starts a sync on a thread of its own.
@@ -432,10 +454,15 @@ pub fn start(shared: &Arc<Shared>, record: SyncRecord, number: u32) -> Result<Ha
 impl Actor {
     /// Starts looking; with a lost root nothing is looked at.
     pub(crate) fn begin(&mut self) {
+        if self.shop.journal.is_some() {
+            self.reach_hosts();
+        }
         if !self.holds.roots.is_empty() {
             return;
         }
-        let replicas: Vec<Replica> = self.record.replicas.iter().map(|r| r.replica).collect();
+        let here = self.record.replicas.iter().map(|r| r.replica);
+        // Those on other machines are scanned once they are reached.
+        let replicas: Vec<Replica> = here.filter(|r| self.shop.far(*r).is_none()).collect();
         // Leaves first: an empty leaf is listed at once, and the source's first file can go.
         for replica in replicas.into_iter().rev() {
             self.scan_all(replica);

@@ -50,6 +50,7 @@ impl Actor {
 
     /// Runs `then` at the first moment of rest after all that happened before now.
     pub(crate) fn at_rest(&mut self, then: Question) {
+        self.away.try_again();
         let (flush, made) = (self.flush(), self.waiters.made);
         self.waiters.waiting.push(Waiter { flush, made, then });
     }

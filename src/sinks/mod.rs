@@ -2,7 +2,10 @@
 //!
 //! Holds: every job is idempotent and checked against the disk at the moment it acts; a retracted job is cancelled.
 
+mod act;
 pub mod apply;
+mod batch;
+pub mod far;
 #[cfg(test)]
 mod faulty;
 pub mod journal;

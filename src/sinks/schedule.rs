@@ -22,10 +22,11 @@ pub enum Kind {
     Read,
 }
 
-/// What can hold a job back: the replica it writes to (or reads), and its kind.
+/// What can hold a job back: the replica it writes to (or reads), the leaf it is about, and its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gate {
     pub replica: Replica,
+    pub leaf: Replica,
     pub kind: Kind,
 }
 

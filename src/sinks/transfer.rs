@@ -10,14 +10,16 @@ use std::sync::Arc;
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::{self, Value};
+use crate::sinks::act::{Given, act};
 use crate::sinks::apply::{
-    self, Applied, ApplyError, Control, Handles, KnownDigests, Origin, Still, Target,
+    self, Applied, ApplyError, Control, Handles, KnownDigests, Still, Target,
 };
+use crate::sinks::batch;
+use crate::sinks::far::{self, Far};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
-use crate::sinks::left;
 use crate::sinks::stage::{OpId, OpIds, Store};
 use crate::sys::{self, Root};
 
@@ -32,6 +34,8 @@ pub struct Site {
 pub struct Shop {
     /// By slot; `None` for a slot that is not in use.
     pub sites: Vec<Option<Site>>,
+    /// By slot, those on other machines.
+    pub far: Vec<Option<Arc<Far>>>,
     /// None for a one-shot copy: it remembers nothing.
     pub journal: Option<Arc<Journal>>,
     pub digests: Arc<dyn KnownDigests>,
@@ -65,21 +69,27 @@ pub fn now_ms() -> u64 {
     u64::try_from(sys::now_ns() / 1_000_000).unwrap_or(0)
 }
 
-/// Carries out a batch; every job of it is answered.
+/// Carries out a batch, whose jobs have one target; every job of it is answered.
 pub fn carry_out<K>(shop: &Shop, mut batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
     // Before the announcement: it is to speak of what will be carried.
     let stills: Vec<_> = batch.iter_mut().map(|assigned| shop.hold_still(assigned)).collect();
-    carry(shop, batch, |batch, ops, handles| {
-        let acts = batch.iter().zip(ops).zip(stills);
-        acts.map(|((a, op), still)| shop.act(&a.job, *op, handles, &a.control, still?)).collect()
-    })
+    carry(shop, batch, |batch, ops| batch::act_all(shop, batch, ops, stills))
 }
 
-/// Carries out jobs that are acted on by `act`, which gives a result for each of them.
+/// What acts came to.
+pub(super) struct Acted {
+    pub(super) results: Vec<Result<Applied, ApplyError>>,
+    /// What each displaced, also one that failed.
+    pub(super) kept: Vec<Option<Value>>,
+    /// It is on disk at both ends.
+    pub(super) durable: bool,
+}
+
+/// Carries out jobs that are acted on by `act`.
 pub(super) fn carry<K>(
     shop: &Shop,
     batch: Vec<Assigned<K>>,
-    act: impl FnOnce(&[Assigned<K>], &[OpId], &Handles) -> Vec<Result<Applied, ApplyError>>,
+    act: impl FnOnce(&[Assigned<K>], &[OpId]) -> Acted,
 ) -> Vec<Done<K>> {
     let ops: Vec<OpId> = batch.iter().map(|_| shop.ops.take()).collect();
     if let Err(error) = shop.announce(&batch, &ops) {
@@ -92,13 +102,7 @@ pub(super) fn carry<K>(
         };
         return batch.into_iter().map(refused).collect();
     }
-    let handles = Handles::default();
-    let mut results = act(&batch, &ops, &handles);
-    shop.disown(&batch, &mut results, &handles);
-    // Before the flush: what failed is brought to an end by that, which has to be on disk before it is noted.
-    let ended = batch.iter().zip(&ops).zip(&results);
-    let kept: Vec<_> = ended.map(|((a, op), result)| shop.kept(&a.job, *op, result)).collect();
-    let durable = shop.make_durable(&batch, &results);
+    let Acted { mut results, kept, durable } = act(&batch, &ops);
     let mut changes = Vec::new();
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
     for (((assigned, op), result), kept) in batch.iter().zip(&ops).zip(&results).zip(kept) {
@@ -162,8 +166,19 @@ pub fn writes_to(job: &Job) -> Option<Replica> {
     }
 }
 
+/// The replica that a job takes something from, or whose lack of something is its reason.
+#[must_use]
+pub fn other_end(job: &Job) -> Option<Replica> {
+    match job.op {
+        Op::Put { from, .. } => Some(from),
+        Op::Delete { because, .. } => Some(because),
+        Op::Move { at, .. } => Some(if at.is_source() { job.leaf } else { Replica::SOURCE }),
+        Op::Agree { .. } | Op::Read { .. } => None,
+    }
+}
+
 /// Whether a job displaces something or brings a new file: then its file in the store has to be accounted for.
-fn intent_of(job: &Job, boot: [u8; 16]) -> Option<Intent> {
+pub(super) fn intent_of(job: &Job, boot: [u8; 16]) -> Option<Intent> {
     let (kind, replica, old, new) = match job.op {
         Op::Put { to, new, expect, .. } if !is_metadata_only(&new, expect.as_ref()) => {
             if new.is_dir() && expect.is_none() {
@@ -195,16 +210,19 @@ impl Shop {
         self.sites.get(usize::from(replica.slot()))?.as_ref()
     }
 
+    /// A replica on another machine.
+    #[must_use]
+    pub fn far(&self, replica: Replica) -> Option<&Far> {
+        self.far.get(usize::from(replica.slot()))?.as_deref()
+    }
+
     pub(super) fn root(&self, replica: Replica) -> Result<&Root, ApplyError> {
         self.site(replica).map(|site| &*site.root).ok_or(ApplyError::Cancelled)
     }
 
     pub(super) fn target(&self, replica: Replica, op: OpId) -> Result<Target<'_>, ApplyError> {
         let site = self.site(replica).ok_or(ApplyError::Cancelled)?;
-        let store = site.store.as_ref().map_err(|errno| ApplyError::Io {
-            what: "write to this replica",
-            source: std::io::Error::from_raw_os_error(*errno),
-        })?;
+        let store = site.store.as_ref().map_err(|errno| far::unwritable(*errno))?;
         Ok(Target { root: &site.root, store, op, digests: &*self.digests })
     }
 
@@ -216,20 +234,30 @@ impl Shop {
         if !assigned.still || !is_read {
             return Ok(None);
         }
+        if self.far(*from).is_some() {
+            return Err(ApplyError::Restless);
+        }
         let (still, value) = apply::hold_still(self.root(*from)?, &job.path, control)?;
         *new = value;
         Ok(Some(still))
     }
 
+    /// The boot of the machine a replica is on.
+    fn boot_of(&self, replica: Replica) -> [u8; 16] {
+        self.far(replica).map_or(self.boot, Far::boot)
+    }
+
     fn announce<K>(&self, batch: &[Assigned<K>], ops: &[OpId]) -> Result<(), String> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let intents = batch.iter().zip(ops).filter_map(|(assigned, op)| {
-            let intent = intent_of(&assigned.job, self.boot)?;
+            let boot = writes_to(&assigned.job).map_or(self.boot, |at| self.boot_of(at));
+            let intent = intent_of(&assigned.job, boot)?;
             Some(Change::Intent { op: op.0, intent })
         });
         journal.commit(intents.collect()).map_err(|error| error.to_string())
     }
 
+    /// Carries out one job both of whose ends are here.
     pub(super) fn act(
         &self,
         job: &Job,
@@ -243,114 +271,11 @@ impl Shop {
         }
         #[cfg(test)]
         let job = &super::faulty::job(self, job);
-        let other = |at: Replica| if at.is_source() { job.leaf } else { Replica::SOURCE };
-        match &job.op {
-            Op::Put { from, to, new, expect } => {
-                let (from, target) = (self.root(*from)?, self.target(*to, op)?);
-                let expect = expect.as_ref();
-                if let Some(expect) = expect.filter(|e| is_metadata_only(new, Some(e))) {
-                    return apply::set_metadata(target, &job.path, new, expect, control);
-                }
-                match new {
-                    Value::File(new) => {
-                        let origin = still.map_or(Origin::Live(from), Origin::Still);
-                        let from = (origin, handles);
-                        apply::put_file(from, target, &job.path, new, expect, control)
-                    }
-                    Value::Dir { mode } => {
-                        let from = (from, handles);
-                        apply::make_dir(from, target, &job.path, *mode, expect, control)
-                    }
-                    Value::Symlink { .. } => {
-                        let from = (from, handles);
-                        apply::put_symlink(from, target, &job.path, new, expect, control)
-                    }
-                    Value::Ignored
-                    | Value::Skipped(_)
-                    | Value::Unreadable { .. }
-                    | Value::Remnant => Err(ApplyError::Stale(apply::End::From)),
-                }
-            }
-            Op::Move { at, source_path, expect, new } => {
-                let because = (self.root(other(*at))?, handles);
-                let target = self.target(*at, op)?;
-                apply::move_within(because, target, source_path, &job.path, expect, new, control)
-            }
-            Op::Delete { at, because, expect } => {
-                let (because, target) = (self.root(*because)?, self.target(*at, op)?);
-                apply::delete(because, target, &job.path, expect, control)
-            }
-            Op::Agree { .. } | Op::Read { .. } => Ok(Applied::default()),
-        }
-    }
-
-    /// What was put into a directory that by then a user had given another name is not at its path, and nothing is agreed
-    /// on there: it would count as the user's delete.
-    fn disown<K>(
-        &self,
-        batch: &[Assigned<K>],
-        results: &mut [Result<Applied, ApplyError>],
-        handles: &Handles,
-    ) {
-        for (assigned, result) in batch.iter().zip(results) {
-            let (Op::Put { to, .. } | Op::Move { at: to, .. }) = assigned.job.op else { continue };
-            let Some(site) = self.site(to) else { continue };
-            let left = handles.left(&site.root);
-            let is_left = |path: &RelPath| path.split().is_some_and(|(dir, _)| left.contains(&dir));
-            if result.is_ok() && !left.is_empty() && is_left(&assigned.job.path) {
-                *result = Err(ApplyError::Stale(apply::End::To));
-            }
-        }
-    }
-
-    /// Flushes both ends of every job that was carried out, one call a file system. One that failed may have put back
-    /// what it had moved: before that is on disk, its announcement must not go.
-    fn make_durable<K>(
-        &self,
-        batch: &[Assigned<K>],
-        results: &[Result<Applied, ApplyError>],
-    ) -> bool {
-        if self.journal.is_none() {
-            return true;
-        }
-        let done = batch.iter().zip(results).filter(|(assigned, result)| {
-            result.is_ok() || intent_of(&assigned.job, self.boot).is_some()
-        });
-        let leaves: Vec<Replica> = done.map(|(assigned, _)| assigned.job.leaf).collect();
-        let ends = ReplicaSet::of(&leaves);
-        if ends.is_empty() {
-            return true;
-        }
-        let mut flushed = Vec::new();
-        for end in ends.with(Replica::SOURCE).iter() {
-            let Some(site) = self.site(end) else { return false };
-            let dev = site.root.identity().dev;
-            if flushed.contains(&dev) {
-                continue;
-            }
-            if sys::sync_fs(&site.root).is_err() {
-                return false;
-            }
-            flushed.push(dev);
-        }
-        true
-    }
-
-    /// What a job displaced, also one that failed.
-    fn kept(&self, job: &Job, op: OpId, result: &Result<Applied, ApplyError>) -> Option<Value> {
-        self.journal.as_ref()?;
-        match result {
-            Ok(applied) => applied.kept,
-            Err(_) => self.left(job, writes_to(job)?, op),
-        }
-    }
-
-    /// What a job that failed displaced all the same.
-    fn left(&self, job: &Job, replica: Replica, op: OpId) -> Option<Value> {
-        let intent = intent_of(job, self.boot)?;
-        let site = self.site(replica)?;
-        let store = site.store.as_ref().ok()?;
-        left::left(&site.root, store, op, &job.path, intent.old, intent.new)
+        let (Some(at), Some(other)) = (writes_to(job), other_end(job)) else {
+            return Ok(Applied::default());
+        };
+        let (other, target) = (self.root(other)?, self.target(at, op)?);
+        act(job, Given::Here(other, still), target, handles, control)
     }
 
     /// What is to be remembered of one job.

@@ -12,6 +12,7 @@ use crate::dataflow::model::value::Value;
 use crate::sinks::apply::{
     self, Applied, ApplyError, Control, End, Handles, Origin, StagedFile, is_as_known,
 };
+use crate::sinks::batch::end_here;
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::{Assigned, Done, Shop, carry, is_metadata_only};
 use crate::sys::{Root, Stat};
@@ -39,7 +40,11 @@ type Acted = Vec<Result<Applied, ApplyError>>;
 pub fn carry_out<K>(shop: &Shop, unit: Unit<K>) -> Vec<Done<K>> {
     let Unit { jobs, origin, target, members } = unit;
     let whole = Whole { shop, members, origin, target };
-    carry(shop, jobs, |jobs, ops, handles| whole.act(jobs, ops, handles))
+    carry(shop, jobs, |jobs, ops| {
+        let handles = Handles::default();
+        let results = whole.act(jobs, ops, &handles);
+        end_here(shop, jobs, ops, results, &handles)
+    })
 }
 
 struct Whole<'a> {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -71,8 +71,13 @@ impl fmt::Display for IgnoreProblem {
 
 impl std::error::Error for IgnoreProblem {}
 
+/// Is told what a file of rules of a replica says now, and whether what it is about is to be listed again. It must not call
+/// back.
+pub type Listener = Box<dyn Fn(Replica, &RelPath, Option<&[u8]>, bool) + Send + Sync>;
+
 /// The rules of one file, or those of the sync's options.
 struct Rules {
+    source: Box<[u8]>,
     text: blake3::Hash,
     globs: Gitignore,
     problems: Vec<(u32, String)>,
@@ -106,6 +111,9 @@ pub struct Ignores {
     options: Arc<Rules>,
     state: RwLock<State>,
     version: AtomicU64,
+    listener: OnceLock<Listener>,
+    /// Held while a change is made and told, so that changes are told in their order.
+    telling: Mutex<()>,
 }
 
 impl Ignores {
@@ -124,7 +132,22 @@ impl Ignores {
             options: Arc::new(options),
             state: RwLock::default(),
             version: AtomicU64::new(1),
+            listener: OnceLock::new(),
+            telling: Mutex::default(),
         })
+    }
+
+    /// Has every change of a file of rules told, from now on; once.
+    pub fn listen(&self, listener: Listener) {
+        drop(self.listener.set(listener));
+    }
+
+    /// All files of rules: whose, in which directory, and what they say.
+    #[must_use]
+    pub fn files(&self) -> Vec<(Replica, RelPath, Box<[u8]>)> {
+        let state = self.read();
+        let all = state.files.iter();
+        all.map(|((replica, dir), rules)| (*replica, dir.clone(), rules.source.clone())).collect()
     }
 
     /// Counts the changes of the rules.
@@ -136,6 +159,7 @@ impl Ignores {
     /// What `dir/.yeetignore` of an attached replica says now (`None`: it is not there). Returns the directory that must be
     /// listed again with all below it, on all replicas, if that changed anything.
     pub fn set(&self, replica: Replica, dir: &RelPath, text: Option<&[u8]>) -> Option<RelPath> {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (replica, dir.clone());
         let hash = text.map(blake3::hash);
         let before = self.read().files.get(&key).map(|rules| rules.text);
@@ -164,6 +188,10 @@ impl Ignores {
             None => drop(state.files.remove(&key)),
         }
         self.version.fetch_add(1, Ordering::Release);
+        drop(state);
+        if let Some(listener) = self.listener.get() {
+            listener(replica, dir, text, !nothing_new);
+        }
         (!nothing_new).then(|| dir.clone())
     }
 
@@ -398,10 +426,12 @@ impl Rules {
             let reason = format!(
                 "the file is longer than {IGNORE_FILE_BYTES_MAX} bytes, none of it is used"
             );
-            return Self { text: hash, globs: Gitignore::empty(), problems: vec![(0, reason)] };
+            let (source, globs) = (Box::default(), Gitignore::empty());
+            return Self { source, text: hash, globs, problems: vec![(0, reason)] };
         }
+        let source = text.into();
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        Self::compile((1..).zip(text.split(|b| *b == b'\n')), hash)
+        Self { source, ..Self::compile((1..).zip(text.split(|b| *b == b'\n')), hash) }
     }
 
     fn compile<'t>(lines: impl Iterator<Item = (u32, &'t [u8])>, text: blake3::Hash) -> Self {
@@ -429,7 +459,7 @@ impl Rules {
             problems.push((0, format!("the patterns together are refused: {error}")));
             Gitignore::empty()
         });
-        Self { text, globs, problems }
+        Self { source: Box::default(), text, globs, problems }
     }
 }
 

@@ -8,8 +8,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 pub mod control;
+pub mod far;
+mod flushes;
 mod git_index;
 pub mod hash;
 pub mod ignores;
@@ -21,9 +24,12 @@ pub mod watch;
 
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
+use crate::ssh::talk::{Incoming, Outgoing};
 use crate::sys::Root;
+use far::{FarTree, Wiring};
+use flushes::Flushes;
 use ignores::Ignores;
-use scan::pool::{Handle, Scanner, Seen, Sink};
+use scan::pool::{Handle, Scanner, Sink};
 use stat_cache::StatCache;
 use tree::Tree;
 use watch::inotify::{Notice, Watcher};
@@ -37,8 +43,9 @@ pub fn index_meaning(index: &[u8]) -> Option<crate::dataflow::model::value::Dige
 }
 
 type Handles = Arc<RwLock<BTreeMap<Replica, Handle>>>;
+type Fars = Arc<RwLock<BTreeMap<Replica, FarTree>>>;
 
-/// The local replicas of one sync, scanned and watched.
+/// The replicas of one sync, scanned and watched: here, or by their agents.
 pub struct Sources {
     scanner: Arc<Scanner>,
     sync: u32,
@@ -46,6 +53,8 @@ pub struct Sources {
     cache: Arc<StatCache>,
     sink: Sink,
     handles: Handles,
+    fars: Fars,
+    flushes: Arc<Flushes>,
     watcher: Option<Arc<Watcher>>,
     watch: Arc<dyn Watch>,
     /// A test tells what happens.
@@ -69,9 +78,9 @@ impl Sources {
             (sources.watch, sources.simulated) = (watch, true);
             return sources;
         }
-        let (known, told) = (sources.handles.clone(), sources.sink.clone());
+        let (known, flushes) = (sources.handles.clone(), sources.flushes.clone());
         let started = Watcher::start(move |notice| match notice {
-            Notice::Flushed(number) => told(Seen::Flushed { number }),
+            Notice::Flushed(number) => flushes.ended(number),
             Notice::Hint(replica, hint) => {
                 let handle = read(&known).get(&replica).cloned();
                 if let Some(handle) = handle {
@@ -97,8 +106,11 @@ impl Sources {
         sink: Sink,
     ) -> Self {
         let watch = Arc::new(NoWatch::NotWanted);
-        let handles = Handles::default();
+        let (handles, fars) = (Handles::default(), Fars::default());
+        let flushes = Arc::new(Flushes::new(sink.clone()));
         Self {
+            fars,
+            flushes,
             scanner,
             sync,
             ignores,
@@ -126,16 +138,69 @@ impl Sources {
         Ok(())
     }
 
+    /// Takes in a replica that an agent has opened on this stream, in place of what was known of it. Nothing is looked at
+    /// before [`Sources::scan`]; [`Seen::Away`] tells its end.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn attach_far(
+        &self,
+        replica: Replica,
+        (incoming, outgoing): (Incoming, Outgoing),
+    ) -> io::Result<()> {
+        let flushes = self.flushes.clone();
+        let wiring = Wiring {
+            replica,
+            sync: self.sync,
+            scanner: self.scanner.clone(),
+            ignores: self.ignores.clone(),
+            sink: self.sink.clone(),
+            flushed: Arc::new(move |number| flushes.ended(number)),
+        };
+        self.tell_fars_of_rules();
+        self.ignores.attach(replica);
+        let far = FarTree::start(wiring, incoming, outgoing)?;
+        let mut fars = write(&self.fars);
+        // Its own, too: what it finds otherwise it tells.
+        for (whose, dir, text) in self.ignores.files() {
+            far.rules(whose, &dir, Some(&text), false);
+        }
+        fars.insert(replica, far);
+        Ok(())
+    }
+
+    /// Has agents put their replicas away, and waits for each as long as this. Whoever takes what is seen must be gone.
+    pub fn end_far(&self, patience: Duration) {
+        let fars = std::mem::take(&mut *write(&self.fars));
+        fars.into_values().for_each(|far| far.end(patience));
+    }
+
+    /// Has agents hear of all rules but their own.
+    fn tell_fars_of_rules(&self) {
+        // Weak: the rules are the sources' own.
+        let listening = Arc::downgrade(&self.fars);
+        self.ignores.listen(Box::new(move |replica, dir, text, again| {
+            let Some(fars) = listening.upgrade() else { return };
+            for (_, far) in read(&fars).iter().filter(|(other, _)| **other != replica) {
+                far.rules(replica, dir, text, again);
+            }
+        }));
+    }
+
     /// Looks at a replica no more and forgets its rules; what they alone left out is looked for on the others.
     pub fn detach(&self, replica: Replica) {
         let handle = write(&self.handles).remove(&replica);
-        let Some(handle) = handle else {
+        let far = write(&self.fars).remove(&replica);
+        if handle.is_none() && far.is_none() {
             return;
-        };
-        handle.detach();
+        }
+        if let Some(handle) = handle {
+            handle.detach();
+        }
         if let Some(watcher) = &self.watcher {
             watcher.forget(replica);
         }
+        read(&self.fars).values().for_each(|other| other.forget(replica));
         let others: Vec<Handle> = read(&self.handles).values().cloned().collect();
         for dir in self.ignores.detach(replica) {
             for other in &others {
@@ -147,11 +212,24 @@ impl Sources {
     /// Scans `dir` and all below it on a replica. Returns the number that [`Seen::Done`] will tell; `None` for a
     /// replica that is not attached.
     pub fn scan(&self, replica: Replica, dir: &RelPath) -> Option<u64> {
+        if let Some(far) = read(&self.fars).get(&replica) {
+            return far.scan(dir);
+        }
         self.handle(replica).map(|handle| handle.scan(dir))
+    }
+
+    /// As [`Sources::scan`]; [`Seen::Done`] will tell this number, which is one of whoever asks.
+    pub fn scan_as(&self, replica: Replica, dir: &RelPath, number: u64) {
+        if let Some(handle) = self.handle(replica) {
+            handle.scan_as(dir, number);
+        }
     }
 
     /// Reads a file, whatever its size, and reports what is there.
     pub fn read(&self, replica: Replica, path: &RelPath) {
+        if let Some(far) = read(&self.fars).get(&replica) {
+            far.read(path);
+        }
         if let Some(handle) = self.handle(replica) {
             handle.read(path);
         }
@@ -159,6 +237,9 @@ impl Sources {
 
     /// Looks at a path again.
     pub fn look(&self, replica: Replica, path: &RelPath) {
+        if let Some(far) = read(&self.fars).get(&replica) {
+            far.look(path);
+        }
         if let Some(handle) = self.handle(replica) {
             handle.hint(watch::Hint::Look(path.clone()));
         }
@@ -167,10 +248,18 @@ impl Sources {
     /// Has [`Seen::Flushed`] told once all that happened before this call is taken in; it has been looked at when
     /// [`Sources::is_quiet`] after that. Returns whether it will be told: without a watcher, only a scan tells.
     pub fn flush(&self, number: u64) -> bool {
-        self.watcher.as_ref().is_some_and(|watcher| {
-            watcher.flush(number);
-            true
-        })
+        let Some(watcher) = &self.watcher else { return false };
+        let fars = read(&self.fars);
+        // Counted before any of them can end.
+        self.flushes.begin(number, 1 + fars.len());
+        for far in fars.values() {
+            if !far.flush(number) {
+                self.flushes.ended(number);
+            }
+        }
+        drop(fars);
+        watcher.flush(number);
+        true
     }
 
     /// Whether changes are noticed, as far as the system lets them be.
@@ -186,7 +275,10 @@ impl Sources {
     /// Whether what happens in the directory a path is in is noticed; where nothing is to be watched, it counts as that.
     #[must_use]
     pub fn notices_in(&self, replica: Replica, path: &RelPath) -> bool {
-        !self.watch.wanted() || path.split().is_none_or(|(dir, _)| self.watch.knows(replica, &dir))
+        let is_far = read(&self.fars).contains_key(&replica);
+        !self.watch.wanted()
+            || is_far
+            || path.split().is_none_or(|(dir, _)| self.watch.knows(replica, &dir))
     }
 
     /// Passes a hint on as a watcher would.
@@ -201,6 +293,7 @@ impl Sources {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         read(&self.handles).values().all(|handle| handle.outstanding() == 0)
+            && read(&self.fars).values().all(FarTree::is_quiet)
     }
 
     /// The watcher, if there is one.

@@ -14,6 +14,7 @@ use super::destination::Destination;
 use super::hops::{NoWay, way};
 use super::pattern::is_match;
 use super::settings::{BadSettings, Item, Local, Settings, read, settle};
+use crate::sys;
 
 /// The longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -49,7 +50,7 @@ impl Here {
             user: field(0).or_else(|| variable("USER")).unwrap_or_else(|| uid.to_string()),
             home: home.ok_or("HOME does not say where your home is")?,
             uid,
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: sys::hostname(),
             system_config: "/etc/ssh/ssh_config".into(),
         })
     }

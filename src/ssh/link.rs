@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,12 @@ pub enum Broken {
     /// The other side broke it off.
     #[error("{0}")]
     Reset(String),
+    /// The other side has said all it had to say before it heard all.
+    #[error("it needs no more")]
+    Enough,
+    /// What came on it makes no sense, or it ended too early.
+    #[error("{0}")]
+    Garbled(String),
     #[error(transparent)]
     Over(#[from] Over),
 }
@@ -108,6 +115,12 @@ impl Link {
         drop(thread("link-read").spawn(move || reads.read(decoder, read))?);
         drop(thread("link-write").spawn(move || writes.write(write))?);
         Ok(Self { shared, close: Box::new(close) })
+    }
+
+    /// Whether it is not known to be over.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.shared.state().over.is_none()
     }
 
     /// Asks for something on a stream of its own; waits while there are too many.
@@ -297,24 +310,30 @@ pub struct Stream {
     shared: Arc<Shared>,
     id: StreamId,
     is_own: bool,
-    has_ended: bool,
-    they_ended: bool,
+    has_ended: AtomicBool,
+    they_ended: AtomicBool,
 }
 
 impl Stream {
     fn new(shared: &Arc<Shared>, id: StreamId, is_own: bool) -> Self {
-        Self { shared: shared.clone(), id, is_own, has_ended: false, they_ended: false }
+        let (has_ended, they_ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { shared: shared.clone(), id, is_own, has_ended, they_ended }
     }
 
     /// Sends all of it, as fast as the other side takes it.
     ///
     /// # Errors
     /// The other side broke the stream off, or the connection is over.
-    pub fn send(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+    pub fn send(&self, mut bytes: &[u8]) -> Result<(), Broken> {
         let mut state = self.shared.state();
         while !bytes.is_empty() {
-            if let Some(why) = state.inboxes.get(&self.id).and_then(|inbox| inbox.reset.clone()) {
-                return Err(Broken::Reset(why));
+            if let Some(inbox) = state.inboxes.get(&self.id) {
+                if let Some(why) = inbox.reset.clone() {
+                    return Err(Broken::Reset(why));
+                }
+                if inbox.has_ended && self.is_own {
+                    return Err(Broken::Enough);
+                }
             }
             if let Some(over) = &state.over {
                 return Err(over.clone().into());
@@ -332,8 +351,8 @@ impl Stream {
     }
 
     /// Nothing more will be sent.
-    pub fn end(&mut self) {
-        self.has_ended = true;
+    pub fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
         self.shared.state().session.end(self.id);
         self.shared.to_write.notify_one();
     }
@@ -342,7 +361,7 @@ impl Stream {
     ///
     /// # Errors
     /// The other side broke the stream off, or the connection is over.
-    pub fn receive(&mut self) -> Result<Option<Vec<u8>>, Broken> {
+    pub fn receive(&self) -> Result<Option<Vec<u8>>, Broken> {
         let mut state = self.shared.state();
         loop {
             let inbox = state.inboxes.entry(self.id).or_default();
@@ -352,11 +371,11 @@ impl Stream {
                 return Ok(Some(bytes));
             }
             if let Some(why) = inbox.reset.clone() {
-                self.they_ended = true;
+                self.they_ended.store(true, Ordering::Relaxed);
                 return Err(Broken::Reset(why));
             }
             if inbox.has_ended {
-                self.they_ended = true;
+                self.they_ended.store(true, Ordering::Relaxed);
                 return Ok(None);
             }
             if let Some(over) = &state.over {
@@ -370,7 +389,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Self::receive`]; or there is more.
-    pub fn receive_all(&mut self, max: usize) -> Result<Vec<u8>, Broken> {
+    pub fn receive_all(&self, max: usize) -> Result<Vec<u8>, Broken> {
         let mut all = Vec::new();
         while let Some(bytes) = self.receive()? {
             if all.len() + bytes.len() > max {
@@ -382,7 +401,7 @@ impl Stream {
     }
 
     /// Breaks it off, and says why.
-    pub fn refuse(self, why: &str) {
+    pub fn refuse(&self, why: &str) {
         self.shared.state().session.reset(self.id, why);
         self.shared.to_write.notify_one();
     }
@@ -392,8 +411,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         let inbox = state.inboxes.remove(&self.id).unwrap_or_default();
-        let they_ended = self.they_ended || inbox.has_ended;
-        let is_over = self.has_ended && (they_ended || !self.is_own);
+        let they_ended = self.they_ended.load(Ordering::Relaxed) || inbox.has_ended;
+        let has_ended = self.has_ended.load(Ordering::Relaxed);
+        let is_over = has_ended && (they_ended || !self.is_own);
         if !is_over && inbox.reset.is_none() {
             state.session.reset(self.id, "it is not wanted any more");
         }
@@ -429,7 +449,7 @@ mod tests {
                 loop {
                     match agent.accept() {
                         Ok((request, stream)) if request == b"no" => stream.refuse("not that"),
-                        Ok((request, mut stream)) => drop(scope.spawn(move || {
+                        Ok((request, stream)) => drop(scope.spawn(move || {
                             // Whoever asked may be gone already.
                             if stream.send(&request).is_err() {
                                 return;
@@ -465,7 +485,7 @@ mod tests {
             for n in 0..20u8 {
                 let link = &link;
                 scope.spawn(move || {
-                    let mut stream = link.open(&[n]).unwrap();
+                    let stream = link.open(&[n]).unwrap();
                     let said = vec![n; 300_000 * usize::from(n % 5)];
                     // Less than what is granted and what may wait: nobody has to read meanwhile.
                     for piece in said.chunks(200_000) {
@@ -485,7 +505,7 @@ mod tests {
     #[test]
     fn who_does_not_listen_is_sent_no_more_than_they_granted_and_holds_up_nobody_else() {
         let (link, serving) = pair();
-        let mut deaf = link.open(b"x").unwrap();
+        let deaf = link.open(b"x").unwrap();
         std::thread::scope(|scope| {
             // It is echoed, and not read here: the other side stands still on this stream.
             let feeding = scope.spawn(move || {
@@ -493,7 +513,7 @@ mod tests {
                 (fed, deaf)
             });
             for _ in 0..50 {
-                let mut stream = link.open(b"y").unwrap();
+                let stream = link.open(b"y").unwrap();
                 stream.end();
                 assert_eq!(stream.receive_all(10).unwrap(), b"y");
             }
@@ -509,7 +529,7 @@ mod tests {
     fn a_request_that_is_refused_says_why_and_one_that_is_dropped_is_let_go_of() {
         let (link, serving) = pair();
         for _ in 0..1000 {
-            let mut refused = link.open(b"no").unwrap();
+            let refused = link.open(b"no").unwrap();
             assert_eq!(refused.receive(), Err(Broken::Reset("not that".to_owned())));
             drop(link.open(b"dropped").unwrap());
         }
@@ -523,13 +543,14 @@ mod tests {
         let (a, b) = UnixStream::pair().unwrap();
         let (link, agent) = (end(Side::Caller, a), end(Side::Agent, b));
         for size in [0, 1, 200_000] {
-            let mut asked = link.open(b"x").unwrap();
-            let (_, mut answer) = agent.accept().unwrap();
+            let asked = link.open(b"x").unwrap();
+            let (_, answer) = agent.accept().unwrap();
             answer.send(&vec![7; size]).unwrap();
             answer.end();
             drop(answer);
-            // More than is granted: the rest of the question is taken in all the same.
-            asked.send(&vec![1; 3 << 20]).unwrap();
+            // More than is granted: it is taken in all the same, until it is known that nobody needs it.
+            let sent = asked.send(&vec![1; 3 << 20]);
+            assert!(matches!(sent, Ok(()) | Err(Broken::Enough)), "{sent:?}");
             asked.end();
             assert_eq!(asked.receive_all(1 << 20).unwrap(), vec![7; size]);
         }
@@ -540,7 +561,7 @@ mod tests {
     fn whoever_sends_what_makes_no_sense_is_spoken_to_no_more() {
         let (a, mut b) = UnixStream::pair().unwrap();
         let link = end(Side::Caller, a);
-        let mut stream = link.open(b"x").unwrap();
+        let stream = link.open(b"x").unwrap();
         b.write_all(&[0xff; 64]).unwrap();
         assert!(matches!(stream.receive(), Err(Broken::Over(Over::Garbled(_)))));
         assert!(matches!(link.open(b"y"), Err(Over::Garbled(_))));

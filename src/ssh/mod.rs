@@ -8,6 +8,7 @@ pub mod ask;
 mod auth;
 pub mod bootstrap;
 pub mod client;
+pub mod contact;
 pub mod destination;
 pub mod error;
 pub mod exec;
@@ -22,6 +23,7 @@ pub mod place;
 pub mod protocol;
 pub mod reach;
 pub mod settings;
+pub mod talk;
 mod trust;
 
 #[cfg(fuzzing)]

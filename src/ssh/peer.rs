@@ -4,20 +4,23 @@
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::ask::printable;
 use super::bootstrap::Installed;
 use super::error::SshError;
 use super::exec::Stream;
-use super::link::{Broken, Link};
+use super::link::{self, Broken, Link, Over};
 use super::protocol::{
-    BadMessage, Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
+    Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
 };
 use super::reach::Reach;
+use super::talk::talk;
 
 /// How long an agent may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -40,14 +43,19 @@ pub enum BadPeer {
 pub struct Peer {
     host: String,
     link: Link,
+    replicas: AtomicU32,
 }
 
 impl Peer {
-    /// Starts the agent, exchanges hellos with it, and has this runtime carry what is said from then on.
+    /// Starts the agent, exchanges hellos with it, and has this runtime carry what is said from then on, in the task that is
+    /// handed out.
     ///
     /// # Errors
     /// It does not start, or is not the one that was copied there.
-    pub async fn start(reach: &mut Reach, agent: &Installed) -> Result<Self, BadPeer> {
+    pub async fn start(
+        reach: &mut Reach,
+        agent: &Installed,
+    ) -> Result<(Self, JoinHandle<()>), BadPeer> {
         let path = &agent.path;
         let command = format!("exec /bin/sh -c 'exec \"{path}\" agent --at \"{path}\"'");
         let mut stream = reach.open(&command).await?;
@@ -66,8 +74,45 @@ impl Peer {
             Ok(hello) => return Err(garbled(format!("it is build {}", hello.build.short()))),
             Err(bad) => return Err(garbled(bad.to_string())),
         }
-        let link = carry(stream, decoder).map_err(|error| silent(error.to_string()))?;
-        Ok(Self { host, link })
+        let (link, carried) = carry(stream, decoder).map_err(|error| silent(error.to_string()))?;
+        Ok((Self { host, link, replicas: AtomicU32::new(0) }, carried))
+    }
+
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Asks it for something on a stream of its own.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn open(&self, request: &Request) -> Result<link::Stream, Over> {
+        self.link.open(&request.bytes())
+    }
+
+    /// Whether the connection is not known to be over.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    /// A number for a replica that it is to open.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.replicas.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Waits until the connection is over; why.
+    #[must_use]
+    pub fn until_over(&self) -> Over {
+        loop {
+            match self.link.accept() {
+                // An agent asks for nothing.
+                Ok((_, stream)) => stream.refuse("nobody answers here"),
+                Err(over) => return over,
+            }
+        }
     }
 
     /// Has it say that it is there.
@@ -83,15 +128,13 @@ impl Peer {
     /// # Errors
     /// It does not say.
     pub fn limits(&self) -> Result<Limits, BadPeer> {
-        let answer = || -> Result<Vec<u8>, Broken> {
-            let mut stream = self.link.open(&Request::Limits.bytes()).map_err(Broken::from)?;
-            stream.end();
-            stream.receive_all(ANSWER_MAX)
+        let answer = || -> Result<Limits, Broken> {
+            let stream = self.open(&Request::Limits).map_err(Broken::from)?;
+            let (mut incoming, outgoing) = talk(stream);
+            outgoing.end()?;
+            incoming.expect(ANSWER_MAX)
         };
-        let answer = answer().map_err(|why| self.broken(why))?;
-        let garbled =
-            |bad: BadMessage| BadPeer::Garbled { host: self.host.clone(), why: bad.to_string() };
-        Limits::read(&answer).map_err(garbled)
+        answer().map_err(|why| self.broken(why))
     }
 
     /// Ends it, and waits until it has ended.
@@ -139,15 +182,15 @@ fn last_words(decoder: &Decoder) -> String {
 }
 
 /// A link over an SSH channel: what blocks is at one end of a pair of sockets, the runtime at the other.
-fn carry(mut stream: Stream, decoder: Decoder) -> std::io::Result<Link> {
+fn carry(mut stream: Stream, decoder: Decoder) -> std::io::Result<(Link, JoinHandle<()>)> {
     let (near, far) = UnixStream::pair()?;
     far.set_nonblocking(true)?;
     let mut far = tokio::net::UnixStream::from_std(far)?;
-    drop(tokio::spawn(async move {
+    let carried = tokio::spawn(async move {
         // How it ended, whoever listens at the other end is told.
         drop(copy_bidirectional(&mut stream, &mut far).await);
-    }));
+    });
     let (read, close) = (near.try_clone()?, near.try_clone()?);
     let close = move || drop(close.shutdown(Shutdown::Both));
-    Link::start(Side::Caller, decoder, read, near, close)
+    Ok((Link::start(Side::Caller, decoder, read, near, close)?, carried))
 }

@@ -29,7 +29,7 @@ pub use lease::{Lease, Leased, lease};
 pub use limits::{files_max, watches_max};
 pub use os::{File, now, now_ns, opened, pause};
 pub use place::Place;
-pub use process::detach;
+pub use process::{detach, hostname};
 pub use root::{Identity, Lock, LockError, OWN_DIR, Root, RootError, is_mount, is_outside};
 pub use snapshot::Snapshot;
 pub use stat::{Kind, Stat, fstat};

@@ -159,6 +159,21 @@ impl Root {
         }
     }
 
+    /// Removes a folder of `.yeet` that holds nothing, and then what is there without any: the id is of use to a remembered
+    /// sync only, which would have left more than it.
+    pub fn tidy(&self, folder: &str) {
+        let Ok(root) = self.open_dir(&RelPath::root()) else { return };
+        let Ok(own) = root.open_child(OWN_DIR.as_bytes()) else { return };
+        let always = [&b"id"[..], b".gitignore"];
+        let is_always = |name: &Vec<u8>| always.contains(&name.as_slice());
+        if own.remove_dir(folder.as_bytes()).is_ok()
+            && own.entries().is_ok_and(|names| names.iter().all(is_always))
+        {
+            always.iter().for_each(|name| drop(own.unlink(name)));
+            drop(root.remove_dir(OWN_DIR.as_bytes()));
+        }
+    }
+
     fn read_id(&self) -> Option<[u8; 16]> {
         let own = self.open_dir(&RelPath::root()).ok()?.open_child(OWN_DIR.as_bytes()).ok()?;
         let mut text = String::new();

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::os::{self as fs, Handle};
 
 /// What an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     File,
     Dir,
@@ -21,7 +22,7 @@ pub enum Kind {
 }
 
 /// An object's stat. Times are nanoseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     pub kind: Kind,
     /// Permission bits, at most `0o777`.

@@ -130,7 +130,8 @@ fn open_shop() -> io::Result<Shop> {
     assert_eq!(notice, None, "the journal is whole");
     let journal = Some(Arc::new(journal));
     let boot = boot_id();
-    Ok(Shop { sites, journal, digests: Arc::new(Nothing), ops: OpIds::start(), boot })
+    let (far, digests) = (Vec::new(), Arc::new(Nothing));
+    Ok(Shop { sites, far, journal, digests, ops: OpIds::start(), boot })
 }
 
 fn agreed(journal: &Journal, at: &RelPath) -> Result<Option<Value>, JournalError> {

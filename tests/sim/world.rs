@@ -23,6 +23,7 @@ use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::Waits;
 use crate::service::actor::Actor;
+use crate::service::hosts::Hosts;
 use crate::service::pool::Pool;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
 use crate::sinks::journal::memory;
@@ -33,6 +34,7 @@ use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
 use crate::sources::watch::Hint;
 use crate::sources::watch::simulated::{Watched, install};
+use crate::ssh::ask::Nobody;
 use crate::sys::sim::fault::{Fault, has};
 use crate::sys::sim::{Bytes as Torn, Disk, Event, Kernel, Loss, Machine, with};
 
@@ -156,6 +158,7 @@ impl World {
             registry: None,
             locks: Locks::default(),
             stores: PathBuf::from(STORES),
+            hosts: Arc::new(Hosts::new(Arc::new(Nobody))),
         };
         let policy = Policy { mode: self.record.mode, trust_times: false };
         let options = Options { policy, lasting: true };

@@ -9,7 +9,7 @@ use super::server::{Home, Server, has, has_namespaces, user};
 
 /// A home that is let in at a server whose user has a home of his own, `there`; `setup` is run before the server, with
 /// file systems of its own, by root.
-fn server(setup: &str) -> Option<(Home, Server)> {
+pub(crate) fn server(setup: &str) -> Option<(Home, Server)> {
     if !has("sshd") || !has_namespaces() {
         return None;
     }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod asked;
+mod copy;
 mod network;
 mod server;
 mod terminal;

@@ -3,6 +3,8 @@
 //! Holds: a job names what must still be true on disk when it is carried out; nobody marks it done, its row goes
 //! when the world has changed.
 
+use serde::{Deserialize, Serialize};
+
 use super::path::RelPath;
 use super::paths::PathId;
 use super::replica::Replica;
@@ -21,7 +23,7 @@ pub struct JobChange {
 }
 
 /// One job with everything needed to carry it out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     pub path: RelPath,
     pub leaf: Replica,
@@ -30,7 +32,7 @@ pub struct Job {
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// Make `to` hold `new`; it holds `expect` now. Equal content: only mode and mtime are set.
     Put { from: Replica, to: Replica, new: Value, expect: Option<Value> },

@@ -12,10 +12,12 @@ use crate::dataflow::model::mode::{Mode, Policy};
 use crate::dataflow::model::path::Name;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::{Content, Digest, File, Value};
+use crate::service::hosts::Hosts;
 use crate::service::start::{Locks, Options, Ready, Shared, prepare};
 use crate::sinks::apply::ApplyError;
 use crate::sources::scan::pool::{Scanner, Trouble};
 use crate::sources::watch::WatchError;
+use crate::ssh::ask::Nobody;
 
 fn leaf() -> Replica {
     Replica::leaf(1).unwrap()
@@ -47,6 +49,7 @@ impl Pair {
             registry: None,
             locks: Locks::default(),
             stores: PathBuf::new(),
+            hosts: Arc::new(Hosts::new(Arc::new(Nobody))),
         };
         let policy = Policy { mode: Mode::TwoWay, trust_times: false };
         let record = SyncRecord::of_roots(&[at("a"), at("b")]);

@@ -39,6 +39,12 @@ pub enum ApplyError {
     Surprise,
     #[error("cannot {what}: {source}")]
     Io { what: &'static str, source: io::Error },
+    /// As `Io`, on another machine.
+    #[error("cannot {what} on {host}: {why}")]
+    There { host: String, what: String, errno: Option<i32>, why: String },
+    /// Another machine that it takes is not reached.
+    #[error("{host} is not reached: {why}")]
+    Away { host: String, why: String },
     #[error("cannot record what is about to be done: {0}")]
     Journal(String),
 }
@@ -53,6 +59,7 @@ impl ApplyError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Io { source, .. } => source.raw_os_error(),
+            Self::There { errno, .. } => *errno,
             Self::Stale(_)
             | Self::Torn
             | Self::Restless
@@ -62,6 +69,7 @@ impl ApplyError {
             | Self::NotEmpty
             | Self::Clash
             | Self::Surprise
+            | Self::Away { .. }
             | Self::Journal(_) => None,
         }
     }
@@ -84,6 +92,9 @@ impl ApplyError {
     /// Whether it says only that the world moved on: no problem to show.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Stale(_) | Self::Torn | Self::Cancelled | Self::Together)
+        matches!(
+            self,
+            Self::Stale(_) | Self::Torn | Self::Cancelled | Self::Together | Self::Away { .. }
+        )
     }
 }

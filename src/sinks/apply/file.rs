@@ -7,10 +7,10 @@ use super::error::{ApplyError, End};
 use super::place::{place_unnamed, swap_in};
 use super::staged::Staged;
 use super::still::Still;
-use super::{Applied, Control, Handles, Target};
+use super::{Applied, Bytes, Control, Handles, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::value::{self, Content, Value};
-use crate::sys::{self, File, Root, Stat};
+use crate::dataflow::model::value::{self, Content, Digest, Value};
+use crate::sys::{self, File, Kind, Root, Stat};
 
 /// What the bytes of a file come from.
 pub enum Origin<'a> {
@@ -18,9 +18,11 @@ pub enum Origin<'a> {
     Live(&'a Root),
     /// What [`super::hold_still`] took; the job speaks of that.
     Still(Still),
+    /// What another machine sends, and the stat of the file that it has.
+    Sent(Stat, &'a mut dyn Bytes),
 }
 
-/// An [`Origin`], opened.
+/// An [`Origin`] of this machine, opened.
 struct Opened {
     file: File,
     /// What the origin has, or had when it was held still.
@@ -30,14 +32,26 @@ struct Opened {
     is_live: bool,
 }
 
-impl Origin<'_> {
-    fn open(self, handles: &Handles, path: &RelPath, size: u64) -> Result<Opened, ApplyError> {
+enum Source<'a> {
+    Here(Opened),
+    Sent(Stat, &'a mut dyn Bytes),
+}
+
+impl<'a> Origin<'a> {
+    fn open(self, handles: &Handles, path: &RelPath, size: u64) -> Result<Source<'a>, ApplyError> {
         let from = match self {
             Self::Live(from) => from,
+            Self::Sent(stat, bytes) => {
+                let is_it = stat.size == size && stat.kind == Kind::File;
+                return match is_it {
+                    true => Ok(Source::Sent(stat, bytes)),
+                    false => Err(ApplyError::Stale(End::From)),
+                };
+            }
             Self::Still(Still { snapshot, since_ns }) => {
                 let since_ns = snapshot.is_exact.then_some(since_ns);
                 let (file, stat) = (snapshot.file, snapshot.stat);
-                return Ok(Opened { file, stat, since_ns, is_live: false });
+                return Ok(Source::Here(Opened { file, stat, since_ns, is_live: false }));
             }
         };
         let opened = handles.origin(from, path);
@@ -47,7 +61,37 @@ impl Origin<'_> {
         if stat.size != size {
             return Err(ApplyError::Stale(End::From));
         }
-        Ok(Opened { file, stat, since_ns, is_live: true })
+        Ok(Source::Here(Opened { file, stat, since_ns, is_live: true }))
+    }
+}
+
+impl Source<'_> {
+    fn stat(&self) -> Stat {
+        match self {
+            Self::Here(opened) => opened.stat,
+            Self::Sent(stat, _) => *stat,
+        }
+    }
+
+    /// When it was looked at, if it is of this machine and had its stat all that time.
+    fn since_ns(&self) -> Option<i64> {
+        match self {
+            Self::Here(opened) => opened.since_ns,
+            Self::Sent(..) => None,
+        }
+    }
+}
+
+impl Opened {
+    /// That nobody wrote to it while it was read.
+    fn has_rested(&self) -> Result<(), ApplyError> {
+        if self.is_live {
+            let after = sys::fstat(&self.file).map_err(ApplyError::io("look at it"))?;
+            if !after.is_unchanged(&self.stat) {
+                return Err(ApplyError::Torn);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -95,23 +139,24 @@ pub fn stage_file<'a>(
     control: &Control,
 ) -> Result<StagedFile<'a>, ApplyError> {
     let mut from = from.open(handles, path, new.size)?;
-    let before = from.stat;
+    let (before, since_ns) = (from.stat(), from.since_ns());
     let staged = Staged::create(target, new.mode, expect.is_none())?;
     let announced = new.content.digest();
     let wants_digest = announced.is_some() || target.digests.are_wanted();
-    let digest = staged.fill(&mut from.file, &before, wants_digest, handles, control)?;
-    if from.is_live {
-        let after = sys::fstat(&from.file).map_err(ApplyError::io("look at it"))?;
-        if !after.is_unchanged(&before) {
-            return Err(ApplyError::Torn);
+    let digest = match &mut from {
+        Source::Here(opened) => {
+            let digest = staged.fill(&mut opened.file, &before, wants_digest, handles, control)?;
+            opened.has_rested()?;
+            digest
         }
-    }
+        Source::Sent(_, bytes) => staged.receive(*bytes, &before, handles, control)?,
+    };
     let as_announced = match announced {
         Some(_) => announced == digest,
         None => Content::unread(before.identity()) == new.content,
     };
     // Also where it is another one: what is written through a memory map changes bytes and no stat.
-    if let (Some(digest), Some(since_ns)) = (digest, from.since_ns) {
+    if let (Some(digest), Some(since_ns)) = (digest, since_ns) {
         target.digests.record(&before, digest, since_ns);
     }
     if !as_announced {
@@ -147,6 +192,80 @@ impl StagedFile<'_> {
         let placed = staged.placed(&new)?;
         let from_now = Some(super::value_of(&from, new.content));
         Ok(Applied { from_now, to_now: Some(placed), kept })
+    }
+}
+
+/// A file that is on its way to another machine.
+pub struct Sending {
+    opened: Opened,
+    new: value::File,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+/// Opens the file at `path`, which has to be `new`, to be sent to another machine.
+///
+/// # Errors
+/// It is something else, or the system refused.
+pub fn send_file(
+    (from, handles): (Origin<'_>, &Handles),
+    path: &RelPath,
+    new: &value::File,
+) -> Result<Sending, ApplyError> {
+    let Source::Here(opened) = from.open(handles, path, new.size)? else {
+        return Err(ApplyError::Stale(End::From));
+    };
+    let is_it =
+        new.content.digest().is_some() || Content::unread(opened.stat.identity()) == new.content;
+    match is_it {
+        true => {
+            Ok(Sending { left: opened.stat.size, opened, new: *new, hasher: blake3::Hasher::new() })
+        }
+        false => Err(ApplyError::Stale(End::From)),
+    }
+}
+
+impl Sending {
+    /// What it is.
+    #[must_use]
+    pub fn stat(&self) -> &Stat {
+        &self.opened.stat
+    }
+
+    /// The next bytes; 0 once it was read as far as it went when it was opened.
+    ///
+    /// # Errors
+    /// It is shorter by now, or cannot be read.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        loop {
+            match io::Read::read(&mut self.opened.file, &mut buffer[..most]) {
+                Ok(0) if self.left > 0 => return Err(ApplyError::Torn),
+                Ok(read) => {
+                    self.hasher.update(&buffer[..read]);
+                    self.left -= read as u64;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ApplyError::io("read it")(error)),
+            }
+        }
+    }
+
+    /// The digest of all that was read, once nothing is left.
+    ///
+    /// # Errors
+    /// Somebody wrote to it meanwhile, or it is not what it was said to be.
+    pub fn end(self, digests: &dyn KnownDigests) -> Result<Digest, ApplyError> {
+        self.opened.has_rested()?;
+        let digest = Digest(*self.hasher.finalize().as_bytes());
+        if let Some(since_ns) = self.opened.since_ns {
+            digests.record(&self.opened.stat, digest, since_ns);
+        }
+        match self.new.content.digest() {
+            Some(announced) if announced != digest => Err(ApplyError::Stale(End::From)),
+            Some(_) | None => Ok(digest),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod aside;
 mod check;
 mod error;
 mod file;
+mod other;
 mod place;
 mod remove;
 mod staged;
@@ -21,6 +22,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::HashSet;
+use serde::{Deserialize, Serialize};
 
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::{Digest, Value};
@@ -31,7 +33,8 @@ pub use aside::{Aside, finish_aside};
 pub use check::{digest_of, found, has_expected, is_as_known, present, target_digest, value_of};
 pub use error::{ApplyError, End};
 use file::gone_or_at;
-pub use file::{Origin, StagedFile, put_file, stage_file};
+pub use file::{Origin, Sending, StagedFile, put_file, send_file, stage_file};
+pub use other::{Bytes, Other, Said, say_entry, say_lacks};
 pub use place::{make_dir, put_symlink, set_metadata};
 pub use remove::{delete, move_within};
 pub use still::{Still, hold_still};
@@ -73,7 +76,7 @@ impl Control {
         self.moved.load(Ordering::Relaxed)
     }
 
-    fn set_moved(&self, bytes: u64) {
+    pub(in crate::sinks) fn set_moved(&self, bytes: u64) {
         self.moved.store(bytes, Ordering::Relaxed);
     }
 }
@@ -166,7 +169,7 @@ pub struct Target<'a> {
 }
 
 /// What an act did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// What the origin holds, its digest now known; `None` where nothing was read.
     pub from_now: Option<Value>,

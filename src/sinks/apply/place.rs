@@ -5,12 +5,13 @@ use std::io;
 
 use super::check::{expected, target_digest, value_of};
 use super::error::{ApplyError, End};
-use super::file::{gone_or, gone_or_at};
+use super::file::gone_or_at;
+use super::other::Other;
 use super::swap::exchange;
 use super::{Applied, Control, Handles, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Value};
-use crate::sys::{self, Dir, File, Kind, Leased, Root, Stat};
+use crate::sys::{self, Dir, File, Kind, Leased, Stat};
 
 /// Gives `name` what is staged. `there`: what it replaces, as it was just looked at, and the value that it is.
 ///
@@ -93,26 +94,23 @@ pub(super) fn writable<T>(dir: &Dir, act: impl Fn() -> io::Result<T>) -> io::Res
 ///
 /// # Errors
 /// As for a file.
-pub fn make_dir(
-    (from, handles): (&Root, &Handles),
+pub fn make_dir<'a>(
+    (from, handles): (impl Into<Other<'a>>, &Handles),
     target: Target<'_>,
     path: &RelPath,
     mode: u16,
     expect: Option<&Value>,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
+    let from = from.into();
     let (parent, name) = handles.target(target.root, path)?;
     let name = name.as_bytes();
     let there = expected(&parent, name, expect, target.digests, control)?;
-    let is_asked_for = || match from.stat(path).map_err(gone_or("look at the directory"))? {
-        Some(origin) if origin.kind == Kind::Dir => Ok(()),
-        Some(_) | None => Err(ApplyError::Stale(End::From)),
-    };
     let kept = match there.zip(expect) {
         None => None,
         Some((stat, value)) => {
             // An empty directory too many does no harm; what gives way to one does.
-            is_asked_for()?;
+            from.dir_mode(path)?.ok_or(ApplyError::Stale(End::From))?;
             super::remove::displace(target, path, &parent, &stat, value, control)?;
             Some(*value)
         }
@@ -128,8 +126,7 @@ pub fn make_dir(
         }
     };
     // Made as it was asked for; whether it still is asked for, the origin tells now.
-    let origin = from.stat(path).ok().flatten().filter(|stat| stat.kind == Kind::Dir);
-    let from_now = origin.map(|stat| Value::Dir { mode: stat.mode });
+    let from_now = from.dir_mode(path).ok().flatten().map(|mode| Value::Dir { mode });
     Ok(Applied { from_now, to_now: Some(Value::Dir { mode: stat.mode }), kept })
 }
 
@@ -163,16 +160,15 @@ fn new_dir(parent: &Dir, name: &[u8], mode: u16) -> Result<Stat, ApplyError> {
 ///
 /// # Errors
 /// As for a file.
-pub fn put_symlink(
-    (from, handles): (&Root, &Handles),
+pub fn put_symlink<'a>(
+    (from, handles): (impl Into<Other<'a>>, &Handles),
     target: Target<'_>,
     path: &RelPath,
     new: &Value,
     expect: Option<&Value>,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
-    let (origin, name) = from.open_parent(path).map_err(gone_or("open the directory it is in"))?;
-    let text = origin.readlink(name.as_bytes()).map_err(gone_or("read the symlink"))?;
+    let text = from.into().symlink(path)?;
     let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
     let now = Value::Symlink { target: target_digest(&text), len };
     if now != *new {

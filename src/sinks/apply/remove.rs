@@ -2,9 +2,10 @@
 
 use std::io;
 
-use super::check::{expected, held, present};
+use super::check::{expected, held};
 use super::error::{ApplyError, End};
 use super::file::gone_or_at;
+use super::other::Other;
 use super::place::writable;
 use super::staged::as_placed;
 use super::{Applied, Control, Handles, Target, is_at};
@@ -12,27 +13,21 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Value};
 #[cfg(test)]
 use crate::sys::sim::fault::{Fault, has};
-use crate::sys::{self, Dir, Kind, Root, Stat};
+use crate::sys::{self, Dir, Kind, Stat};
 
 /// Displaces what `path` holds, because `because` lacks it.
 ///
 /// # Errors
 /// The other replica has it again or is not there, what would go is not what the job expects, a directory is not
 /// empty, or the system refused.
-pub fn delete(
-    because: &Root,
+pub fn delete<'a>(
+    because: impl Into<Other<'a>>,
     target: Target<'_>,
     path: &RelPath,
     expect: &Value,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
-    let again =
-        present(because, path).map_err(ApplyError::io("look at the other side once more"))?;
-    #[cfg(test)]
-    let again = again && !has(Fault::ReasonUnchecked);
-    if again || !because.still_there() {
-        return Err(ApplyError::Stale(End::From));
-    }
+    because.into().lacks(path)?;
     let (parent, name) = target
         .root
         .open_parent(path)
@@ -109,8 +104,8 @@ fn still(target: Target<'_>, value: &Value, control: &Control) -> Result<bool, A
 ///
 /// # Errors
 /// As for a delete and a new file; whatever happens, the file has one of the two names or is kept.
-pub fn move_within(
-    (because, handles): (&Root, &Handles),
+pub fn move_within<'a>(
+    (because, handles): (impl Into<Other<'a>>, &Handles),
     target: Target<'_>,
     source_path: &RelPath,
     path: &RelPath,
@@ -118,11 +113,7 @@ pub fn move_within(
     new: &Value,
     control: &Control,
 ) -> Result<Applied, ApplyError> {
-    let again = present(because, source_path)
-        .map_err(ApplyError::io("look at the other side once more"))?;
-    if again || !because.still_there() {
-        return Err(ApplyError::Stale(End::From));
-    }
+    because.into().lacks(source_path)?;
     let opened = target.root.open_parent(source_path);
     let failed = gone_or_at(End::To, "open the directory it is in");
     let (old_parent, old_name) = opened.map_err(failed)?;

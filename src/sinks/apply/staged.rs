@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::check::{digest_of, reading, value_of};
 use super::error::ApplyError;
-use super::{Control, Handles, Target};
+use super::{Bytes, Control, Handles, Target};
 use crate::dataflow::model::value::{self, Digest, Value};
 use crate::sys::{self, File, Kind, Stat};
 
@@ -91,6 +91,43 @@ impl<'a> Staged<'a> {
             }
         })?;
         Ok(hasher.map(|hasher| Digest(*hasher.finalize().as_bytes())))
+    }
+
+    /// Takes the bytes that another machine sends and returns their digest.
+    pub(super) fn receive(
+        &self,
+        from: &mut dyn Bytes,
+        stat: &Stat,
+        handles: &Handles,
+        control: &Control,
+    ) -> Result<Option<Digest>, ApplyError> {
+        let mut buffer = handles.buffer.borrow_mut();
+        if buffer.len() < BUFFER_BYTES {
+            buffer.resize(BUFFER_BYTES, 0);
+        }
+        let (mut hasher, mut moved) = (blake3::Hasher::new(), 0);
+        loop {
+            let read = from.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            moved += read as u64;
+            if moved > stat.size {
+                return Err(ApplyError::Torn);
+            }
+            hasher.update(&buffer[..read]);
+            let written = io::Write::write_all(&mut self.file(), &buffer[..read]);
+            written.map_err(ApplyError::io("copy its bytes"))?;
+            control.set_moved(moved);
+            if control.is_cancelled() {
+                return Err(ApplyError::Cancelled);
+            }
+        }
+        let (there, here) = (from.end()?, Digest(*hasher.finalize().as_bytes()));
+        match moved == stat.size && there.is_none_or(|there| there == here) {
+            true => Ok(Some(here)),
+            false => Err(ApplyError::Torn),
+        }
     }
 
     /// Copies, and hashes in the same pass: by the kernel where it is worth it and can be done, else through the buffer.

@@ -73,8 +73,11 @@ pub struct SyncRecord {
     pub used: ReplicaSet,
     /// Replicas whose mass delete is held: the latch of the brake.
     pub held: ReplicaSet,
-    /// The patterns of files that go together. Last: what was written before there were any ends before it.
+    /// The patterns of files that go together. What was written before there were any ends before it.
     pub groups: Vec<Vec<String>>,
+    /// The replicas on other machines, and what was written for these. What was written before there were any ends
+    /// before it.
+    pub hosts: Vec<(Replica, String)>,
 }
 
 impl SyncRecord {
@@ -83,14 +86,18 @@ impl SyncRecord {
     /// # Errors
     /// They are none, or one of a sync that could not have been added.
     pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
-        let sync: Self =
-            record::decode(bytes).or_else(|_| record::decode(&[bytes, &[0]].concat()))?;
+        let sync: Self = record::decode(bytes)
+            .or_else(|_| record::decode(&[bytes, &[0]].concat()))
+            .or_else(|_| record::decode(&[bytes, &[0, 0]].concat()))?;
         let source_first = sync.replicas.first().is_some_and(|first| first.replica.is_source());
         let once = sync.leaves().iter().count() + 1 == sync.replicas.len();
         let absolute = sync.replicas.iter().all(|replica| replica.path.is_absolute());
         let used = sync.used.contains_all(sync.leaves());
         let good = is_sync_name(&sync.name) && source_first && once && absolute && used;
         let good = good && Groups::parse(&sync.groups).is_ok();
+        let is_replica = |of: Replica| sync.replica(of).is_some();
+        let hosts = sync.hosts.iter().all(|(of, host)| is_replica(*of) && !host.is_empty());
+        let good = good && hosts && sync.hosts.is_sorted_by(|(a, _), (b, _)| a < b);
         if good { Ok(sync) } else { Err(BadRecord) }
     }
 
@@ -116,6 +123,7 @@ impl SyncRecord {
             used: ReplicaSet::EMPTY,
             held: ReplicaSet::EMPTY,
             groups: Vec::new(),
+            hosts: Vec::new(),
         };
         record.used = record.leaves();
         record
@@ -131,6 +139,12 @@ impl SyncRecord {
     #[must_use]
     pub fn replica(&self, replica: Replica) -> Option<&ReplicaRecord> {
         self.replicas.iter().find(|r| r.replica == replica)
+    }
+
+    /// What was written for the machine that a replica is on; `None` if it is here.
+    #[must_use]
+    pub fn host(&self, replica: Replica) -> Option<&str> {
+        self.hosts.iter().find(|(of, _)| *of == replica).map(|(_, host)| host.as_str())
     }
 
     /// The name a replica goes by; `-` for one that has left.
@@ -227,6 +241,7 @@ mod tests {
         let mut sync = sync();
         sync.ignore = vec!["*.o".into()];
         sync.groups = vec![vec!["*.db".into(), "*.db-wal".into()]];
+        sync.hosts = vec![(Replica::leaf(1).unwrap(), "me@nas".into())];
         assert_eq!(read_back(&sync).as_ref(), Ok(&sync));
         for bytes in mutations(&record::encode(&sync)) {
             let Ok(other) = SyncRecord::read(&bytes) else { continue };
@@ -237,11 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_there_were_groups_is_a_sync_without_any() {
+    fn what_was_written_before_there_were_groups_or_hosts_is_a_sync_without_any() {
         let sync = sync();
         let bytes = record::encode(&sync);
-        assert_eq!(bytes.last(), Some(&0), "no groups");
-        assert_eq!(SyncRecord::read(&bytes[..bytes.len() - 1]), Ok(sync));
+        assert_eq!(&bytes[bytes.len() - 2..], [0, 0], "no groups and no hosts");
+        for missing in 0..=2 {
+            assert_eq!(SyncRecord::read(&bytes[..bytes.len() - missing]), Ok(sync.clone()));
+        }
+        assert_eq!(SyncRecord::read(&bytes[..bytes.len() - 3]), Err(BadRecord));
         assert_eq!(SyncRecord::read(&[&bytes[..], &[0]].concat()), Err(BadRecord));
     }
 
@@ -254,7 +272,9 @@ mod tests {
 
     #[test]
     fn a_sync_that_could_not_have_been_added_is_an_error() {
-        let spoil: [fn(&mut SyncRecord); 9] = [
+        let spoil: [fn(&mut SyncRecord); 11] = [
+            |sync| sync.hosts = vec![(Replica::leaf(7).unwrap(), "nas".into())],
+            |sync| sync.hosts = vec![(Replica::SOURCE, String::new())],
             |sync| sync.groups = vec![vec!["a/b".into()]],
             |sync| sync.name = "../x".into(),
             |sync| sync.name = String::new(),

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const GATE: Gate = Gate { replica: Replica::SOURCE, kind: Kind::Put };
-const DELETES: Gate = Gate { replica: Replica::SOURCE, kind: Kind::Delete };
+const GATE: Gate = Gate { replica: Replica::SOURCE, leaf: Replica::SOURCE, kind: Kind::Put };
+const DELETES: Gate = Gate { replica: Replica::SOURCE, leaf: Replica::SOURCE, kind: Kind::Delete };
 
 fn item(bytes: u64, live: bool) -> Item {
     Item { gate: GATE, bytes, live }

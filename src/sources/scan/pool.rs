@@ -12,6 +12,8 @@ use std::time::Duration;
 use std::time::Instant;
 use std::{io, thread};
 
+use serde::{Deserialize, Serialize};
+
 use super::flight::Flights;
 use super::queue::{End, Pass, Passes, PutOff, Queue, Task, Work};
 use crate::dataflow::model::fact::Fact;
@@ -38,10 +40,12 @@ pub enum Seen {
     Quiet { replica: Replica },
     /// Hints about all that happened before a flush of this number are taken in.
     Flushed { number: u64 },
+    /// The agent of a replica is gone, and these scans will not be done.
+    Away { replica: Replica, scans: Vec<u64>, why: String },
 }
 
 /// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Trouble {
     #[error("cannot be listed: {}; what is missing in it counts as unknown", io::Error::from_raw_os_error(*errno))]
     Unlistable { errno: i32 },
@@ -153,6 +157,22 @@ impl Scanner {
         self.shared.state().queue.next_deadline()
     }
 
+    /// A number that no scan of this scanner has or will have.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.shared.passes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Rules of another machine's replica changed: what any tree of the sync said by the old ones is taken back.
+    pub fn unlist(&self, sync: u32, dirs: &[RelPath]) {
+        self.shared.unlist_on_all(sync, dirs, None);
+    }
+
+    /// After [`Self::unlist`]: what the rules are about is listed again.
+    pub fn scan_again(&self, sync: u32, dirs: &[RelPath]) {
+        self.shared.scan_on_all(sync, dirs, None);
+    }
+
     /// Takes in a tree of the sync `sync`; nothing is looked at until it is asked for.
     #[must_use]
     pub fn attach(&self, sync: u32, tree: Tree, sink: Sink) -> Handle {
@@ -203,6 +223,12 @@ impl Handle {
         let id = pass.id;
         self.shared.put(&self.ground, Task::Scan, dir, &vec![pass]);
         id
+    }
+
+    /// As [`Self::scan`]; [`Seen::Done`] will tell this number, which is one of whoever asks.
+    pub fn scan_as(&self, dir: &RelPath, number: u64) {
+        let pass = Pass { id: number, ..self.shared.new_pass(End::Tell) };
+        self.shared.put(&self.ground, Task::Scan, dir, &vec![Arc::new(pass)]);
     }
 
     /// Reads the file at `path`, whatever its size, and reports what is there.
@@ -266,8 +292,12 @@ impl Shared {
     }
 
     pub(super) fn pass(&self, end: End) -> Arc<Pass> {
+        Arc::new(self.new_pass(end))
+    }
+
+    fn new_pass(&self, end: End) -> Pass {
         let id = self.passes.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Pass { id, left: AtomicUsize::new(0), started: sys::now(), end })
+        Pass { id, left: AtomicUsize::new(0), started: sys::now(), end }
     }
 
     pub(super) fn put(&self, ground: &Ground, task: Task, path: &RelPath, passes: &Passes) {

@@ -43,7 +43,7 @@ impl Shared {
         let (looked, again, waits) = loop {
             let flight = ground.flights().begin(Sight::Path(path.clone()));
             let looked = look(tree, path, reading, &ground.cancelled, &mut rules_changed);
-            self.unlist_on_all(ground, &rules_changed, flight);
+            self.unlist_on_all(ground.sync, &rules_changed, Some((ground.id, flight)));
             let mut flights = ground.flights();
             if let Landing::Overtaken = flights.end(flight) {
                 continue;
@@ -80,7 +80,7 @@ impl Shared {
             }
             break (looked, again, waits);
         };
-        self.scan_on_all(ground, &rules_changed, None);
+        self.scan_on_all(ground.sync, &rules_changed, None);
         self.open_again(ground, &again);
         match looked {
             Looked::Nothing | Looked::Root => {}
@@ -125,11 +125,11 @@ impl Shared {
         }
         let mut rules_changed = Vec::new();
         let listed = list(&ground.tree, dir, &mut rules_changed);
-        self.unlist_on_all(ground, &rules_changed, flight);
+        self.unlist_on_all(ground.sync, &rules_changed, Some((ground.id, flight)));
         self.landed(ground, dir, work, flight, listed);
         // A scan goes on, or is put in again, by itself.
-        let scanned = (work.task == Task::Scan).then_some(dir);
-        self.scan_on_all(ground, &rules_changed, scanned);
+        let scanned = (work.task == Task::Scan).then_some((ground.id, dir));
+        self.scan_on_all(ground.sync, &rules_changed, scanned);
     }
 
     fn landed(
@@ -229,13 +229,13 @@ impl Shared {
     /// Rules changed: what they are about is known no more, at any replica, until it has been listed by them. Else what one
     /// side no longer has, and leaves out, would look deleted to a side that has not heard of the rules.
     ///
-    /// `own`: the observation of `ground` that came by them.
-    fn unlist_on_all(&self, ground: &Ground, dirs: &[RelPath], own: u64) {
+    /// `own`: the tree and its observation that came by them.
+    pub(super) fn unlist_on_all(&self, sync: u32, dirs: &[RelPath], own: Option<(u32, u64)>) {
         if dirs.is_empty() {
             return;
         }
-        for other in self.trees_of(ground.sync) {
-            let own = (other.id == ground.id).then_some(own);
+        for other in self.trees_of(sync) {
+            let own = own.filter(|(tree, _)| *tree == other.id).map(|(_, flight)| flight);
             let mut flights = other.flights();
             let facts = dirs.iter().map(|dir| {
                 flights.overtake_within(dir, own);
@@ -247,13 +247,18 @@ impl Shared {
     }
 
     /// Rules changed: what they are about is listed again on all replicas, but for what is being scanned anyway.
-    fn scan_on_all(&self, ground: &Ground, dirs: &[RelPath], scanned: Option<&RelPath>) {
+    pub(super) fn scan_on_all(
+        &self,
+        sync: u32,
+        dirs: &[RelPath],
+        scanned: Option<(u32, &RelPath)>,
+    ) {
         if dirs.is_empty() {
             return;
         }
-        for other in self.trees_of(ground.sync) {
+        for other in self.trees_of(sync) {
             for dir in dirs {
-                if other.id != ground.id || scanned != Some(dir) {
+                if scanned != Some((other.id, dir)) {
                     self.put(&other, Task::Scan, dir, &Passes::new());
                 }
             }

@@ -6,6 +6,8 @@
 use std::fs;
 use std::os::fd::BorrowedFd;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 
@@ -74,7 +76,7 @@ pub enum Added {
 }
 
 /// Why a directory is not watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum WatchError {
     /// The user has no watches left.
     #[error(

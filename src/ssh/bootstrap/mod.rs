@@ -88,6 +88,15 @@ impl NoAgent {
     }
 }
 
+/// A mark that no login file prints.
+#[must_use]
+pub fn random_mark() -> Mark {
+    let mut random = [0; 8];
+    // Without random bytes the mark is a fixed one, and still in no message of the day.
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).unwrap_or_default();
+    Mark::new(u64::from_ne_bytes(random))
+}
+
 /// An agent on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {

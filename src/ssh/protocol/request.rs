@@ -9,6 +9,15 @@ use super::BadMessage;
 pub enum Request {
     /// What its machine lets one user have; the answer is a [`Limits`].
     Limits,
+    /// A replica there, from now until the stream ends: what is looked at, and what is seen. Its number is the agent's name
+    /// for it in the other requests.
+    Replica { replica: u32 },
+    /// Jobs to be carried out at that replica, and whether they are to be flushed to disk.
+    Act { replica: u32, durable: bool },
+    /// Jobs whose other end that replica is: what it has for them.
+    Offer { replica: u32 },
+    /// That replica is to be flushed to disk.
+    Flush { replica: u32 },
 }
 
 /// What a machine lets one user have; `None` where it does not say, or there is no limit.
@@ -29,27 +38,10 @@ impl Request {
     /// # Errors
     /// It is no request of this build's.
     pub fn read(bytes: &[u8]) -> Result<Self, BadMessage> {
-        whole(bytes, "request")
-    }
-}
-
-impl Limits {
-    #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
-    }
-
-    /// # Errors
-    /// It is no such answer.
-    pub fn read(bytes: &[u8]) -> Result<Self, BadMessage> {
-        whole(bytes, "answer about limits")
-    }
-}
-
-fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, BadMessage> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) | Err(_) => Err(BadMessage::Unreadable(what)),
+        match postcard::take_from_bytes(bytes) {
+            Ok((request, [])) => Ok(request),
+            Ok(_) | Err(_) => Err(BadMessage::Unreadable("request")),
+        }
     }
 }
 
@@ -59,16 +51,20 @@ mod tests {
     use crate::dataflow::model::mutated::mutations;
 
     #[test]
-    fn almost_a_request_or_an_answer_is_an_error_or_another_one() {
-        assert_eq!(Request::read(&Request::Limits.bytes()), Ok(Request::Limits));
-        let limits = Limits { watches: Some(300), files: None };
-        assert_eq!(Limits::read(&limits.bytes()), Ok(limits));
-        for bytes in mutations(&Request::Limits.bytes()) {
-            assert!(Request::read(&bytes).is_err(), "{bytes:?}");
-        }
-        for bytes in mutations(&limits.bytes()) {
-            if let Ok(other) = Limits::read(&bytes) {
-                assert_eq!(Limits::read(&other.bytes()), Ok(other));
+    fn almost_a_request_is_an_error_or_another_one() {
+        let replica = 300;
+        for request in [
+            Request::Limits,
+            Request::Replica { replica },
+            Request::Act { replica, durable: true },
+            Request::Offer { replica },
+            Request::Flush { replica },
+        ] {
+            assert_eq!(Request::read(&request.bytes()), Ok(request.clone()));
+            for bytes in mutations(&request.bytes()) {
+                if let Ok(other) = Request::read(&bytes) {
+                    assert_eq!(Request::read(&other.bytes()), Ok(other));
+                }
             }
         }
     }

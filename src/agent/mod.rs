@@ -4,14 +4,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
-use std::io::{self, Read, Write};
+mod replica;
 
-use crate::ssh::link::{Link, Over, Stream};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::sinks::far::{serve_flush, serve_offers, serve_orders};
+use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal};
+use crate::ssh::link::{Broken, Link, Over, Stream};
 use crate::ssh::protocol::{
     Build, Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
     write_magic,
 };
+use crate::ssh::talk::{Incoming, Outgoing, talk};
 use crate::sys;
+use replica::Served;
 
 /// Serves whoever is at the other end, until they leave.
 ///
@@ -37,10 +45,14 @@ pub fn serve(
     }
     // Whoever calls this ends the process, and a read that waits with it.
     let link = Link::start(Side::Agent, decoder, input, output, || {})?;
+    let replicas = Replicas::default();
     std::thread::scope(|scope| {
         loop {
             match link.accept() {
-                Ok((request, stream)) => drop(scope.spawn(move || answer(&request, stream))),
+                Ok((request, stream)) => {
+                    let replicas = &replicas;
+                    drop(scope.spawn(move || answer(replicas, &request, stream)));
+                }
                 Err(Over::Goodbye(_)) => return Ok(()),
                 Err(over) => return Err(io::Error::other(over)),
             }
@@ -63,17 +75,77 @@ fn first_frame(decoder: &mut Decoder, input: &mut dyn Read) -> io::Result<Option
     }
 }
 
-fn answer(request: &[u8], mut stream: Stream) {
-    match Request::read(request) {
-        Ok(Request::Limits) => {
-            let limits = Limits { watches: sys::watches_max(), files: sys::files_max() };
-            // Whoever asked may have gone.
-            if stream.send(&limits.bytes()).is_ok() {
-                stream.end();
-            }
-        }
-        Err(bad) => stream.refuse(&bad.to_string()),
+/// The replicas that are open, by the number that the caller gave them.
+#[derive(Default)]
+struct Replicas(Mutex<HashMap<u32, Arc<Served>>>);
+
+impl Replicas {
+    fn all(&self) -> MutexGuard<'_, HashMap<u32, Arc<Served>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn get(&self, number: u32) -> Result<Arc<Served>, Broken> {
+        let served = self.all().get(&number).cloned();
+        served.ok_or_else(|| Broken::Garbled(format!("replica {number} is not open")))
+    }
+}
+
+fn answer(replicas: &Replicas, request: &[u8], stream: Stream) {
+    let request = match Request::read(request) {
+        Ok(request) => request,
+        Err(bad) => return stream.refuse(&bad.to_string()),
+    };
+    let (mut incoming, outgoing) = talk(stream);
+    let outgoing = Arc::new(outgoing);
+    let answered = match request {
+        Request::Limits => tell_limits(&outgoing),
+        Request::Replica { replica } => open(replicas, replica, incoming, &outgoing),
+        Request::Act { replica, durable } => replicas.get(replica).and_then(|served| {
+            let talk = (&mut incoming, &*outgoing);
+            serve_orders(&served.site, &served.digests, durable, talk)
+        }),
+        Request::Offer { replica } => replicas.get(replica).and_then(|served| {
+            serve_offers(&served.site.root, &served.digests, (&mut incoming, &outgoing))
+        }),
+        Request::Flush { replica } => {
+            replicas.get(replica).and_then(|served| serve_flush(&served.site.root, &outgoing))
+        }
+    };
+    if let Err(broken) = answered {
+        outgoing.refuse(&broken.to_string());
+    }
+}
+
+fn tell_limits(outgoing: &Outgoing) -> Result<(), Broken> {
+    outgoing.say(&Limits { watches: sys::watches_max(), files: sys::files_max() })?;
+    outgoing.end()
+}
+
+/// Opens a replica, and looks at it until its stream ends.
+fn open(
+    replicas: &Replicas,
+    number: u32,
+    mut incoming: Incoming,
+    outgoing: &Arc<Outgoing>,
+) -> Result<(), Broken> {
+    let asked: Open = incoming.expect(ASK_MAX)?;
+    let opened = match Served::open(&asked) {
+        Ok((served, opened)) => Ok((Arc::new(served), opened)),
+        Err(refusal) => Err(refusal),
+    };
+    let (served, opened) = match opened {
+        Ok(opened) => opened,
+        Err(refusal) => {
+            outgoing.say(&Err::<Opened, Refusal>(refusal))?;
+            return outgoing.end();
+        }
+    };
+    drop(replicas.all().insert(number, served.clone()));
+    outgoing.say_now(&Ok::<Opened, Refusal>(opened))?;
+    let ended = served.run(&asked, incoming, outgoing.clone());
+    drop(replicas.all().remove(&number));
+    ended?;
+    outgoing.end()
 }
 
 fn say(output: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
@@ -120,10 +192,10 @@ mod tests {
         let close = move || drop(close.shutdown(std::net::Shutdown::Both));
         let link = Link::start(Side::Caller, Decoder::at_once(), read, socket, close).unwrap();
         link.ping(PATIENCE).unwrap();
-        let mut stream = link.open(&Request::Limits.bytes()).unwrap();
-        let limits = Limits::read(&stream.receive_all(100).unwrap()).unwrap();
-        assert_eq!(limits.files, sys::files_max());
-        let mut stream = link.open(b"what?").unwrap();
+        let (mut incoming, outgoing) = talk(link.open(&Request::Limits.bytes()).unwrap());
+        outgoing.end().unwrap();
+        assert_eq!(incoming.expect::<Limits>(100).unwrap().files, sys::files_max());
+        let stream = link.open(b"what?").unwrap();
         assert!(stream.receive().unwrap_err().to_string().contains("cannot be read"));
         drop(stream);
         link.goodbye("done", PATIENCE);

@@ -1,0 +1,281 @@
+//! A replica on the agent's machine, from when it is opened until its stream ends.
+
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::Digest;
+use crate::places::Places;
+use crate::sinks::apply::KnownDigests;
+use crate::sinks::stage::Store;
+use crate::sinks::transfer::Site;
+use crate::sources::Sources;
+use crate::sources::far::wire::{ASK_MAX, Ask, Open, Opened, Refusal, Told};
+use crate::sources::ignores::Ignores;
+use crate::sources::scan::pool::{Scanner, Seen};
+use crate::sources::stat_cache::StatCache;
+use crate::ssh::link::Broken;
+use crate::ssh::talk::{Incoming, Outgoing};
+use crate::sys::{self, Identity, Lock, LockError, Root, RootError, Stat};
+
+/// The one sync that an agent's scanner knows for each replica: their rules are their own.
+const SCANNERS: usize = 2;
+
+/// An opened replica: what acts on it needs.
+pub(super) struct Served {
+    pub(super) site: Site,
+    pub(super) digests: Cached,
+    _lock: Option<Lock>,
+}
+
+/// What is known about this replica's files without reading them.
+pub(super) struct Cached {
+    cache: Arc<StatCache>,
+    grain_ns: i64,
+    are_wanted: bool,
+    /// A one-shot copy has no use later for what it reads.
+    remembers: bool,
+}
+
+impl KnownDigests for Cached {
+    fn digest(&self, stat: &Stat) -> Option<Digest> {
+        self.cache.lookup(stat)
+    }
+
+    fn record(&self, stat: &Stat, digest: Digest, since_ns: i64) {
+        if self.remembers {
+            self.cache.record(stat, digest, since_ns, self.grain_ns);
+        }
+    }
+
+    fn are_wanted(&self) -> bool {
+        self.are_wanted
+    }
+}
+
+impl Served {
+    /// Opens what is asked for.
+    pub(super) fn open(asked: &Open) -> Result<(Self, Opened), Refusal> {
+        let path = located(&asked.path, asked.make)?;
+        let mut root = match Root::open(&path) {
+            Ok(root) => root,
+            Err(RootError::Missing { .. }) => return Err(Refusal::Missing),
+            Err(RootError::NotADirectory { .. }) if asked.identity != Identity::default() => {
+                return Err(Refusal::Replaced);
+            }
+            Err(error) => return Err(Refusal::Other(error.to_string())),
+        };
+        if asked.identity != Identity::default() && !root.identity().is_same(&asked.identity) {
+            return Err(Refusal::Replaced);
+        }
+        let other = |error: io::Error| Refusal::Other(error.to_string());
+        root.prepare().map_err(other)?;
+        let lock = match asked.lasting.then(|| root.lock(&asked.owner)).transpose() {
+            Ok(lock) => lock.flatten(),
+            Err(LockError::Owned { owner, .. }) => return Err(Refusal::Owned(owner)),
+            Err(error @ LockError::Io { .. }) => return Err(Refusal::Other(error.to_string())),
+        };
+        let store = match asked.lasting {
+            true => Store::open(&root, &asked.store),
+            false => Store::open_unwatched(&root, &asked.store),
+        };
+        let store = match store {
+            Ok(store) => Ok(store),
+            Err(error) if root.caps().read_only => Err(error.raw_os_error().unwrap_or(libc::EROFS)),
+            Err(error) => return Err(other(error)),
+        };
+        let opened = Opened {
+            path: path.as_os_str().as_bytes().to_vec(),
+            identity: root.identity(),
+            unwritable: store.as_ref().err().copied(),
+            boot: sys::boot_id(),
+        };
+        let cache = Arc::new(match cache_file(asked, &opened.identity) {
+            Some(file) => StatCache::open(&file),
+            None => StatCache::in_memory(),
+        });
+        let grain_ns = root.grain_ns();
+        let (are_wanted, remembers) = (!asked.trust_times, asked.lasting);
+        let digests = Cached { cache, grain_ns, are_wanted, remembers };
+        let site = Site { root: Arc::new(root), store };
+        Ok((Self { site, digests, _lock: lock }, opened))
+    }
+
+    /// Looks at it as it is asked to, until whoever asks ends.
+    pub(super) fn run(
+        &self,
+        asked: &Open,
+        mut incoming: Incoming,
+        outgoing: Arc<Outgoing>,
+    ) -> Result<(), Broken> {
+        let failed = |why: String| Broken::Garbled(why);
+        let scanner = Arc::new(Scanner::start(SCANNERS).map_err(|e| failed(e.to_string()))?);
+        let ignores = Ignores::new(&asked.ignore, asked.ignore_vcs);
+        let ignores = Arc::new(ignores.map_err(|problem| failed(problem.to_string()))?);
+        let own = asked.replica;
+        let sees = Sees::new(own, outgoing);
+        let sink = {
+            let sees = sees.clone();
+            Arc::new(move |seen| sees.tell(seen))
+        };
+        let (cache, rules) = (self.digests.cache.clone(), ignores.clone());
+        let make = if asked.lasting { Sources::watching } else { Sources::unwatched };
+        let sources = Arc::new(make(scanner.clone(), 1, rules, cache, sink));
+        // Only now are there any to be quiet.
+        sees.attend(&sources);
+        let told = sees.clone();
+        ignores.listen(Box::new(move |replica, dir, text, _| {
+            if replica == own {
+                let (dir, text) = (dir.clone(), text.map(<[u8]>::to_vec));
+                told.say(&Told::Rules { dir, text });
+            }
+        }));
+        sources.attach(own, self.site.root.clone()).map_err(|error| failed(error.to_string()))?;
+        let looking =
+            Looking { sources: &sources, scanner: &scanner, ignores: &ignores, sees: &sees, own };
+        while let Some(ask) = incoming.hear::<Ask>(ASK_MAX)? {
+            looking.take(ask);
+        }
+        sources.detach(own);
+        if !asked.lasting {
+            self.site.root.tidy(&asked.store);
+        }
+        drop(self.digests.cache.flush());
+        Ok(())
+    }
+}
+
+/// What an open replica is looked at with.
+struct Looking<'a> {
+    sources: &'a Sources,
+    scanner: &'a Scanner,
+    ignores: &'a Ignores,
+    sees: &'a Sees,
+    own: Replica,
+}
+
+impl Looking<'_> {
+    fn take(&self, ask: Ask) {
+        let (sources, own) = (self.sources, self.own);
+        match ask {
+            Ask::Scan { dir, number } => sources.scan_as(own, &dir, number),
+            Ask::Read(path) => sources.read(own, &path),
+            Ask::Look(path) => sources.look(own, &path),
+            Ask::Flush(number) => {
+                if !sources.flush(number) {
+                    self.sees.say(&Told::Flushed(number));
+                }
+            }
+            Ask::Rules { replica, dir, text, again } => {
+                self.ignores.attach(replica);
+                let changed = self.ignores.set(replica, &dir, text.as_deref());
+                if changed.is_some() || again.is_some() {
+                    let dirs = std::slice::from_ref(&dir);
+                    self.scanner.unlist(1, dirs);
+                    if let Some(round) = again {
+                        self.sees.say(&Told::RulesTaken(round));
+                    }
+                    self.scanner.scan_again(1, dirs);
+                }
+            }
+            Ask::Forget(replica) => {
+                let dirs = self.ignores.detach(replica);
+                self.scanner.unlist(1, &dirs);
+                self.scanner.scan_again(1, &dirs);
+            }
+        }
+        self.sees.asked();
+    }
+}
+
+/// Tells what is seen.
+#[derive(Clone)]
+struct Sees(Arc<Seeing>);
+
+struct Seeing {
+    own: Replica,
+    outgoing: Arc<Outgoing>,
+    sources: OnceLock<Weak<Sources>>,
+    asked: AtomicU64,
+}
+
+impl Sees {
+    fn new(own: Replica, outgoing: Arc<Outgoing>) -> Self {
+        let (sources, asked) = (OnceLock::new(), AtomicU64::new(0));
+        Self(Arc::new(Seeing { own, outgoing, sources, asked }))
+    }
+
+    fn attend(&self, sources: &Arc<Sources>) {
+        drop(self.0.sources.set(Arc::downgrade(sources)));
+    }
+
+    fn say(&self, told: &Told) {
+        // A connection that broke ends all of this.
+        drop(self.0.outgoing.say_now(told));
+    }
+
+    /// One more was taken in; whoever asked waits for the rest after it.
+    fn asked(&self) {
+        self.0.asked.fetch_add(1, Ordering::AcqRel);
+        self.quiet_if_so();
+    }
+
+    /// What is begun before this looks says it again when it has ended.
+    fn quiet_if_so(&self) {
+        let asked = self.0.asked.load(Ordering::Acquire);
+        let sources = self.0.sources.get().and_then(Weak::upgrade);
+        if sources.is_some_and(|sources| sources.is_quiet()) {
+            self.say(&Told::Quiet { asked });
+        }
+    }
+
+    fn tell(&self, seen: Seen) {
+        match seen {
+            Seen::Facts(facts) => self.say(&Told::Facts(facts)),
+            Seen::Trouble { path, trouble, .. } => self.say(&Told::Trouble { path, trouble }),
+            Seen::Watched { dir, .. } => self.say(&Told::Watched(dir)),
+            Seen::RootGone { .. } => self.say(&Told::RootGone),
+            Seen::Done { scan, .. } => self.say(&Told::Done(scan)),
+            Seen::Flushed { number } => {
+                self.say(&Told::Flushed(number));
+                self.quiet_if_so();
+            }
+            Seen::Quiet { replica } if replica == self.0.own => self.quiet_if_so(),
+            Seen::Quiet { .. } | Seen::Away { .. } => {}
+        }
+    }
+}
+
+/// Where a path that was written for this machine is: from the root, or from the user's home.
+fn located(written: &[u8], make: bool) -> Result<PathBuf, Refusal> {
+    let written = PathBuf::from(std::ffi::OsString::from_vec(written.to_vec()));
+    let home = || {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        home.ok_or_else(|| Refusal::Other("the user has no home there".to_owned()))
+    };
+    let path = match written.strip_prefix("~") {
+        Ok(rest) => home()?.join(rest),
+        Err(_) if written.is_absolute() => written,
+        Err(_) => home()?.join(written),
+    };
+    let other = |error: io::Error| Refusal::Other(error.to_string());
+    if make && path.symlink_metadata().is_err() {
+        std::fs::create_dir_all(&path).map_err(other)?;
+    }
+    match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refusal::Missing),
+        found => found.map_err(other),
+    }
+}
+
+/// Where the digests of a lasting replica are remembered; they can be lost.
+fn cache_file(asked: &Open, identity: &Identity) -> Option<PathBuf> {
+    let id = identity.id.filter(|_| asked.lasting)?;
+    let dir = Places::from_env().ok()?.cache.join("replicas");
+    std::fs::create_dir_all(&dir).ok()?;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(dir.join(Path::new(&format!("{}-{id}", asked.store))))
+}

@@ -1,0 +1,267 @@
+//! Replicas on other machines: which are there, why others are not, and how they come back.
+//!
+//! Holds: a replica that is away stops what flows with it and nothing else; its coming back is an event, never waited for by
+//! the sync's thread; what was under way when it was lost is settled before anything new is done there.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::service::actor::{Actor, Event};
+use crate::service::hosts::{Hosts, Linked, NoReplica};
+use crate::service::problems::{About, Problem};
+use crate::sources::far::wire::Open;
+use crate::ssh::error::Reason;
+use crate::sys;
+
+/// After the first attempt that failed; doubled with each.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// Why a replica is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    pub reason: Reason,
+    pub why: String,
+    pub hint: Option<String>,
+}
+
+impl Absence {
+    fn of(error: &NoReplica) -> Self {
+        Self { reason: error.reason(), why: error.to_string(), hint: error.hint() }
+    }
+}
+
+enum Standing {
+    There,
+    /// An attempt to reach it is under way; why it was away before.
+    Trying(Option<Absence>),
+    Absent(Absence),
+}
+
+struct Reached {
+    standing: Standing,
+    /// To whoever keeps the connection: try now. Dropped, that ends.
+    wake: Sender<()>,
+}
+
+/// All replicas of a sync that are on other machines.
+pub struct Away {
+    hosts: Arc<Hosts>,
+    reached: BTreeMap<Replica, Reached>,
+    /// Those that wait until what was under way there has ended.
+    waiting: Vec<(Replica, Linked)>,
+}
+
+impl Away {
+    #[must_use]
+    pub fn of(hosts: &Arc<Hosts>) -> Self {
+        Self { hosts: hosts.clone(), reached: BTreeMap::new(), waiting: Vec::new() }
+    }
+
+    /// Whether it will soon be known of one whether it is there.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        let is_trying = |reached: &Reached| matches!(reached.standing, Standing::Trying(_));
+        self.reached.values().any(is_trying) || !self.waiting.is_empty()
+    }
+
+    /// Why a replica is not there; `None` if it is, or is about to be.
+    #[must_use]
+    pub fn absence(&self, replica: Replica) -> Option<&Absence> {
+        match &self.reached.get(&replica)?.standing {
+            Standing::There => None,
+            Standing::Trying(before) => before.as_ref(),
+            Standing::Absent(absence) => Some(absence),
+        }
+    }
+
+    /// Those that are not there.
+    #[must_use]
+    pub fn absent(&self) -> ReplicaSet {
+        let absent = self.reached.keys().filter(|replica| self.absence(**replica).is_some());
+        ReplicaSet::of(&absent.copied().collect::<Vec<_>>())
+    }
+
+    /// Tries those again that are not there.
+    pub(crate) fn try_again(&mut self) {
+        for reached in self.reached.values_mut() {
+            if let Standing::Absent(absence) = &reached.standing {
+                reached.standing = Standing::Trying(Some(absence.clone()));
+                // Whoever keeps it has ended with the sync.
+                reached.wake.send(()).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Keeps a replica reached until nobody wants it any more.
+fn keep(
+    hosts: &Hosts,
+    (replica, host): (Replica, &str),
+    open: &dyn Fn() -> Open,
+    (post, wake): (&Sender<Event>, &Receiver<()>),
+) {
+    let mut pause = RETRY_MIN;
+    loop {
+        let linked = hosts.link(host, &open());
+        let is_linked = linked.is_ok();
+        let tell = move |actor: &mut Actor| match linked {
+            Ok(linked) => actor.take_linked(replica, linked),
+            Err(error) => actor.take_absence(replica, Absence::of(&error)),
+        };
+        if post.send(Event::Ask(Box::new(tell))).is_err() {
+            return;
+        }
+        let woken = match is_linked {
+            true => wake.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => wake.recv_timeout(pause),
+        };
+        pause = match woken {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => (pause * 2).min(RETRY_MAX),
+            Ok(()) => RETRY_MIN,
+        };
+    }
+}
+
+impl Actor {
+    /// Begins to reach all replicas on other machines; a one-shot copy has them already.
+    pub(crate) fn reach_hosts(&mut self) {
+        for (replica, host) in self.record.hosts.clone() {
+            if self.away.reached.contains_key(&replica) {
+                continue;
+            }
+            let (wake, woken) = unbounded();
+            let (hosts, post) = (self.away.hosts.clone(), self.post.clone());
+            let Some(open) = self.open_of(replica, false) else { continue };
+            let saved = self.saved.clone();
+            let thread = move || {
+                // Its identity is known once it was opened.
+                let open = || {
+                    let record = saved.as_ref().and_then(|saved| saved.lock().ok());
+                    let known = record.and_then(|r| r.replica(replica).map(|r| r.identity));
+                    Open { identity: known.unwrap_or(open.identity), ..open.clone() }
+                };
+                keep(&hosts, (replica, &host), &open, (&post, &woken));
+            };
+            let name = format!("far-{}", replica.slot());
+            let standing = match std::thread::Builder::new().name(name).spawn(thread) {
+                Ok(_) => Standing::Trying(None),
+                Err(error) => Standing::Absent(Absence {
+                    reason: Reason::Unreachable,
+                    why: format!("cannot start a thread: {error}"),
+                    hint: None,
+                }),
+            };
+            self.away.reached.insert(replica, Reached { standing, wake });
+        }
+    }
+
+    /// What an agent is to be asked to open a replica.
+    pub(crate) fn open_of(&self, replica: Replica, make: bool) -> Option<Open> {
+        let record = self.record.replica(replica)?;
+        Some(Open {
+            path: record.path.as_os_str().as_bytes().to_vec(),
+            make,
+            store: self.record.name.clone(),
+            lasting: self.shop.journal.is_some(),
+            replica,
+            identity: record.identity,
+            ignore: self.record.ignore.clone(),
+            ignore_vcs: self.record.ignore_vcs,
+            owner: format!("{}, pid {}", sys::hostname(), std::process::id()),
+            trust_times: !self.shop.digests.are_wanted(),
+        })
+    }
+
+    /// A replica has been opened.
+    pub(crate) fn take_linked(&mut self, replica: Replica, linked: Linked) {
+        self.away.waiting.push((replica, linked));
+        self.link_what_waits();
+    }
+
+    /// Takes in the replicas that have been opened, once nothing is under way that was begun with them before.
+    pub(crate) fn link_what_waits(&mut self) {
+        for (replica, linked) in std::mem::take(&mut self.away.waiting) {
+            let is_busy = self.running.keys().any(|key| replica.is_source() || key.leaf == replica);
+            if is_busy {
+                self.away.waiting.push((replica, linked));
+                continue;
+            }
+            self.link(replica, linked);
+        }
+    }
+
+    fn link(&mut self, replica: Replica, linked: Linked) {
+        let Some(far) = self.shop.far(replica) else { return };
+        let Linked { peer, number, opened, stream } = linked;
+        far.connected(peer, number, opened.boot);
+        if let Err(error) = self.sources.attach_far(replica, stream) {
+            let why = format!("cannot start a thread: {error}");
+            return self.lose(replica, Absence { reason: Reason::Refused, why, hint: None });
+        }
+        let record = self.record.replicas.iter_mut().find(|record| record.replica == replica);
+        if let Some(record) = record.filter(|record| record.identity != opened.identity) {
+            record.identity = opened.identity;
+            self.save_record();
+        }
+        if let Some(reached) = self.away.reached.get_mut(&replica) {
+            let was = std::mem::replace(&mut reached.standing, Standing::There);
+            if let Standing::Trying(Some(_)) | Standing::Absent(_) = was {
+                self.log("online", &RelPath::root(), replica, "it is reached again".to_owned());
+            }
+        }
+        self.holds.away =
+            ReplicaSet::from_bits(self.holds.away.bits() & !ReplicaSet::of(&[replica]).bits());
+        if self.holds.roots.is_empty() {
+            self.scan_all(replica);
+        }
+    }
+
+    /// The agent of a replica is gone; it is tried again at once.
+    pub(crate) fn take_away(&mut self, replica: Replica, scans: &[u64], why: String) {
+        self.scans_open.retain(|scan| !scans.contains(scan));
+        let host = self.record.host(replica).unwrap_or("its host");
+        let why = format!("{host} is gone: {why}");
+        self.lose(replica, Absence { reason: Reason::Unreachable, why, hint: None });
+        self.away.try_again();
+    }
+
+    /// An attempt to reach a replica failed.
+    pub(crate) fn take_absence(&mut self, replica: Replica, absence: Absence) {
+        self.lose(replica, absence);
+    }
+
+    fn lose(&mut self, replica: Replica, absence: Absence) {
+        if let Some(far) = self.shop.far(replica) {
+            far.lost();
+        }
+        self.holds.away = self.holds.away.with(replica);
+        // They are not about to be carried out.
+        self.passing.retain(|key| !replica.is_source() && key.leaf != replica);
+        let root = RelPath::root();
+        match self.away.reached.get_mut(&replica) {
+            Some(reached) => {
+                let was = match &reached.standing {
+                    Standing::There => None,
+                    Standing::Trying(before) => before.as_ref(),
+                    Standing::Absent(before) => Some(before),
+                };
+                let is_new = was.is_none_or(|before| before.reason != absence.reason);
+                let note = absence.why.clone();
+                reached.standing = Standing::Absent(absence);
+                if is_new {
+                    self.log("offline", &root, replica, note);
+                }
+            }
+            // Nobody brings it back.
+            None => self.note_problem(&root, replica, About::Acting, Problem::new(absence.why)),
+        }
+    }
+}

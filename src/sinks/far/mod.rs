@@ -1,0 +1,86 @@
+//! Replicas on other machines, as sinks see them: what is sent to an agent and what it sends back.
+//!
+//! Holds: an act at an agent is the same act, with the same checks, as one here; the two ends of a job are looked at by the
+//! machines they are on; what a connection lost on its way counts as not done, and stays announced.
+
+mod orders;
+mod sent;
+mod serve;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::sinks::apply::ApplyError;
+use crate::ssh::link::Broken;
+use crate::ssh::peer::Peer;
+use crate::ssh::protocol::Request;
+use crate::ssh::talk::{Incoming, Outgoing, talk};
+
+pub(super) use orders::{Fetched, Orders, flush};
+pub(super) use serve::unwritable;
+pub use serve::{serve_flush, serve_offers, serve_orders};
+
+/// A replica on another machine, which is there while its agent is connected.
+pub struct Far {
+    /// What it is called where errors name it.
+    host: String,
+    agent: Mutex<Agent>,
+}
+
+#[derive(Default)]
+struct Agent {
+    /// The connection, and the number by which it knows the replica.
+    peer: Option<(Arc<Peer>, u32)>,
+    /// The last one known.
+    boot: [u8; 16],
+}
+
+impl Far {
+    /// One that is not connected.
+    #[must_use]
+    pub fn new(host: String) -> Self {
+        Self { host, agent: Mutex::default() }
+    }
+
+    fn agent(&self) -> MutexGuard<'_, Agent> {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its agent is there, on a machine that was booted as `boot`, and knows it by this number.
+    pub fn connected(&self, peer: Arc<Peer>, number: u32, boot: [u8; 16]) {
+        *self.agent() = Agent { peer: Some((peer, number)), boot };
+    }
+
+    /// Its agent is gone.
+    pub fn lost(&self) {
+        self.agent().peer = None;
+    }
+
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.agent().peer.is_some()
+    }
+
+    /// The boot of its machine.
+    #[must_use]
+    pub fn boot(&self) -> [u8; 16] {
+        self.agent().boot
+    }
+
+    fn ask(&self, request: impl Fn(u32) -> Request) -> Result<(Incoming, Outgoing), ApplyError> {
+        let agent = self.agent().peer.clone();
+        let Some((peer, number)) = agent else {
+            return Err(self.away("it is not connected"));
+        };
+        let stream = peer.open(&request(number)).map_err(|over| self.away(&over.to_string()))?;
+        Ok(talk(stream))
+    }
+
+    fn away(&self, why: &str) -> ApplyError {
+        ApplyError::Away { host: self.host.clone(), why: why.to_owned() }
+    }
+
+    fn broken(&self, broken: &Broken) -> ApplyError {
+        self.away(&broken.to_string())
+    }
+}

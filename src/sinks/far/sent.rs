@@ -1,0 +1,167 @@
+//! The bytes of files, on their way between machines.
+
+use super::wire::{Failure, FileEnd, MESSAGE_MAX};
+use crate::dataflow::model::value::Digest;
+use crate::sinks::apply::{ApplyError, Bytes, Control, KnownDigests, Sending};
+use crate::ssh::link::Broken;
+use crate::ssh::talk::{Incoming, Outgoing, PIECE_MAX};
+
+/// A file that nobody wants any more and that has more bytes left than this breaks its stream, instead of being sent in
+/// vain.
+const SKIP_MAX: u64 = 16 << 20;
+
+/// Sends the bytes of a file and what they came to.
+pub(super) fn send_word(
+    out: &Outgoing,
+    mut sending: Sending,
+    digests: &dyn KnownDigests,
+    control: &Control,
+) -> Result<(), Broken> {
+    let size = usize::try_from(sending.stat().size).unwrap_or(PIECE_MAX);
+    let mut buffer = vec![0; size.clamp(1, PIECE_MAX)];
+    let mut moved = 0;
+    let read = loop {
+        if control.is_cancelled() {
+            break Err(ApplyError::Cancelled);
+        }
+        match sending.read(&mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(read) => {
+                out.bytes(&buffer[..read])?;
+                moved += read as u64;
+                control.set_moved(moved);
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    out.bytes(&[])?;
+    let end: FileEnd = read.and_then(|()| sending.end(digests)).map_err(|e| Failure::of(&e));
+    out.say(&end)
+}
+
+/// The bytes of a file as they come.
+pub(in crate::sinks) struct SentFile<'a> {
+    incoming: &'a mut Incoming,
+    host: &'a str,
+    broken: &'a mut Option<Broken>,
+    came: u64,
+    is_read: bool,
+    has_ended: bool,
+}
+
+impl<'a> SentFile<'a> {
+    pub(super) fn new(
+        incoming: &'a mut Incoming,
+        host: &'a str,
+        broken: &'a mut Option<Broken>,
+    ) -> Self {
+        Self { incoming, host, broken, came: 0, is_read: false, has_ended: false }
+    }
+
+    fn lost(&mut self, broken: Broken) -> ApplyError {
+        let error = ApplyError::Away { host: self.host.to_owned(), why: broken.to_string() };
+        *self.broken = Some(broken);
+        error
+    }
+
+    /// Takes what is left of it, so that what follows can be heard; a lot of it breaks the stream off.
+    pub(in crate::sinks) fn skip(mut self) {
+        let mut skipped = 0;
+        while !self.is_read && self.broken.is_none() {
+            match self.incoming.bytes() {
+                Ok([]) => self.is_read = true,
+                Ok(piece) => skipped += piece.len() as u64,
+                Err(broken) => *self.broken = Some(broken),
+            }
+            if skipped > SKIP_MAX {
+                *self.broken = Some(Broken::Enough);
+            }
+        }
+        if !self.has_ended && self.broken.is_none() {
+            drop(Bytes::end(&mut self));
+        }
+    }
+
+    /// Hands all of it on; to nobody, if `in_vain`.
+    pub(super) fn pipe(
+        mut self,
+        out: &Outgoing,
+        control: &Control,
+        in_vain: bool,
+    ) -> Result<(), Broken> {
+        if in_vain || self.broken.is_some() {
+            self.skip();
+            return Ok(());
+        }
+        while !self.is_read && self.broken.is_none() {
+            let piece = match self.incoming.bytes() {
+                Ok([]) => break,
+                Ok(piece) => piece,
+                Err(broken) => {
+                    *self.broken = Some(broken);
+                    break;
+                }
+            };
+            self.came += piece.len() as u64;
+            control.set_moved(self.came);
+            if let Err(broken) = out.bytes(piece) {
+                self.skip();
+                return Err(broken);
+            }
+            if control.is_cancelled() {
+                break;
+            }
+        }
+        out.bytes(&[])?;
+        let end: FileEnd = match control.is_cancelled() {
+            true => Err(Failure::Cancelled),
+            false => {
+                self.is_read = true;
+                self.hear_end().map_err(|error| Failure::of(&error))
+            }
+        };
+        out.say(&end)?;
+        self.skip();
+        Ok(())
+    }
+
+    fn hear_end(&mut self) -> Result<Digest, ApplyError> {
+        if self.broken.is_some() {
+            return Err(ApplyError::Torn);
+        }
+        self.has_ended = true;
+        match self.incoming.expect::<FileEnd>(MESSAGE_MAX) {
+            Ok(end) => end.map_err(|failure| failure.error(self.host)),
+            Err(broken) => Err(self.lost(broken)),
+        }
+    }
+}
+
+impl Bytes for SentFile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError> {
+        if self.is_read {
+            return Ok(0);
+        }
+        match self.incoming.bytes() {
+            Ok([]) => {
+                self.is_read = true;
+                Ok(0)
+            }
+            Ok(piece) => match buffer.get_mut(..piece.len()) {
+                Some(room) => {
+                    room.copy_from_slice(piece);
+                    Ok(piece.len())
+                }
+                None => Err(ApplyError::Torn),
+            },
+            Err(broken) => Err(self.lost(broken)),
+        }
+    }
+
+    fn end(&mut self) -> Result<Option<Digest>, ApplyError> {
+        match self.is_read {
+            true => self.hear_end().map(Some),
+            false => Err(ApplyError::Torn),
+        }
+    }
+}

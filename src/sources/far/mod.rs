@@ -1,0 +1,282 @@
+//! A replica on another machine, as sources see it: its agent scans and watches, and tells what it sees.
+//!
+//! Holds: what an agent says is about its own replica, or it is believed no more; nothing it says by old rules counts once
+//! new ones are known here; when it is gone, nothing that is missing there counts (INV-3).
+
+mod pending;
+pub mod wire;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::dataflow::model::fact::Fact;
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::Replica;
+use crate::sources::ignores::Ignores;
+use crate::sources::scan::pool::{Scanner, Seen, Sink};
+use crate::ssh::link::Broken;
+use crate::ssh::talk::{Incoming, Outgoing};
+use pending::Pending;
+use wire::{Ask, MESSAGE_MAX, Told};
+
+/// What this side keeps of a replica that an agent looks at. Dropped, the agent is told to look no more.
+pub(super) struct FarTree {
+    replica: Replica,
+    scanner: Arc<Scanner>,
+    asks: Sender<Ask>,
+    shared: Arc<Shared>,
+    /// Its sender is dropped at the end.
+    ended: Receiver<()>,
+}
+
+struct Shared {
+    replica: Replica,
+    sink: Sink,
+    state: Mutex<State>,
+    /// Held while something is passed on: never by whoever takes it.
+    passing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    asked: u64,
+    /// How much it had been asked when it last was quiet.
+    quiet: u64,
+    scans: BTreeSet<u64>,
+    flushes: BTreeSet<u64>,
+    pending: Pending,
+    is_over: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passing(&self) -> MutexGuard<'_, ()> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a [`FarTree`] is made with.
+pub(super) struct Wiring {
+    pub(super) replica: Replica,
+    pub(super) sync: u32,
+    pub(super) scanner: Arc<Scanner>,
+    pub(super) ignores: Arc<Ignores>,
+    pub(super) sink: Sink,
+    /// Called with the number of a flush that is through, or was under way when the agent was lost.
+    pub(super) flushed: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl FarTree {
+    /// Takes over a stream on which a replica has been opened.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(super) fn start(
+        wiring: Wiring,
+        incoming: Incoming,
+        outgoing: Outgoing,
+    ) -> io::Result<Self> {
+        let (asks, to_ask) = crossbeam_channel::unbounded();
+        let Wiring { replica, scanner, .. } = &wiring;
+        let (replica, scanner) = (*replica, scanner.clone());
+        let sink = wiring.sink.clone();
+        let shared =
+            Arc::new(Shared { replica, sink, state: Mutex::default(), passing: Mutex::default() });
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        drop(thread("far-asks").spawn(move || say_all(&to_ask, &outgoing))?);
+        let hears = Hearing { shared: shared.clone(), wiring };
+        let (ends, ended) = crossbeam_channel::bounded(0);
+        let hear = move || {
+            hears.run(incoming);
+            drop::<Sender<()>>(ends);
+        };
+        drop(thread("far-tells").spawn(hear)?);
+        Ok(Self { replica, scanner, asks, shared, ended })
+    }
+
+    /// Wants no more of it, and waits until its agent has put it away or has had its time. Nobody may be waiting to pass
+    /// something on to who calls this.
+    pub(super) fn end(self, patience: Duration) {
+        let Self { asks, ended, .. } = self;
+        drop(asks);
+        // Nothing is ever sent: it is over, or the time is.
+        ended.recv_timeout(patience).unwrap_or_default();
+    }
+
+    fn ask(&self, ask: Ask) {
+        let mut state = self.shared.state();
+        self.ask_in(&mut state, ask);
+    }
+
+    /// In the order in which it is counted.
+    fn ask_in(&self, state: &mut State, ask: Ask) {
+        state.asked += 1;
+        // One that has ended is told of by its reader.
+        drop(self.asks.send(ask));
+    }
+
+    /// As `Handle::scan`; `None` once the agent is lost.
+    pub(super) fn scan(&self, dir: &RelPath) -> Option<u64> {
+        let number = self.scanner.number();
+        let mut state = self.shared.state();
+        if state.is_over {
+            return None;
+        }
+        state.scans.insert(number);
+        self.ask_in(&mut state, Ask::Scan { dir: dir.clone(), number });
+        Some(number)
+    }
+
+    pub(super) fn read(&self, path: &RelPath) {
+        self.ask(Ask::Read(path.clone()));
+    }
+
+    pub(super) fn look(&self, path: &RelPath) {
+        self.ask(Ask::Look(path.clone()));
+    }
+
+    /// Whether the end of it will be told.
+    pub(super) fn flush(&self, number: u64) -> bool {
+        let mut state = self.shared.state();
+        if state.is_over {
+            return false;
+        }
+        state.flushes.insert(number);
+        self.ask_in(&mut state, Ask::Flush(number));
+        true
+    }
+
+    /// Whether nothing is left to look at, as far as it has told.
+    pub(super) fn is_quiet(&self) -> bool {
+        let state = self.shared.state();
+        state.is_over || state.quiet == state.asked
+    }
+
+    /// Says what a file of rules of any replica says now. `again`: what was known of the directory is void until it has
+    /// been listed by them.
+    pub(super) fn rules(&self, replica: Replica, dir: &RelPath, text: Option<&[u8]>, again: bool) {
+        let _passing = self.shared.passing();
+        let mut state = self.shared.state();
+        let again = again.then(|| state.pending.begin(dir));
+        let (dir, text) = (dir.clone(), text.map(<[u8]>::to_vec));
+        self.ask_in(&mut state, Ask::Rules { replica, dir: dir.clone(), text, again });
+        drop(state);
+        if again.is_some() {
+            let replica = self.replica;
+            (self.shared.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir }]));
+        }
+    }
+
+    pub(super) fn forget(&self, replica: Replica) {
+        self.ask(Ask::Forget(replica));
+    }
+}
+
+fn say_all(asks: &Receiver<Ask>, outgoing: &Outgoing) {
+    while let Ok(ask) = asks.recv() {
+        let said = outgoing.say(&ask).and_then(|()| match asks.is_empty() {
+            true => outgoing.flush(),
+            false => Ok(()),
+        });
+        if said.is_err() {
+            return;
+        }
+    }
+    // Whoever made it wants no more of it.
+    drop(outgoing.end());
+}
+
+struct Hearing {
+    shared: Arc<Shared>,
+    wiring: Wiring,
+}
+
+impl Hearing {
+    fn run(&self, mut incoming: Incoming) {
+        let why = loop {
+            match incoming.hear::<Told>(MESSAGE_MAX) {
+                Ok(Some(told)) => {
+                    if let Err(broken) = self.take(told) {
+                        break broken.to_string();
+                    }
+                }
+                Ok(None) => break "it looks at the replica no more".to_owned(),
+                Err(broken) => break broken.to_string(),
+            }
+        };
+        let mut state = self.shared.state();
+        state.is_over = true;
+        let (scans, flushes) =
+            (std::mem::take(&mut state.scans), std::mem::take(&mut state.flushes));
+        drop(state);
+        let (replica, dir) = (self.shared.replica, RelPath::root());
+        (self.shared.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir }]));
+        let scans = scans.into_iter().collect();
+        (self.shared.sink)(Seen::Away { replica, scans, why });
+        flushes.into_iter().for_each(|number| (self.wiring.flushed)(number));
+    }
+
+    fn take(&self, told: Told) -> Result<(), Broken> {
+        let replica = self.shared.replica;
+        let sink = &self.shared.sink;
+        match told {
+            Told::Facts(mut facts) => {
+                if !facts.iter().all(|fact| is_about(fact, replica)) {
+                    return Err(Broken::Garbled("it speaks of what it cannot know".to_owned()));
+                }
+                // Until it is passed on no rules come between: what is void by them is said after it.
+                let _passing = self.shared.passing();
+                let state = self.shared.state();
+                facts.retain(|fact| !state.pending.covers(fact));
+                drop(state);
+                if !facts.is_empty() {
+                    sink(Seen::Facts(facts));
+                }
+            }
+            Told::Trouble { path, trouble } => sink(Seen::Trouble { replica, path, trouble }),
+            Told::Watched(dir) => sink(Seen::Watched { replica, dir }),
+            Told::RootGone => sink(Seen::RootGone { replica }),
+            Told::Done(scan) => {
+                if self.shared.state().scans.remove(&scan) {
+                    sink(Seen::Done { replica, scan });
+                }
+            }
+            Told::Flushed(number) => {
+                if self.shared.state().flushes.remove(&number) {
+                    (self.wiring.flushed)(number);
+                }
+            }
+            Told::Quiet { asked } => {
+                self.shared.state().quiet = asked;
+                sink(Seen::Quiet { replica });
+            }
+            Told::Rules { dir, text } => {
+                let again = self.wiring.ignores.set(replica, &dir, text.as_deref());
+                if let Some(dir) = again {
+                    self.wiring.scanner.unlist(self.wiring.sync, std::slice::from_ref(&dir));
+                    self.wiring.scanner.scan_again(self.wiring.sync, &[dir]);
+                }
+            }
+            Told::RulesTaken(round) => self.shared.state().pending.end(round),
+        }
+        Ok(())
+    }
+}
+
+/// Whether a fact is one that an agent can know of its replica.
+fn is_about(fact: &Fact, own: Replica) -> bool {
+    match fact {
+        Fact::Listed { replica, .. }
+        | Fact::Holds { replica, .. }
+        | Fact::Unlisted { replica, .. } => *replica == own,
+        Fact::Means { .. } => true,
+        Fact::Agreed { .. } | Fact::Past { .. } | Fact::Yields { .. } => false,
+    }
+}
