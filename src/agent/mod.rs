@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sinks::far::{serve_flush, serve_offers, serve_orders};
+use crate::sinks::far::{serve_errand, serve_flush, serve_offers, serve_orders};
 use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal};
 use crate::ssh::link::{Broken, Link, Over, Stream};
 use crate::ssh::protocol::{
@@ -107,6 +107,9 @@ fn answer(replicas: &Replicas, request: &[u8], stream: Stream) {
         Request::Offer { replica } => replicas.get(replica).and_then(|served| {
             serve_offers(&served.site.root, &served.digests, (&mut incoming, &outgoing))
         }),
+        Request::Errand { replica } => replicas
+            .get(replica)
+            .and_then(|served| serve_errand(&served.site, sys::boot_id(), incoming, &outgoing)),
         Request::Flush { replica } => {
             replicas.get(replica).and_then(|served| serve_flush(&served.site.root, &outgoing))
         }

@@ -2,25 +2,30 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use super::daemon;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, absolute};
 use super::error::CommandError;
 use super::request::ask_with;
+use super::terminal::Terminal;
 use super::ui::{Bar, Ui};
 use super::wait;
 use crate::dataflow::model::mode::Mode;
-use crate::sources::control::wire::{NewLeaf, Reply, Request, Target};
+use crate::service::hosts::Hosts;
+use crate::sources::control::wire::{NewLeaf, Place, Reply, Request, Target};
 
 const AFTER: &str = "\
 Each LEAF may be followed by `--as NAME`, the name of that replica. A leaf that does not exist is made. On a terminal \
-the first sync is shown until it ends; Ctrl-C leaves it running.
+the first sync is shown until it ends; Ctrl-C leaves it running. Source and leaves can be on other machines, as \
+[USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH: nothing has to be installed there.
 
 Examples:
   yeet add ~/work /mnt/copy
   yeet add --name photos --mode one-way ~/Pictures /mnt/a --as shelf /mnt/b
   yeet add --group '*.db *.db-wal' --ignore '*.db-shm' ~/notes /mnt/notes
-  yeet add --to photos /mnt/c";
+  yeet add --to photos /mnt/c
+  yeet add ~/work me@build:work";
 
 /// Keep directories the same from now on
 #[derive(clap::Args)]
@@ -108,13 +113,39 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
     Ok(Rest { endpoints })
 }
 
-fn leaf((endpoint, name): (OsString, Option<String>)) -> Result<NewLeaf, CommandError> {
-    let path = Endpoint::local(&endpoint)?;
-    Ok(NewLeaf { path: path.as_os_str().as_bytes().to_vec(), name })
+/// Where an endpoint is, seen from anywhere. A host is visited for it: here is the terminal at which it can be asked whether
+/// it is the right one, and a directory there that cannot be used is said before a sync is made.
+fn place(hosts: &Hosts, written: &OsString, is_source: bool) -> Result<Place, CommandError> {
+    match Endpoint::parse(written)? {
+        Endpoint::Local(path) => {
+            let path = absolute(&path)?.as_os_str().as_bytes().to_vec();
+            Ok(Place { host: None, path })
+        }
+        Endpoint::Remote { host, path } => {
+            let found = hosts.find(&host, path.as_os_str().as_bytes(), !is_source);
+            let path = found.map_err(|error| {
+                let told = CommandError::cannot(error.to_string());
+                match error.hint() {
+                    Some(hint) => told.hinted(hint),
+                    None => told,
+                }
+            })?;
+            Ok(Place { host: Some(host), path })
+        }
+    }
+}
+
+fn leaf(
+    hosts: &Hosts,
+    (endpoint, name): (OsString, Option<String>),
+) -> Result<NewLeaf, CommandError> {
+    Ok(NewLeaf { place: place(hosts, &endpoint, false)?, name })
 }
 
 pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let mut endpoints = take_rest(&mut args)?.endpoints.into_iter();
+    let hosts = Hosts::new(Arc::new(Terminal::new()));
+    let leaf = |written| leaf(&hosts, written);
     let request = match args.to {
         Some(sync) => {
             Request::AddTo { sync, leaves: endpoints.map(leaf).collect::<Result<_, _>>()? }
@@ -126,7 +157,7 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
             if named.is_some() {
                 return Err(CommandError::usage("the source is always called source"));
             }
-            let source = Endpoint::local(&source)?;
+            let source = place(&hosts, &source, true)?;
             let leaves: Vec<NewLeaf> = endpoints.map(leaf).collect::<Result<_, _>>()?;
             if leaves.is_empty() {
                 return Err(CommandError::usage("a sync needs a leaf: yeet add SOURCE LEAF"));
@@ -137,7 +168,7 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
                 ignore: args.ignore,
                 ignore_vcs: args.ignore_vcs,
                 groups: args.group,
-                source: source.as_os_str().as_bytes().to_vec(),
+                source,
                 leaves,
             }
         }

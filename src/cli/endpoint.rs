@@ -51,11 +51,9 @@ impl Endpoint {
         match Self::parse(text)? {
             Self::Local(path) => absolute(&path),
             Self::Remote { host, .. } => Err(CommandError::usage(format!(
-                "a replica on another machine cannot be kept in sync yet: {host}"
+                "a directory of this machine is wanted, and that is one on {host}"
             ))
-            .hinted(
-                "`yeet copy` copies to and from it; a local path with a colon is written ./a:b",
-            )),
+            .hinted("a local path with a colon is written ./a:b")),
         }
     }
 }

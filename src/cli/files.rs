@@ -1,14 +1,18 @@
 //! `diff` and `cat`: look at the other side.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::error::CommandError;
 use super::request::{ask, collect};
 use super::target;
 use super::ui::Ui;
-use crate::sources::control::wire::{Reply, Request};
+use crate::sources::control::wire::{Reply, Request, Target};
 
 /// Compare what the two sides hold; exit 0 equal, 1 different, 2 trouble, as diff does
 #[derive(clap::Args)]
@@ -33,11 +37,13 @@ pub(crate) fn diff(args: DiffArgs, ui: &mut Ui) -> Result<u8, CommandError> {
         if error.is_unreachable() { error } else { error.with_code(2) }
     };
     let target = target::path(&args.path, args.sync.as_ref())?;
-    let (sides, _) = collect(ui, &Request::Sides { target }, |reply| match reply {
-        Reply::Side { file, .. } => Some(file),
+    let asked = Request::Sides { target: target.clone() };
+    let (sides, _) = collect(ui, &asked, |reply| match reply {
+        Reply::Side { replica, file, is_here } => Some((replica, file, is_here)),
         _ => None,
     })
     .map_err(trouble)?;
+    let mut fetched = Vec::new();
     let mut tool = args.tool.into_iter();
     let mut command = match tool.next() {
         Some(program) => Command::new(program),
@@ -48,14 +54,54 @@ pub(crate) fn diff(args: DiffArgs, ui: &mut Ui) -> Result<u8, CommandError> {
         }
     };
     command.args(tool);
-    for side in sides {
-        command.arg(side.map_or_else(|| "/dev/null".into(), OsString::from_vec));
+    for (replica, file, is_here) in sides {
+        if is_here {
+            command.arg(file.map_or_else(|| "/dev/null".into(), OsString::from_vec));
+        } else {
+            let copy = Fetched::of(ui, &target, &replica, fetched.len()).map_err(trouble)?;
+            command.arg(&copy.0);
+            fetched.push(copy);
+        }
     }
     let status = command.status().map_err(|error| {
         let program = command.get_program().to_string_lossy().into_owned();
         trouble(CommandError::cannot(format!("cannot run {program}: {error}")))
     })?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
+}
+
+/// What a replica on another machine holds, in a file that is gone when this is.
+struct Fetched(PathBuf);
+
+impl Fetched {
+    fn of(
+        ui: &mut Ui,
+        target: &Target,
+        replica: &str,
+        number: usize,
+    ) -> Result<Self, CommandError> {
+        let name = format!("yeet-diff-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = made.map_err(|error| {
+            CommandError::cannot(format!("cannot make {}: {error}", path.display()))
+        })?;
+        let fetched = Self(path);
+        let asked = Request::Cat { target: target.clone(), replica: replica.to_owned() };
+        ask(ui, &asked, |_, reply| {
+            if let Reply::Bytes(bytes) = reply {
+                file.write_all(&bytes)?;
+            }
+            Ok(())
+        })?;
+        Ok(fetched)
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 /// Print what a replica holds

@@ -39,6 +39,9 @@ use crate::sys;
 const EPOCH_FACTS_FIRST: usize = 256;
 const EPOCH_FACTS_MAX: usize = 4096;
 
+/// How long a job that is called off may take to end.
+const WIND_UP_MAX: Duration = Duration::from_secs(10);
+
 /// How much is taken on at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -164,6 +167,23 @@ impl Actor {
             self.take_next(events, seen);
             if self.epoch(events, seen, &mut budget) && until(self) {
                 return;
+            }
+        }
+    }
+
+    /// Ends what is under way, so that all that it has open is free.
+    pub(crate) fn wind_up(&mut self, events: &Receiver<Event>) {
+        self.away.end();
+        self.running.values().for_each(|running| running.control.cancel());
+        // A connection that no other sync uses ends with that, and so does what waits for it.
+        self.shop.far.iter().flatten().for_each(|far| far.lost());
+        while !self.running.is_empty() {
+            match events.recv_timeout(WIND_UP_MAX) {
+                Ok(Event::Done { done, .. }) => {
+                    done.iter().for_each(|done| drop(self.running.remove(&done.key)));
+                }
+                Ok(Event::Ask(_) | Event::Stop) => {}
+                Err(_) => return,
             }
         }
     }

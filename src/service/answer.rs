@@ -14,6 +14,7 @@ use crate::service::resolve::Resolved;
 use crate::service::start::Handle;
 use crate::service::target::{Scope, cannot, usage};
 use crate::service::wishes::os;
+use crate::sinks::desk::{Found, Of};
 use crate::sources::control::socket::Replies;
 use crate::sources::control::wire::{
     Failure, FailureKind, FileStatus, LeafStatus, Listed, Outcome, Progress, Reply, Request, State,
@@ -102,7 +103,9 @@ impl Daemon {
                 self.status_files(&target, leaf.as_ref(), replies)
             }
             Request::StatusSkipped { target } => self.status_skipped(&target, replies),
-            Request::Wait { target, leaf, .. } => self.wait(&target, leaf.as_ref(), replies),
+            Request::Wait { target, leaf, offline } => {
+                self.wait(&target, leaf.as_ref(), offline, replies)
+            }
             Request::Conflicts { target } => self.conflicts(&target, replies),
             Request::Resolve { which, winner, dry_run } => {
                 self.resolve(&which, &winner, dry_run, replies)
@@ -309,7 +312,13 @@ impl Daemon {
         Ok(Outcome::Well)
     }
 
-    fn wait(&self, target: &Target, leaf: Option<&String>, replies: &Replies) -> Answer {
+    fn wait(
+        &self,
+        target: &Target,
+        leaf: Option<&String>,
+        offline: bool,
+        replies: &Replies,
+    ) -> Answer {
         let (scopes, broken) = self.asked(target)?;
         let mut all_well = broken.is_empty();
         for scope in scopes {
@@ -317,12 +326,7 @@ impl Daemon {
             let path = scope.path.clone();
             let (tell, told) = crossbeam_channel::bounded(1);
             let asked = scope.handle.ask(move |actor| {
-                actor.at_rest(Box::new(move |actor: &mut Actor| {
-                    let standing = actor.standing(&path, leaf);
-                    let state = actor.state_at_rest(&standing);
-                    // Whoever asked may be gone.
-                    let _gone = tell.send(state);
-                }));
+                actor.state_at_next_rest(path, leaf, offline, tell);
             });
             asked.ok_or_else(ended)?;
             let state = loop {
@@ -442,21 +446,20 @@ impl Daemon {
             let path = scope.path.as_bytes().escape_ascii();
             cannot(format!("cannot read {path} at {replica}: {error}"), None)
         };
-        let root = crate::sys::Root::open(&at.path).map_err(|e| cannot(e.to_string(), None))?;
-        let (dir, name) = root.open_parent(&scope.path).map_err(failed)?;
-        if dir
-            .stat(name.as_bytes())
-            .map_err(failed)?
-            .is_some_and(|s| s.kind == crate::sys::Kind::Symlink)
-        {
-            let text = dir.readlink(name.as_bytes()).map_err(failed)?;
-            replies.send(&Reply::Bytes(text)).map_err(gone)?;
-            return Ok(Outcome::Well);
-        }
-        let mut file = dir.open_read(name.as_bytes()).map_err(failed)?;
+        let replica = at.replica;
+        let shop = scope.handle.ask(|actor: &mut Actor| actor.shop.clone()).ok_or_else(ended)?;
+        let desk =
+            shop.desk(replica).ok_or(io::ErrorKind::NotFound).map_err(|e| failed(e.into()))?;
+        let mut bytes = match desk.read(&Of::Path(scope.path.clone())).map_err(failed)? {
+            Found::Symlink(text) => {
+                replies.send(&Reply::Bytes(text)).map_err(gone)?;
+                return Ok(Outcome::Well);
+            }
+            Found::File { bytes, .. } => bytes,
+        };
         let mut buffer = vec![0; 256 << 10];
         loop {
-            let read = io::Read::read(&mut file, &mut buffer).map_err(failed)?;
+            let read = io::Read::read(&mut bytes, &mut buffer).map_err(failed)?;
             if read == 0 {
                 return Ok(Outcome::Well);
             }
@@ -478,10 +481,16 @@ impl Daemon {
         let leaf = of.ok_or_else(ended)?.or_else(|| record.leaves().iter().next());
         for replica in [Some(Replica::SOURCE), leaf].into_iter().flatten() {
             let Some(at) = record.replica(replica) else { continue };
+            if record.host(replica).is_some() {
+                let (replica, is_here) = (at.name.clone(), false);
+                replies.send(&Reply::Side { replica, file: None, is_here }).map_err(gone)?;
+                continue;
+            }
             let file = at.path.join(os(scope.path.as_bytes()));
             let file =
                 file.symlink_metadata().is_ok().then(|| file.as_os_str().as_bytes().to_vec());
-            replies.send(&Reply::Side { replica: at.name.clone(), file }).map_err(gone)?;
+            let (replica, is_here) = (at.name.clone(), true);
+            replies.send(&Reply::Side { replica, file, is_here }).map_err(gone)?;
         }
         Ok(Outcome::Well)
     }

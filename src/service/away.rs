@@ -5,16 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
+use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
-use crate::service::actor::{Actor, Event};
+use crate::service::actor::{Actor, Event, Question};
 use crate::service::hosts::{Hosts, Linked, NoReplica};
 use crate::service::problems::{About, Problem};
+use crate::sinks::far::Far;
+use crate::sinks::recover::recover_far;
+use crate::sinks::transfer::Shop;
 use crate::sources::far::wire::Open;
 use crate::ssh::error::Reason;
 use crate::sys;
@@ -34,6 +38,11 @@ pub struct Absence {
 impl Absence {
     fn of(error: &NoReplica) -> Self {
         Self { reason: error.reason(), why: error.to_string(), hint: error.hint() }
+    }
+
+    fn ended() -> Self {
+        let why = "the sync has ended".to_owned();
+        Self { reason: Reason::Unreachable, why, hint: None }
     }
 }
 
@@ -56,12 +65,24 @@ pub struct Away {
     reached: BTreeMap<Replica, Reached>,
     /// Those that wait until what was under way there has ended.
     waiting: Vec<(Replica, Linked)>,
+    /// What is to be done when one is back.
+    when_back: Vec<Question>,
+    /// True once the sync has ended; held while something is settled.
+    has_ended: Arc<Mutex<bool>>,
 }
 
 impl Away {
     #[must_use]
     pub fn of(hosts: &Arc<Hosts>) -> Self {
-        Self { hosts: hosts.clone(), reached: BTreeMap::new(), waiting: Vec::new() }
+        let (waiting, when_back) = (Vec::new(), Vec::new());
+        let (reached, has_ended) = (BTreeMap::new(), Arc::default());
+        Self { hosts: hosts.clone(), reached, waiting, when_back, has_ended }
+    }
+
+    /// Has nothing more begun; what is being settled is waited for.
+    pub(crate) fn end(&mut self) {
+        self.reached.clear();
+        *self.has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// Whether it will soon be known of one whether it is there.
@@ -88,6 +109,11 @@ impl Away {
         ReplicaSet::of(&absent.copied().collect::<Vec<_>>())
     }
 
+    /// Has something done when one of them is back.
+    pub(crate) fn when_one_is_back(&mut self, then: Question) {
+        self.when_back.push(then);
+    }
+
     /// Tries those again that are not there.
     pub(crate) fn try_again(&mut self) {
         for reached in self.reached.values_mut() {
@@ -103,17 +129,22 @@ impl Away {
 /// Keeps a replica reached until nobody wants it any more.
 fn keep(
     hosts: &Hosts,
+    settled: &dyn Fn(Linked) -> Result<(Linked, Vec<Fact>), Absence>,
     (replica, host): (Replica, &str),
     open: &dyn Fn() -> Open,
     (post, wake): (&Sender<Event>, &Receiver<()>),
 ) {
     let mut pause = RETRY_MIN;
     loop {
-        let linked = hosts.link(host, &open());
+        let linked = hosts.link(host, &open()).map_err(|error| Absence::of(&error));
+        let linked = linked.and_then(settled);
         let is_linked = linked.is_ok();
         let tell = move |actor: &mut Actor| match linked {
-            Ok(linked) => actor.take_linked(replica, linked),
-            Err(error) => actor.take_absence(replica, Absence::of(&error)),
+            Ok((linked, agreed)) => {
+                agreed.iter().for_each(|fact| actor.engine.observe(fact));
+                actor.take_linked(replica, linked);
+            }
+            Err(absence) => actor.lose(replica, absence),
         };
         if post.send(Event::Ask(Box::new(tell))).is_err() {
             return;
@@ -130,6 +161,25 @@ fn keep(
     }
 }
 
+/// Has what was under way when a replica was lost brought to one side or the other there, before anything new is begun.
+/// Nothing of it can still be under way: the agent that had it has given the root back.
+fn settled(
+    shop: &Shop,
+    replica: Replica,
+    host: &str,
+    linked: Linked,
+) -> Result<(Linked, Vec<Fact>), Absence> {
+    let far = Far::new(host.to_owned());
+    far.connected(linked.peer.clone(), linked.number, linked.opened.boot);
+    match recover_far(shop, replica, &far) {
+        Ok(agreed) => Ok((linked, agreed)),
+        Err(why) => {
+            let why = format!("{host}: what was under way cannot be settled: {why}");
+            Err(Absence { reason: Reason::Refused, why, hint: None })
+        }
+    }
+}
+
 impl Actor {
     /// Begins to reach all replicas on other machines; a one-shot copy has them already.
     pub(crate) fn reach_hosts(&mut self) {
@@ -139,6 +189,8 @@ impl Actor {
             }
             let (wake, woken) = unbounded();
             let (hosts, post) = (self.away.hosts.clone(), self.post.clone());
+            // Weak: what a sync has open is closed when it ends, whatever is tried at that moment.
+            let (shop, has_ended) = (Arc::downgrade(&self.shop), self.away.has_ended.clone());
             let Some(open) = self.open_of(replica, false) else { continue };
             let saved = self.saved.clone();
             let thread = move || {
@@ -148,7 +200,14 @@ impl Actor {
                     let known = record.and_then(|r| r.replica(replica).map(|r| r.identity));
                     Open { identity: known.unwrap_or(open.identity), ..open.clone() }
                 };
-                keep(&hosts, (replica, &host), &open, (&post, &woken));
+                let settled = |linked| {
+                    let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    match shop.upgrade().filter(|_| !*has_ended) {
+                        Some(shop) => settled(&shop, replica, &host, linked),
+                        None => Err(Absence::ended()),
+                    }
+                };
+                keep(&hosts, &settled, (replica, &host), &open, (&post, &woken));
             };
             let name = format!("far-{}", replica.slot());
             let standing = match std::thread::Builder::new().name(name).spawn(thread) {
@@ -222,6 +281,19 @@ impl Actor {
         if self.holds.roots.is_empty() {
             self.scan_all(replica);
         }
+        for then in std::mem::take(&mut self.away.when_back) {
+            then(self);
+        }
+    }
+
+    /// The root of a replica on another machine is gone, or another directory is in its place.
+    pub(crate) fn far_root_lost(&mut self, replica: Replica) {
+        self.sources.release(replica);
+        let dir = RelPath::root();
+        self.engine.observe(&Fact::Unlisted { replica, dir });
+        let why = "its directory is missing, or another one is in its place".to_owned();
+        self.lose(replica, Absence { reason: Reason::Refused, why, hint: None });
+        self.away.try_again();
     }
 
     /// The agent of a replica is gone; it is tried again at once.
@@ -233,11 +305,7 @@ impl Actor {
         self.away.try_again();
     }
 
-    /// An attempt to reach a replica failed.
-    pub(crate) fn take_absence(&mut self, replica: Replica, absence: Absence) {
-        self.lose(replica, absence);
-    }
-
+    /// A replica is not there.
     fn lose(&mut self, replica: Replica, absence: Absence) {
         if let Some(far) = self.shop.far(replica) {
             far.lost();

@@ -168,6 +168,8 @@ impl Actor {
                 Box::new(move || {
                     let mut done = transfer::carry_out(&shop, assigned);
                     done.extend(units.into_iter().flat_map(|unit| unit::carry_out(&shop, unit)));
+                    // Whoever hears of the end may close what this has open.
+                    drop(shop);
                     drop(post.send(Event::Done { done, large }));
                 }),
             );
@@ -491,7 +493,9 @@ impl Actor {
         if !cfg!(debug_assertions) || self.holds.is_stopped() {
             return;
         }
-        for replica in self.record.leaves().with(Replica::SOURCE).iter() {
+        let away = self.holds.away;
+        let there = self.record.leaves().with(Replica::SOURCE);
+        for replica in there.iter().filter(|replica| !away.contains(*replica)) {
             if let Some(dir) = self.engine.unlisted(replica) {
                 let path = self.engine.paths().path(dir);
                 let root = RelPath::root();

@@ -235,6 +235,14 @@ impl Actor {
                 }
             });
         }
+        for replica in self.away.absent().iter() {
+            if let Some(absence) = self.away.absence(replica) {
+                let at = self.record.replica_name(replica);
+                let hint = absence.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
+                let (reason, why) = (absence.reason.word(), &absence.why);
+                notes.push(format!("offline: {at} ({reason}): {why}{hint}"));
+            }
+        }
         let held = self.holds.held();
         for (verdict, _) in verdicts {
             if let Act::Delete { at } = verdict.act

@@ -170,6 +170,9 @@ impl Actor {
 
     /// A root is gone or another directory is in its place: nothing flows and nothing missing counts.
     pub(crate) fn root_lost(&mut self, replica: Replica) {
+        if self.shop.far(replica).is_some() {
+            return self.far_root_lost(replica);
+        }
         let Some(site) = self.shop.site(replica) else { return };
         let why = if site.root.path().exists() { RootHold::Replaced } else { RootHold::Missing };
         if self.holds.roots.insert(replica, why) != Some(why) {

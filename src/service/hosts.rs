@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam_channel::bounded;
 
+use crate::dataflow::model::replica::Replica;
 use crate::places::Places;
-use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal};
+use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal, Told};
 use crate::ssh::ask::Ask;
 use crate::ssh::bootstrap::Programs;
 use crate::ssh::contact::{NoContact, contact};
@@ -16,7 +17,7 @@ use crate::ssh::link::Broken;
 use crate::ssh::peer::Peer;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, talk};
-use crate::sys;
+use crate::sys::{self, Identity};
 
 /// The programs that can be copied to hosts.
 ///
@@ -120,6 +121,35 @@ impl Hosts {
                 Err(NoReplica::Refused { host: host.to_owned(), path, refusal })
             }
         }
+    }
+}
+
+impl Hosts {
+    /// Where a directory on a host is, as written from the root; it is made there if need be and wanted.
+    ///
+    /// # Errors
+    /// The host is not reached, or the directory cannot be used.
+    pub fn find(&self, host: &str, path: &[u8], make: bool) -> Result<Vec<u8>, NoReplica> {
+        let open = Open {
+            path: path.to_vec(),
+            make,
+            store: "found".to_owned(),
+            lasting: false,
+            replica: Replica::SOURCE,
+            identity: Identity::default(),
+            ignore: Vec::new(),
+            ignore_vcs: false,
+            owner: String::new(),
+            trust_times: true,
+        };
+        let linked = self.link(host, &open)?;
+        // With the last hold of the agent goes the connection.
+        let Linked { peer: _peer, opened, stream: (mut incoming, outgoing), .. } = linked;
+        let broken = |broken| NoReplica::Broken { host: host.to_owned(), broken };
+        // It is put away again, and only then left.
+        outgoing.end().map_err(broken)?;
+        while incoming.hear::<Told>(ASK_MAX).map_err(broken)?.is_some() {}
+        Ok(opened.path)
     }
 }
 

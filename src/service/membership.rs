@@ -2,6 +2,7 @@
 //!
 //! Holds: roots that overlap, are nested or are one object are refused before anything is written.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{parse_age, parse_size};
@@ -14,9 +15,10 @@ use crate::service::wishes::os;
 use crate::service::{Daemon, Entry};
 use crate::sinks::journal::Change;
 use crate::sinks::journal::registry::{ReplicaRecord, SyncRecord, is_sync_name};
-use crate::sources::control::wire::{Failure, NewLeaf, Request};
+use crate::sources::control::wire::{Failure, NewLeaf, Place, Request};
 use crate::sources::ignores::Ignores;
-use crate::sys::{Identity, Place, Root, RootError};
+use crate::ssh::destination::Destination;
+use crate::sys::{self, Identity, Root, RootError};
 
 fn failure(error: &StartError) -> Failure {
     let hint = match error {
@@ -35,13 +37,13 @@ struct Candidate {
     path: PathBuf,
     /// None of a root that is not there now.
     id: Option<(u64, u64)>,
-    place: Option<Place>,
+    place: Option<sys::Place>,
 }
 
 impl Candidate {
     fn of(root: &Root, path: PathBuf) -> Self {
         let identity = root.identity();
-        let place = Place::of(root, &path);
+        let place = sys::Place::of(root, &path);
         Self { path, id: Some((identity.dev, identity.ino)), place }
     }
 
@@ -97,16 +99,93 @@ fn candidate(bytes: &[u8], make: bool) -> Result<Candidate, Failure> {
     Ok(Candidate::of(&root, path))
 }
 
-fn refuse_overlap(a: &Candidate, b: &Candidate) -> Result<(), Failure> {
-    let (a_shown, b_shown) = (a.path.display(), b.path.display());
+/// What is to be a replica, or is one, wherever it is.
+enum Found {
+    Here(Candidate),
+    /// By what was written alone: two names of one machine are told apart by its agent, which gives a root to one daemon.
+    There {
+        host: String,
+        path: PathBuf,
+    },
+}
+
+impl Found {
+    fn of(place: &Place, make: bool) -> Result<Self, Failure> {
+        match &place.host {
+            None => candidate(&place.path, make).map(Self::Here),
+            Some(host) => {
+                let path = PathBuf::from(os(&place.path));
+                if !path.is_absolute() || Destination::parse(host).is_err() {
+                    return Err(usage(format!("{host}:{} is no place", path.display()), None));
+                }
+                Ok(Self::There { host: host.clone(), path })
+            }
+        }
+    }
+
+    fn taken(record: &SyncRecord, replica: &ReplicaRecord) -> Self {
+        match record.host(replica.replica) {
+            None => Self::Here(Candidate::taken(&replica.path)),
+            Some(host) => Self::There { host: host.to_owned(), path: replica.path.clone() },
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Here(candidate) => &candidate.path,
+            Self::There { path, .. } => path,
+        }
+    }
+
+    /// As a record says it of a replica on another machine.
+    fn host(&self, replica: Replica) -> Option<(Replica, String)> {
+        match self {
+            Self::Here(_) => None,
+            Self::There { host, .. } => Some((replica, host.clone())),
+        }
+    }
+
+    fn is_written_as(&self, other: &Self) -> bool {
+        let at = Replica::SOURCE;
+        self.path() == other.path() && self.host(at) == other.host(at)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Here(a), Self::Here(b)) => a.is_same(b),
+            _ => self.is_written_as(other),
+        }
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Here(a), Self::Here(b)) => a.contains(b),
+            (Self::There { host: a, .. }, Self::There { host: b, .. }) => {
+                a == b && other.path().starts_with(self.path())
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::There { host, .. } = self {
+            write!(f, "{host}:")?;
+        }
+        self.path().display().fmt(f)
+    }
+}
+
+fn refuse_overlap(a: &Found, b: &Found) -> Result<(), Failure> {
     if a.is_same(b) {
-        return Err(usage(format!("{a_shown} and {b_shown} are the same directory"), None));
+        return Err(usage(format!("{a} and {b} are the same directory"), None));
     }
     if b.contains(a) {
-        return Err(usage(format!("{a_shown} is inside {b_shown}"), None));
+        return Err(usage(format!("{a} is inside {b}"), None));
     }
     if a.contains(b) {
-        return Err(usage(format!("{b_shown} is inside {a_shown}"), None));
+        return Err(usage(format!("{b} is inside {a}"), None));
     }
     Ok(())
 }
@@ -123,10 +202,10 @@ impl Daemon {
         Ignores::new(&patterns, ignore_vcs).map_err(|error| usage(error.to_string(), None))?;
         let groups = [self.config.groups.clone(), groups_of(&groups)?].concat();
         Groups::parse(&groups).map_err(|error| usage(error.to_string(), None))?;
-        let source = candidate(&source, false)?;
+        let source = Found::of(&source, false)?;
         let name = match name {
             Some(name) => self.checked_name(&name)?,
-            None => self.free_name(&source.path),
+            None => self.free_name(source.path()),
         };
         let mut record = SyncRecord {
             name: name.clone(),
@@ -139,13 +218,13 @@ impl Daemon {
             replicas: vec![ReplicaRecord {
                 replica: Replica::SOURCE,
                 name: "source".to_owned(),
-                path: source.path.clone(),
+                path: source.path().to_owned(),
                 identity: Identity::default(),
             }],
             used: ReplicaSet::EMPTY,
             held: ReplicaSet::EMPTY,
             groups,
-            hosts: Vec::new(),
+            hosts: source.host(Replica::SOURCE).into_iter().collect(),
         };
         self.refuse_taken(&source, true, &name)?;
         self.append_leaves(&mut record, &leaves)?;
@@ -203,42 +282,49 @@ impl Daemon {
             return Err(usage("a sync needs a leaf", Some("yeet add SOURCE LEAF")));
         }
         for leaf in leaves {
-            // Nothing is made where it would be refused.
-            self.refuse_leaf(record, &Candidate::planned(&PathBuf::from(os(&leaf.path))))?;
-            let found = candidate(&leaf.path, true)?;
+            let found = match &leaf.place {
+                Place { host: None, path } => {
+                    // Nothing is made where it would be refused.
+                    let planned = Candidate::planned(&PathBuf::from(os(path)));
+                    self.refuse_leaf(record, &Found::Here(planned))?;
+                    Found::of(&leaf.place, true)?
+                }
+                Place { host: Some(_), .. } => Found::of(&leaf.place, true)?,
+            };
             self.refuse_leaf(record, &found)?;
             let slot = record.free_slot().ok_or_else(|| {
                 usage("a sync has at most 31 leaves", Some("make a second sync of the same source"))
             })?;
-            let name = leaf_name(record, leaf, &found.path)?;
+            let name = leaf_name(record, leaf, found.path())?;
             record.used = record.used.with(slot);
             record.replicas.push(ReplicaRecord {
                 replica: slot,
                 name,
-                path: found.path,
+                path: found.path().to_owned(),
                 identity: Identity::default(),
             });
+            record.hosts.extend(found.host(slot));
         }
         Ok(())
     }
 
-    fn refuse_leaf(&self, record: &SyncRecord, found: &Candidate) -> Result<(), Failure> {
+    fn refuse_leaf(&self, record: &SyncRecord, found: &Found) -> Result<(), Failure> {
         for replica in &record.replicas {
-            refuse_overlap(found, &Candidate::taken(&replica.path))?;
+            refuse_overlap(found, &Found::taken(record, replica))?;
         }
         self.refuse_taken(found, false, &record.name)
     }
 
     /// The roots of other syncs: the same source may be shared, everything else may not overlap.
-    fn refuse_taken(&self, found: &Candidate, is_source: bool, by: &str) -> Result<(), Failure> {
+    fn refuse_taken(&self, found: &Found, is_source: bool, by: &str) -> Result<(), Failure> {
         let records: Vec<SyncRecord> = self.syncs().values().map(Entry::record).collect();
         for record in records.iter().filter(|record| record.name != by) {
             for replica in &record.replicas {
-                let same = replica.path == found.path;
+                let taken = Found::taken(record, replica);
+                let same = taken.is_written_as(found);
                 if same && (is_source || replica.replica.is_source()) {
                     continue;
                 }
-                let taken = Candidate::taken(&replica.path);
                 refuse_overlap(found, &taken).map_err(|refused| Failure {
                     message: format!("{} of the sync {}", refused.message, record.name),
                     hint: Some(format!("`yeet forget {}` first", record.name)),
@@ -296,6 +382,7 @@ impl Daemon {
             ));
         }
         record.replicas.retain(|r| r.replica != replica);
+        record.hosts.retain(|(of, _)| *of != replica);
         let forgotten = handle.ask(move |actor| match &actor.shop.journal {
             Some(journal) => journal.commit(vec![Change::DropReplica(replica)]),
             None => Ok(()),
@@ -335,19 +422,23 @@ impl Daemon {
         let name = self.name_of(sync)?;
         let handle = self.running(&name)?;
         let mut record = handle.record();
-        let found = candidate(path, false)?;
         let Some(of) = record.by_name(replica).map(|r| r.replica) else {
             return Err(cannot(format!("the sync {name} has no replica called {replica}"), None));
         };
+        if let Some(host) = record.host(of) {
+            let hint = "forget that leaf, and add the directory where it is now";
+            return Err(usage(format!("{replica} is on {host}, and cannot be moved"), Some(hint)));
+        }
+        let found = Found::Here(candidate(path, false)?);
         for other in record.replicas.iter().filter(|r| r.replica != of) {
-            refuse_overlap(&found, &Candidate::taken(&other.path))?;
+            refuse_overlap(&found, &Found::taken(&record, other))?;
         }
         self.refuse_taken(&found, of.is_source(), &name)?;
-        let identity = Root::open(&found.path).map(|root| root.identity());
+        let identity = Root::open(found.path()).map(|root| root.identity());
         let identity = identity.map_err(|error| cannot(error.to_string(), None))?;
         let known = record.replica(of).is_some_and(|r| identity.is_same(&r.identity));
         for entry in record.replicas.iter_mut().filter(|r| r.replica == of) {
-            entry.path.clone_from(&found.path);
+            found.path().clone_into(&mut entry.path);
             if !known {
                 entry.identity = Identity::default();
             }

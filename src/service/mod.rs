@@ -21,7 +21,6 @@ pub mod past;
 pub mod pool;
 pub mod problems;
 pub mod purge;
-pub mod recover;
 pub mod repositories;
 pub mod resolve;
 pub mod resolve_whole;

@@ -6,11 +6,12 @@ use crate::service::actor::Actor;
 use crate::sinks::journal::purge::{Limits, purge};
 use crate::sinks::journal::record::Kept;
 use crate::sinks::journal::{Change, Journal};
-use crate::sinks::stage::OpId;
 use crate::sinks::transfer::Shop;
 
 /// So many displaced versions are looked through at once.
 const DISPLACED: u64 = 1000;
+/// So many are removed by one call.
+const PURGED_AT_ONCE: usize = 1000;
 
 impl Actor {
     /// After displacements: old versions above the limits go, on a worker.
@@ -42,13 +43,15 @@ fn purge_replica(shop: &Shop, journal: &Journal, replica: Replica, limits: Limit
     let Ok(open) = journal.intents() else { return };
     let settled = |row: &Kept| open.iter().all(|(_, intent)| intent.path != row.path);
     let gone = purge(&kept, limits, crate::sinks::transfer::now_ms(), settled);
-    let Some(store) = shop.site(replica).and_then(|site| site.store.as_ref().ok()) else { return };
+    let going = || kept.iter().filter(|(op, _)| gone.contains(op));
+    let Some(desk) = shop.desk(replica).filter(|_| going().next().is_some()) else { return };
+    let ops: Vec<u64> = going().map(|(op, _)| *op).collect();
     let mut changes = Vec::new();
-    for (op, row) in kept.into_iter().filter(|(op, _)| gone.contains(op)) {
+    for some in ops.chunks(PURGED_AT_ONCE) {
         // The row goes only with its file: what cannot be removed now is tried again next time.
-        if store.remove(OpId(op)).is_ok() {
-            changes.push(Change::Purged { op, path: row.path });
-        }
+        let removed = desk.purge(some);
+        let removed = going().filter(|(op, _)| removed.contains(op));
+        changes.extend(removed.map(|(op, row)| Change::Purged { op: *op, path: row.path.clone() }));
     }
     journal.submit(changes, None);
 }

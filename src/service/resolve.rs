@@ -18,7 +18,8 @@ use crate::dataflow::model::verdict::{Act, ConflictKind, Rule, Views};
 use crate::service::actor::Actor;
 use crate::service::explain::words;
 use crate::service::wishes::os;
-use crate::sinks::apply::{self, Control};
+use crate::sinks::apply::Control;
+use crate::sinks::desk::{Found, Of};
 use crate::sinks::journal::Change;
 use crate::sinks::transfer::{self, Assigned};
 use crate::sources::control::wire::Winner;
@@ -192,16 +193,8 @@ impl Actor {
         if file.content.digest().is_some() {
             return Ok(value);
         }
-        let site = self.shop.site(replica).ok_or("the replica is not there")?;
-        let open = || -> io::Result<Option<crate::dataflow::model::value::Digest>> {
-            let (dir, name) = site.root.open_parent(path)?;
-            let mut open = dir.open_read(name.as_bytes())?;
-            if Content::unread(sys::fstat(&open)?.identity()) != file.content {
-                return Ok(None);
-            }
-            apply::digest_of(&mut open, &Control::default())
-        };
-        let digest = open().map_err(|error| error.to_string())?;
+        let desk = self.shop.desk(replica).ok_or("the replica is not there")?;
+        let digest = desk.digest(path, file.content).map_err(|error| error.to_string())?;
         let digest = digest.ok_or("it changed while it was read")?;
         let read = Value::File(crate::dataflow::model::value::File {
             content: Content::known(digest),
@@ -241,11 +234,14 @@ impl Actor {
 
     /// Copies a file within a replica to a name that is free.
     fn copy_in(&mut self, replica: Replica, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        let site = self.shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
-        let (dir, name) = site.root.open_parent(from)?;
-        let mut open = dir.open_read(name.as_bytes())?;
-        let stat = sys::fstat(&open)?;
-        self.place(replica, to, &mut open, stat.mode, Some(stat.mtime_ns), None)
+        let shop = self.shop.clone();
+        let desk = shop.desk(replica).ok_or(io::ErrorKind::NotFound)?;
+        match desk.read(&Of::Path(from.clone()))? {
+            Found::File { mut bytes, mode, mtime_ns } => {
+                self.place(replica, to, &mut bytes, (mode, Some(mtime_ns)), None)
+            }
+            Found::Symlink(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// The leaves of a conflict between something at this path and a directory with live content, if `keeper` is to win
@@ -319,6 +315,6 @@ impl Actor {
             Some(Value::Dir { .. }) => return Err("the source has a directory there".to_owned()),
             Some(_) | None => 0o644,
         };
-        self.place(Replica::SOURCE, path, &mut open, mode, None, views.source).map_err(failed)
+        self.place(Replica::SOURCE, path, &mut open, (mode, None), views.source).map_err(failed)
     }
 }

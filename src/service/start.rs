@@ -21,13 +21,13 @@ use crate::service::holds::{Holds, RootHold};
 use crate::service::hosts::Hosts;
 use crate::service::pool::Pool;
 use crate::service::problems::{About, Problem, Problems};
-use crate::service::recover;
 use crate::service::waiting::Waiters;
 use crate::sinks::apply::KnownDigests;
 use crate::sinks::far::Far;
 use crate::sinks::journal::record::LogRecord;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
 use crate::sinks::journal::{Change, Journal, JournalError};
+use crate::sinks::recover::recover;
 use crate::sinks::schedule::Schedule;
 use crate::sinks::stage::{OpIds, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
@@ -361,7 +361,7 @@ pub fn prepare(
     let Grounds { sites, far, locks, held, .. } = grounds;
     let (digests, ops, boot) = (Arc::new(digests), OpIds::start(), sys::boot_id());
     let shop = Arc::new(Shop { sites, far, journal, digests, ops, boot });
-    if let Err(error) = recover::recover(&shop) {
+    if let Err(error) = recover(&shop) {
         let problem = Problem::new(error.to_string());
         problems.note(&RelPath::root(), Replica::SOURCE, About::Acting, problem);
     }
@@ -439,6 +439,7 @@ pub fn start(shared: &Arc<Shared>, record: SyncRecord, number: u32) -> Result<Ha
             drop(tell.send(Ok((ready.actor.post.clone(), record))));
             ready.actor.begin();
             ready.actor.run(&ready.events, &ready.seen, |_| false);
+            ready.actor.wind_up(&ready.events);
         })
         .map_err(|source| StartError::Io { path: path.clone(), source })?;
     match told.recv() {

@@ -21,6 +21,8 @@ pub(crate) struct Standing {
     pub(crate) conflicts: u64,
     pub(crate) problems: u64,
     pub(crate) held: u64,
+    /// Replicas that are not reached.
+    pub(crate) offline: u64,
 }
 
 fn unsigned(n: impl Into<i64>) -> u64 {
@@ -50,6 +52,9 @@ impl Actor {
             standing.conflicts = self.conflicted(id, leaf).len() as u64;
         }
         standing.held = self.holds.roots.len() as u64;
+        let absent = self.away.absent().iter();
+        let absent = absent.filter(|r| r.is_source() || leaf.is_none_or(|leaf| leaf == *r));
+        standing.offline = absent.count() as u64;
         for replica in self.holds.held().iter() {
             if leaf.is_none_or(|leaf| leaf == replica || replica.is_source()) {
                 standing.held += self.engine.deletes(replica).outstanding.max(1);
@@ -73,6 +78,8 @@ impl Actor {
             State::Paused
         } else if standing.held > 0 {
             State::Held
+        } else if standing.offline > 0 {
+            State::Offline
         } else if standing.problems > 0 {
             State::Problems
         } else if standing.conflicts > 0 {
@@ -105,14 +112,17 @@ impl Actor {
         let mut rows = Vec::new();
         for leaf in leaves.into_iter().filter(|leaf| only.is_none_or(|only| only == *leaf)) {
             let standing = self.standing(dir, Some(leaf));
+            let state = self.state(&standing);
+            let absence = [Replica::SOURCE, leaf].into_iter().find_map(|r| self.away.absence(r));
+            let reason = absence.filter(|_| state == State::Offline).map(|a| a.reason.word());
             rows.push(LeafStatus {
                 name: self.record.name.clone(),
                 leaf: self.record.replica_name(leaf).to_owned(),
-                state: self.state(&standing),
-                reason: String::new(),
+                state,
+                reason: reason.unwrap_or_default().to_owned(),
                 pending: standing.pending,
                 bytes: standing.bytes,
-                route: "local".to_owned(),
+                route: self.record.host(leaf).unwrap_or("local").to_owned(),
                 rtt_ms: None,
             });
         }
@@ -156,7 +166,11 @@ impl Actor {
             mode: self.record.mode,
             state: self.state(&standing),
             replicas: replicas
-                .map(|r| (r.name.clone(), r.path.as_os_str().as_bytes().to_vec()))
+                .map(|r| {
+                    let host = self.record.host(r.replica).map(|host| format!("{host}:"));
+                    let host = host.unwrap_or_default().into_bytes();
+                    (r.name.clone(), [&host[..], r.path.as_os_str().as_bytes()].concat())
+                })
                 .collect(),
         }
     }

@@ -135,7 +135,8 @@ fn resolved(path: &Path) -> PathBuf {
 /// The replica of a sync that a path is in, and the path in it.
 pub(crate) fn within(record: &SyncRecord, path: &Path) -> Option<(Replica, RelPath)> {
     use std::os::unix::ffi::OsStrExt;
-    let inside = record.replicas.iter().filter_map(|replica| {
+    let here = record.replicas.iter().filter(|replica| record.host(replica.replica).is_none());
+    let inside = here.filter_map(|replica| {
         let rest = path.strip_prefix(&replica.path).ok()?;
         let rest = RelPath::parse(rest.as_os_str().as_bytes()).ok()?;
         Some((replica.path.as_os_str().len(), replica.replica, rest))

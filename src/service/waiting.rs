@@ -4,7 +4,12 @@
 //! taken in, and after what that led to: the watchers are flushed first, and again after a directory was made. That it
 //! is there is known before the watchers tell of it, and it may hold something by then.
 
+use crossbeam_channel::Sender;
+
+use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::Replica;
 use crate::service::actor::{Actor, Question};
+use crate::sources::control::wire::State;
 
 struct Waiter {
     flush: Option<u64>,
@@ -53,6 +58,30 @@ impl Actor {
         self.away.try_again();
         let (flush, made) = (self.flush(), self.waiters.made);
         self.waiters.waiting.push(Waiter { flush, made, then });
+    }
+
+    /// Tells how a part stands at the first moment of rest after all that happened before now. `offline`: and with its
+    /// replicas there, however long that takes.
+    pub(crate) fn state_at_next_rest(
+        &mut self,
+        path: RelPath,
+        leaf: Option<Replica>,
+        offline: bool,
+        tell: Sender<State>,
+    ) {
+        self.at_rest(Box::new(move |actor: &mut Self| {
+            let standing = actor.standing(&path, leaf);
+            let state = actor.state_at_rest(&standing);
+            if offline && state == State::Offline {
+                let again = move |actor: &mut Self| {
+                    actor.state_at_next_rest(path, leaf, offline, tell);
+                };
+                actor.away.when_one_is_back(Box::new(again));
+                return;
+            }
+            // Whoever asked may be gone.
+            tell.send(state).unwrap_or_default();
+        }));
     }
 
     /// Runs `then` once all that happened before now has been looked at, or at once where nothing is watched.

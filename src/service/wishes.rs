@@ -4,12 +4,12 @@
 //! bytes.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::path::{Name, RelPath};
+use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Value;
@@ -17,12 +17,13 @@ use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::service::actor::Actor;
 use crate::service::dispatch::JobKey;
 use crate::service::holds::RootHold;
+use crate::sinks::desk::{self, Found, Of, Placed};
 use crate::sinks::journal::Change;
 use crate::sinks::journal::record::{Kept, LogRecord};
 use crate::sinks::journal::registry::ReplicaRecord;
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::now_ms;
-use crate::sys::{self, File, Root};
+use crate::sys::{self, Root};
 
 impl Actor {
     /// Makes a user's file of `bytes` at a replica; what it replaces is kept.
@@ -30,32 +31,20 @@ impl Actor {
         &mut self,
         replica: Replica,
         path: &RelPath,
-        bytes: &mut File,
-        mode: u16,
-        mtime_ns: Option<i64>,
+        bytes: &mut dyn Read,
+        (mode, mtime_ns): (u16, Option<i64>),
         replaces: Option<Value>,
     ) -> io::Result<()> {
         let shop = self.shop.clone();
-        let site = shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
-        let store = site.store.as_ref().map_err(|errno| io::Error::from_raw_os_error(*errno))?;
+        let desk = shop.desk(replica).ok_or(io::ErrorKind::NotFound)?;
         let op = shop.ops.take();
-        let staged = store.dir().create_new(&op.name())?;
-        let placed = fill(&staged, bytes, mode, mtime_ns).and_then(|()| {
-            let (dir, name) = site.root.open_parent(path)?;
-            match replaces {
-                None => store.dir().rename_new(&op.name(), &dir, name.as_bytes()),
-                Some(_) => match store.dir().exchange(&op.name(), &dir, name.as_bytes())? {
-                    true => Ok(()),
-                    false => Err(io::ErrorKind::Unsupported.into()),
-                },
-            }
-        });
-        if placed.is_err() {
-            store.remove(op)?;
-        } else if let Some(value) = replaces {
-            self.keep(op, replica, path, value, "replaced");
+        let path = path.clone();
+        let what = Placed { op: op.0, path, mode, mtime_ns, replaces, parents: true };
+        let placed = desk.place(&what, bytes);
+        if let (Ok(()), Some(value)) = (&placed, replaces) {
+            self.keep(op, replica, &what.path, value, "replaced");
         }
-        self.sources.look(replica, path);
+        self.sources.look(replica, &what.path);
         placed
     }
 
@@ -75,54 +64,41 @@ impl Actor {
     ) -> Result<String, String> {
         let failed = |error: io::Error| format!("cannot restore it: {error}");
         let shop = self.shop.clone();
-        let site = shop.site(kept.replica).ok_or("its replica is not there")?;
-        let store = site
-            .store
-            .as_ref()
-            .map_err(|_| "its replica cannot be written, so it keeps no versions")?;
-        let name = OpId(op).name();
-        if let Value::Symlink { .. } = kept.value {
-            return self.restore_symlink(&name, kept, to);
-        }
-        let mut bytes = store.dir().open_read(&name).map_err(failed)?;
+        let desk = shop.desk(kept.replica).ok_or("its replica is not there")?;
+        let mut bytes = match desk.read(&Of::Kept(op)).map_err(failed)? {
+            Found::File { bytes, .. } => bytes,
+            Found::Symlink(text) => return self.restore_symlink(&text, kept, to),
+        };
         let mode = if let Value::File(file) = kept.value { file.mode } else { 0o644 };
         if let Some(to) = to {
             let out = OpenOptions::new().write(true).create_new(true).open(to).map_err(failed)?;
-            fill(&sys::opened(out), &mut bytes, mode, None).map_err(failed)?;
+            desk::fill(&sys::opened(out), &mut bytes, mode, None).map_err(failed)?;
             return Ok(format!("{}", to.display()));
         }
         let (replica, there) = self.restore_place(kept)?;
-        self.make_parents(replica, &kept.path).map_err(failed)?;
-        self.place(replica, &kept.path, &mut bytes, mode, None, there).map_err(failed)?;
+        self.place(replica, &kept.path, &mut bytes, (mode, None), there).map_err(failed)?;
         self.log("restore", &kept.path, replica, String::new());
         Ok(self.record.replica_name(replica).to_owned())
     }
 
     fn restore_symlink(
         &mut self,
-        name: &[u8],
+        text: &[u8],
         kept: &Kept,
         to: Option<&Path>,
     ) -> Result<String, String> {
         let failed = |error: io::Error| format!("cannot restore it: {error}");
-        let shop = self.shop.clone();
-        let site = shop.site(kept.replica).ok_or("its replica is not there")?;
-        let store = site
-            .store
-            .as_ref()
-            .map_err(|_| "its replica cannot be written, so it keeps no versions")?;
-        let text = store.dir().readlink(name).map_err(failed)?;
         if let Some(to) = to {
-            std::os::unix::fs::symlink(os(&text), to).map_err(failed)?;
+            std::os::unix::fs::symlink(os(text), to).map_err(failed)?;
             return Ok(format!("{}", to.display()));
         }
         let (replica, there) = self.restore_place(kept)?;
         if there.is_some() {
             return Err("something has its name; restore it with --to".to_owned());
         }
-        let site = shop.site(replica).ok_or("the replica is not there")?;
-        let (dir, name) = site.root.open_parent(&kept.path).map_err(failed)?;
-        dir.make_symlink(&text, name.as_bytes()).map_err(failed)?;
+        let shop = self.shop.clone();
+        let desk = shop.desk(replica).ok_or("the replica is not there")?;
+        desk.place_symlink(&kept.path, text).map_err(failed)?;
         self.sources.look(replica, &kept.path);
         Ok(self.record.replica_name(replica).to_owned())
     }
@@ -137,21 +113,6 @@ impl Actor {
             }
             there => Ok((replica, there)),
         }
-    }
-
-    fn make_parents(&self, replica: Replica, path: &RelPath) -> io::Result<()> {
-        let site = self.shop.site(replica).ok_or(io::ErrorKind::NotFound)?;
-        let Some((dir, _)) = path.split() else { return Ok(()) };
-        let mut at = RelPath::root();
-        for name in dir.components() {
-            let parent = site.root.open_dir(&at)?;
-            match parent.make_dir(name, 0o755) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            at = at.join(&Name::parse(name).map_err(io::Error::other)?);
-        }
-        Ok(())
     }
 
     /// Lets held deletes through. Returns the replicas and how many deletes; empty if nothing is held.
@@ -280,16 +241,6 @@ impl Actor {
         let line = LogRecord { when_ms: now_ms(), act, replica, path, old: None, new: None, note };
         journal.submit(vec![Change::Log(line)], None);
     }
-}
-
-fn fill(out: &File, bytes: &mut File, mode: u16, mtime_ns: Option<i64>) -> io::Result<()> {
-    let mut out = out;
-    sys::copy_bytes(bytes, &mut out, &mut vec![0; 256 << 10], u64::MAX, |_| {}, |_| true)?;
-    sys::set_mode(out, mode)?;
-    if let Some(mtime_ns) = mtime_ns {
-        sys::set_mtime(out, mtime_ns)?;
-    }
-    out.sync_all()
 }
 
 /// Bytes as the system's string.

@@ -5,11 +5,13 @@
 mod act;
 pub mod apply;
 mod batch;
+pub mod desk;
 pub mod far;
 #[cfg(test)]
 mod faulty;
 pub mod journal;
 mod left;
+pub mod recover;
 pub mod schedule;
 pub mod stage;
 pub mod transfer;

@@ -17,6 +17,7 @@ use crate::sinks::apply::{
     self, Applied, ApplyError, Control, Handles, KnownDigests, Still, Target,
 };
 use crate::sinks::batch;
+use crate::sinks::desk::Desk;
 use crate::sinks::far::{self, Far};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
@@ -208,6 +209,13 @@ impl Shop {
     #[must_use]
     pub fn site(&self, replica: Replica) -> Option<&Site> {
         self.sites.get(usize::from(replica.slot()))?.as_ref()
+    }
+
+    /// Where things are asked of a replica, wherever it is.
+    #[must_use]
+    pub fn desk(&self, replica: Replica) -> Option<Desk<'_>> {
+        let here = || self.site(replica).map(Desk::Here);
+        self.far(replica).map(Desk::There).or_else(here)
     }
 
     /// A replica on another machine.

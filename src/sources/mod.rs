@@ -169,6 +169,11 @@ impl Sources {
         Ok(())
     }
 
+    /// Looks no more at a replica that an agent has; its rules stay.
+    pub fn release(&self, replica: Replica) {
+        drop(write(&self.fars).remove(&replica));
+    }
+
     /// Has agents put their replicas away, and waits for each as long as this. Whoever takes what is seen must be gone.
     pub fn end_far(&self, patience: Duration) {
         let fars = std::mem::take(&mut *write(&self.fars));

@@ -5,6 +5,7 @@
 mod agent;
 mod asked;
 mod copy;
+mod daemon;
 mod network;
 mod server;
 mod terminal;

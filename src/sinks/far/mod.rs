@@ -3,6 +3,7 @@
 //! Holds: an act at an agent is the same act, with the same checks, as one here; the two ends of a job are looked at by the
 //! machines they are on; what a connection lost on its way counts as not done, and stays announced.
 
+mod errand;
 mod orders;
 mod sent;
 mod serve;
@@ -16,6 +17,8 @@ use crate::ssh::peer::Peer;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, talk};
 
+pub(super) use errand::Announced;
+pub use errand::serve_errand;
 pub(super) use orders::{Fetched, Orders, flush};
 pub(super) use serve::unwritable;
 pub use serve::{serve_flush, serve_offers, serve_orders};

@@ -19,7 +19,7 @@ pub mod list;
 /// The longest frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 16 << 20;
 /// Raised when a message changes shape.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The first frame of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +42,17 @@ pub enum Target {
     Here { dir: Vec<u8> },
 }
 
-/// A leaf to add: an absolute local directory and the name it was given with `--as`.
+/// An absolute directory, and what was written for its machine; `None`: this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub host: Option<String>,
+    pub path: Vec<u8>,
+}
+
+/// A leaf to add, and the name it was given with `--as`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewLeaf {
-    pub path: Vec<u8>,
+    pub place: Place,
     pub name: Option<String>,
 }
 
@@ -84,7 +91,7 @@ pub enum Request {
         /// Files that go together: a group a line, blanks between its patterns.
         #[serde(deserialize_with = "list::read")]
         groups: Vec<String>,
-        source: Vec<u8>,
+        source: Place,
         #[serde(deserialize_with = "list::read")]
         leaves: Vec<NewLeaf>,
     },
@@ -426,10 +433,11 @@ pub enum Reply {
     },
     Explanation(Explanation),
     Bytes(Vec<u8>),
-    /// `file`: its absolute local path; `None` where the replica holds nothing there.
+    /// `file`: its absolute local path; `None` where the replica holds nothing there, or is not of this machine.
     Side {
         replica: String,
         file: Option<Vec<u8>>,
+        is_here: bool,
     },
     Log(LogLine),
     Version(Version),

@@ -50,6 +50,8 @@ struct State {
     flushes: BTreeSet<u64>,
     pending: Pending,
     is_over: bool,
+    /// Nobody here wants to hear of it any more.
+    is_dropped: bool,
 }
 
 impl Shared {
@@ -104,8 +106,8 @@ impl FarTree {
     /// Wants no more of it, and waits until its agent has put it away or has had its time. Nobody may be waiting to pass
     /// something on to who calls this.
     pub(super) fn end(self, patience: Duration) {
-        let Self { asks, ended, .. } = self;
-        drop(asks);
+        let ended = self.ended.clone();
+        drop(self);
         // Nothing is ever sent: it is over, or the time is.
         ended.recv_timeout(patience).unwrap_or_default();
     }
@@ -179,6 +181,13 @@ impl FarTree {
     }
 }
 
+impl Drop for FarTree {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        (state.is_over, state.is_dropped) = (true, true);
+    }
+}
+
 fn say_all(asks: &Receiver<Ask>, outgoing: &Outgoing) {
     while let Ok(ask) = asks.recv() {
         let said = outgoing.say(&ask).and_then(|()| match asks.is_empty() {
@@ -215,17 +224,27 @@ impl Hearing {
         state.is_over = true;
         let (scans, flushes) =
             (std::mem::take(&mut state.scans), std::mem::take(&mut state.flushes));
+        let is_dropped = state.is_dropped;
         drop(state);
         let (replica, dir) = (self.shared.replica, RelPath::root());
-        (self.shared.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir }]));
-        let scans = scans.into_iter().collect();
-        (self.shared.sink)(Seen::Away { replica, scans, why });
+        let sink = &self.shared.sink;
+        if is_dropped {
+            // Another one may be in its place by now: of this one it is only said that nothing more will come.
+            scans.into_iter().for_each(|scan| sink(Seen::Done { replica, scan }));
+        } else {
+            sink(Seen::Facts(vec![Fact::Unlisted { replica, dir }]));
+            let scans = scans.into_iter().collect();
+            sink(Seen::Away { replica, scans, why });
+        }
         flushes.into_iter().for_each(|number| (self.wiring.flushed)(number));
     }
 
     fn take(&self, told: Told) -> Result<(), Broken> {
         let replica = self.shared.replica;
         let sink = &self.shared.sink;
+        if self.shared.state().is_dropped {
+            return Ok(());
+        }
         match told {
             Told::Facts(mut facts) => {
                 if !facts.iter().all(|fact| is_about(fact, replica)) {

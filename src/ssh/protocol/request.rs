@@ -16,6 +16,8 @@ pub enum Request {
     Act { replica: u32, durable: bool },
     /// Jobs whose other end that replica is: what it has for them.
     Offer { replica: u32 },
+    /// Something else of that replica: a version, a place, what became of what was under way.
+    Errand { replica: u32 },
     /// That replica is to be flushed to disk.
     Flush { replica: u32 },
 }
@@ -58,6 +60,7 @@ mod tests {
             Request::Replica { replica },
             Request::Act { replica, durable: true },
             Request::Offer { replica },
+            Request::Errand { replica },
             Request::Flush { replica },
         ] {
             assert_eq!(Request::read(&request.bytes()), Ok(request.clone()));

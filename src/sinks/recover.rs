@@ -5,16 +5,18 @@
 
 use std::io::{self, Read};
 
+use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::replica::{LEAVES_MAX, Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::sinks::apply::{Aside, Control, digest_of, finish_aside, present, target_digest};
+use crate::sinks::far::{Announced, Far};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
 #[cfg(test)]
 use crate::sys::sim::fault::{Fault, has};
-use crate::sys::{self, Dir, Kind, Stat};
+use crate::sys::{self, Dir, Kind, Root, Stat};
 
 /// Settles every open intent of a sync.
 ///
@@ -28,9 +30,12 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
         let op = OpId(op);
         let Some(site) = shop.site(intent.replica) else { continue };
         let Ok(store) = &site.store else { continue };
+        let root = |replica| Some(&*shop.site(replica)?.root);
+        let spare = || shop.ops.take();
+        let around = Around { root: &root, spare: &spare, boot: shop.boot, ended: &ended };
         // What cannot be looked at now stays announced.
         let mut changes = Vec::new();
-        if settle(shop, &ended, (site, store), op, &intent, &mut changes).is_ok() {
+        if settle(&around, (site, store), op, &intent, &mut changes).is_ok() {
             changes.push(Change::IntentDone { op: op.0 });
             settled.push((ends(&intent, &changes), changes));
         }
@@ -44,6 +49,42 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
     settled.retain(|(ends, _)| !lost.iter().any(|replica| ends.contains(*replica)));
     let changes = settled.into_iter().flat_map(|(_, changes)| changes).collect();
     journal.commit(changes).map_err(JournalError::Commit)
+}
+
+/// Settles the open intents of a replica on another machine, whose agent is connected. Returns what was found to be agreed.
+///
+/// # Errors
+/// The journal cannot be read or written, or the connection broke; the intents stay open.
+pub fn recover_far(shop: &Shop, replica: Replica, far: &Far) -> Result<Vec<Fact>, String> {
+    let Some(journal) = &shop.journal else { return Ok(Vec::new()) };
+    let told = |error: JournalError| error.to_string();
+    let open = journal.intents().map_err(told)?.into_iter();
+    let open = open.filter(|(_, intent)| intent.replica == replica);
+    let announced = open.map(|(op, intent)| Announced { op, spare: shop.ops.take().0, intent });
+    let announced: Vec<Announced> = announced.collect();
+    if announced.is_empty() {
+        return Ok(Vec::new());
+    }
+    let settled = far.settle(announced).map_err(|error| error.to_string())?;
+    let here = shop.sites.iter().flatten();
+    let flushed = here.map(|site| sys::sync_fs(&site.root)).collect::<io::Result<Vec<_>>>();
+    let mut changes = Vec::new();
+    for (about, found) in settled {
+        let Some(found) = found else { continue };
+        let agrees = |change: &Change| matches!(change, Change::Agreed { value: Some(_), .. });
+        if flushed.is_err() && found.iter().any(agrees) {
+            continue;
+        }
+        changes.extend(found);
+        changes.push(Change::IntentDone { op: about.op });
+    }
+    let agreed = changes.iter().filter_map(|change| {
+        let Change::Agreed { leaf, path, value } = change else { return None };
+        Some(Fact::Agreed { leaf: *leaf, path: path.clone(), value: *value })
+    });
+    let agreed = agreed.collect();
+    journal.commit(changes).map_err(|error| error.to_string())?;
+    Ok(agreed)
 }
 
 /// What has to be on disk before an announcement goes. What was moved: after a power loss in between it would be under
@@ -67,9 +108,19 @@ fn is_on_disk(shop: &Shop, replica: Replica) -> bool {
     shop.site(replica).is_some_and(|site| sys::sync_fs(&site.root).is_ok())
 }
 
-fn settle(
-    shop: &Shop,
-    ended: &Ended,
+/// What an operation is settled by, beside what it is and its store.
+pub(super) struct Around<'a> {
+    /// The roots that are on this machine.
+    pub(super) root: &'a dyn Fn(Replica) -> Option<&'a Root>,
+    /// A name for what has to be moved out of the tree.
+    pub(super) spare: &'a dyn Fn() -> OpId,
+    pub(super) boot: [u8; 16],
+    pub(super) ended: &'a Ended,
+}
+
+/// Brings one operation to one side or the other; what is to be remembered of that.
+pub(super) fn settle(
+    around: &Around<'_>,
     (site, store): (&Site, &Store),
     op: OpId,
     intent: &Intent,
@@ -85,7 +136,7 @@ fn settle(
     let new = intent.new.and_then(|value| value.digest());
     let is_ours = match staged {
         Some(found) => {
-            Some(found) != old && (Some(found) == new || is_partial(shop, store, op, intent)?)
+            Some(found) != old && (Some(found) == new || is_partial(around, store, op, intent)?)
         }
         None => false,
     };
@@ -108,11 +159,11 @@ fn settle(
         changes.push(Change::Agreed { leaf: intent.leaf, path: intent.path.clone(), value: None });
     }
     if intent.kind == IntentKind::Put {
-        if intent.boot == shop.boot {
+        if intent.boot == around.boot {
             let swapped = staged.is_some() && staged == old && old != new;
             let swapped = swapped && aside != Aside::Taken;
             let swapped = swapped && !is_untouched(site, intent)?;
-            acknowledge(shop, ended, site, intent, swapped, changes)?;
+            acknowledge(around, site, intent, swapped, changes)?;
         } else {
             #[cfg(test)]
             if has(Fault::TornAccepted) {
@@ -121,7 +172,7 @@ fn settle(
             if aside == Aside::Replaced && !present(&site.root, &intent.path)? {
                 forget(intent, changes);
             }
-            retract(shop, site, store, intent, changes)?;
+            retract(around, site, store, intent, changes)?;
         }
     }
     Ok(())
@@ -135,8 +186,7 @@ fn settle(
 /// are not there, what was changed after the daemon had ended is nobody's copy.
 /// `swapped`: what was to be replaced lies where the new content was staged, so that had the name, whatever has it now.
 fn acknowledge(
-    shop: &Shop,
-    ended: &Ended,
+    around: &Around<'_>,
     site: &Site,
     intent: &Intent,
     swapped: bool,
@@ -148,9 +198,9 @@ fn acknowledge(
     if let Some(found) = placed.and_then(|value| value.digest())
         && new.digest().is_none()
     {
-        let is_copy = match as_announced(shop, intent)? {
+        let is_copy = match as_announced(around, intent)? {
             Some(source) => source == found,
-            None => !ended.is_before(site, intent, &dir, name.as_bytes())?,
+            None => !around.ended.is_before(site, intent, &dir, name.as_bytes())?,
         };
         if !is_copy {
             return Ok(());
@@ -165,16 +215,20 @@ fn acknowledge(
 
 /// When the daemon last changed each store, by slot: what has a name from there had it by then.
 /// Tells nothing after a power loss: that puts the times of directories back, and a torn file would pass for changed since.
-struct Ended(Vec<Option<i64>>);
+pub(super) struct Ended(Vec<Option<i64>>);
 
 impl Ended {
     /// To be asked before anything in a store is settled.
     fn of(shop: &Shop) -> Self {
-        let changed = |site: &Option<Site>| {
-            let store = site.as_ref()?.store.as_ref().ok()?;
-            Some(store.dir().fstat().ok()?.mtime_ns)
-        };
+        let changed = |site: &Option<Site>| changed_at(site.as_ref()?);
         Self(shop.sites.iter().map(changed).collect())
+    }
+
+    /// The same, of one replica's store alone.
+    pub(super) fn of_one(replica: Replica, site: &Site) -> Self {
+        let mut all = vec![None; usize::from(replica.slot()) + 1];
+        all[usize::from(replica.slot())] = changed_at(site);
+        Self(all)
     }
 
     /// Whether a file was changed after it can have been placed: the rename that did it stamped the store, the directory
@@ -187,6 +241,11 @@ impl Ended {
         let changed = dir.stat(name)?.map_or(placed, |stat| stat.ctime_ns);
         Ok(changed.saturating_sub(placed) > site.root.caps().rename_grain_ns)
     }
+}
+
+/// When a store was last changed.
+fn changed_at(site: &Site) -> Option<i64> {
+    Some(site.store.as_ref().ok()?.dir().fstat().ok()?.mtime_ns)
 }
 
 /// Whether what was to be replaced still has its name, times and bytes: then what was staged is no more than a copy that
@@ -247,11 +306,11 @@ fn as_found(store: &Store, op: OpId, digest: Digest) -> io::Result<Value> {
 }
 
 /// Whether a staged file is no more than the beginning of what its source still has.
-fn is_partial(shop: &Shop, store: &Store, op: OpId, intent: &Intent) -> io::Result<bool> {
+fn is_partial(around: &Around<'_>, store: &Store, op: OpId, intent: &Intent) -> io::Result<bool> {
     if intent.kind != IntentKind::Put {
         return Ok(false);
     }
-    let Some(mut source) = open_source(shop, intent) else { return Ok(false) };
+    let Some(mut source) = open_source(around, intent) else { return Ok(false) };
     is_prefix(&mut store.dir().open_read(&op.name())?, &mut source)
 }
 
@@ -280,8 +339,9 @@ fn is_unread(old: Option<Value>, stat: &Stat) -> bool {
 }
 
 /// The content of the file that a put was copied from, if it has not changed since it was announced.
-fn as_announced(shop: &Shop, intent: &Intent) -> io::Result<Option<Digest>> {
-    let (Some(mut source), Some(Value::File(new))) = (open_source(shop, intent), intent.new) else {
+fn as_announced(around: &Around<'_>, intent: &Intent) -> io::Result<Option<Digest>> {
+    let (Some(mut source), Some(Value::File(new))) = (open_source(around, intent), intent.new)
+    else {
         return Ok(None);
     };
     let stat = sys::fstat(&source)?;
@@ -292,23 +352,23 @@ fn as_announced(shop: &Shop, intent: &Intent) -> io::Result<Option<Digest>> {
 }
 
 /// The content of the file that a put was copied from, as it is now.
-fn of_source(shop: &Shop, intent: &Intent) -> io::Result<Option<Digest>> {
-    match open_source(shop, intent) {
+fn of_source(around: &Around<'_>, intent: &Intent) -> io::Result<Option<Digest>> {
+    match open_source(around, intent) {
         Some(mut source) => digest_of(&mut source, &Control::default()),
         None => Ok(None),
     }
 }
 
-fn open_source(shop: &Shop, intent: &Intent) -> Option<sys::File> {
+fn open_source(around: &Around<'_>, intent: &Intent) -> Option<sys::File> {
     let from = if intent.replica.is_source() { intent.leaf } else { Replica::SOURCE };
-    let (dir, name) = shop.site(from)?.root.open_parent(&intent.path).ok()?;
+    let (dir, name) = (around.root)(from)?.open_parent(&intent.path).ok()?;
     dir.open_read(name.as_bytes()).ok()
 }
 
 /// After a power loss a new name may have appeared without its bytes: what is neither the old nor the announced
 /// content is moved out of the tree and kept, so that it is never read as an edit.
 fn retract(
-    shop: &Shop,
+    around: &Around<'_>,
     site: &Site,
     store: &Store,
     intent: &Intent,
@@ -339,10 +399,10 @@ fn retract(
         return Ok(());
     }
     // What was announced unread is told by what it was copied from. If that is gone by now, it is copied anew, or kept.
-    if new.content.digest().is_none() && of_source(shop, intent)? == Some(found) {
+    if new.content.digest().is_none() && of_source(around, intent)? == Some(found) {
         return Ok(());
     }
-    let op = shop.ops.take();
+    let op = (around.spare)();
     dir.rename_to_own(name.as_bytes(), store.dir(), &op.name())?;
     let value = as_found(store, op, found)?;
     keep(op, intent, value, "unconfirmed", changes);
