@@ -50,7 +50,7 @@ struct Group {
     rows: BTreeSet<JobKey>,
     /// The one that is in the schedule for all.
     leader: Option<JobKey>,
-    /// Those that workers have. Others of such names, as directories, go by themselves.
+    /// Those that workers have.
     running: BTreeSet<JobKey>,
     /// Attempts since the last one that carried all.
     tries: u32,
@@ -128,6 +128,13 @@ pub(super) fn crossed(verdicts: &[(PathId, Verdict, Waits)]) -> ReplicaSet {
     ReplicaSet::of(&up)
 }
 
+/// Whether a path of such a name is a file of the group between two ends: also where a directory stands at one of them, as
+/// long as a file does at the other. A directory that has to do with no file goes by itself, before what is in it or after.
+fn is_of_files(ends: [Option<Value>; 2]) -> bool {
+    let there = || ends.iter().flatten();
+    there().all(|value| !value.is_dir()) || there().any(|value| !value.is_dir())
+}
+
 impl Actor {
     fn group_of(&self, key: JobKey) -> Option<Of> {
         let paths = self.engine.paths();
@@ -135,13 +142,8 @@ impl Actor {
         Some(Of { dir: paths.parent(first)?, first, leaf: key.leaf })
     }
 
-    /// Whether no end has a directory of this name: that goes by itself, before what is in it or after.
-    pub(super) fn is_file_for(&mut self, key: JobKey) -> bool {
-        [Replica::SOURCE, key.leaf].iter().all(|at| !self.has_dir(key.path, *at))
-    }
-
-    fn has_dir(&mut self, path: PathId, at: Replica) -> bool {
-        self.engine.held(path, at).is_some_and(|value| value.is_dir())
+    fn is_member(&mut self, key: JobKey) -> bool {
+        is_of_files([Replica::SOURCE, key.leaf].map(|at| self.engine.held(key.path, at)))
     }
 
     /// What is decided about the files of a group with each leaf.
@@ -149,7 +151,7 @@ impl Actor {
         let mut found = Vec::new();
         for path in self.members(id) {
             for (verdict, waits) in self.engine.verdicts(path) {
-                if self.is_file_for(JobKey { path, leaf: verdict.leaf }) {
+                if self.is_member(JobKey { path, leaf: verdict.leaf }) {
                     found.push((path, verdict, waits));
                 }
             }
@@ -175,7 +177,7 @@ impl Actor {
             return;
         }
         let Some(of) = self.group_of(key) else { return };
-        if self.is_file_for(key) {
+        if self.is_member(key) {
             self.groups.known.entry(of).or_default().rows.insert(key);
         }
     }
@@ -397,7 +399,7 @@ impl Actor {
         jobs
     }
 
-    /// Every name that a group can have, with what is known to be there; but directories.
+    /// Every name that a group can have, with what is known to be there.
     fn known_of_group(&mut self, id: PathId, origin: Replica, target: Replica) -> Vec<Member> {
         let names: Vec<(RelPath, Option<PathId>)> = {
             let paths = self.engine.paths();
@@ -410,9 +412,8 @@ impl Actor {
             let (at_origin, at_target) = (held(origin), held(target));
             Member { path, at_origin, at_target }
         };
-        let is_file = |value: &Option<Value>| !value.is_some_and(|value| value.is_dir());
         let members = names.into_iter().map(member);
-        members.filter(|m| is_file(&m.at_origin) && is_file(&m.at_target)).collect()
+        members.filter(|member| is_of_files([member.at_origin, member.at_target])).collect()
     }
 
     /// What a row waits for that goes with its group.

@@ -256,7 +256,7 @@ impl Actor {
     }
 
     /// Has the loser of such a conflict give way: a directory's content is displaced, a file gives way to a directory.
-    fn make_way(
+    pub(super) fn make_way(
         &mut self,
         id: PathId,
         views: &Views,

@@ -67,9 +67,15 @@ impl Actor {
         let paths = self.differing(whole);
         let leaves: Vec<Replica> = self.record.leaves().iter().collect();
         let mut facts = Vec::new();
+        let loser_with = |leaf: Replica| if leaf == keeper { Replica::SOURCE } else { leaf };
+        for (id, ..) in paths.iter().filter(|_| !dry_run) {
+            for leaf in &leaves {
+                self.empty_for(*id, *leaf, (keeper, loser_with(*leaf)))?;
+            }
+        }
         for (id, path, new_stays) in &paths {
             for leaf in &leaves {
-                let loser = if *leaf == keeper { Replica::SOURCE } else { *leaf };
+                let loser = loser_with(*leaf);
                 facts.extend(self.gives_way(*id, path, *new_stays, (*leaf, loser, keeper))?);
             }
         }
@@ -124,6 +130,21 @@ impl Actor {
             (is_state || conflicted.binary_search(&id).is_ok()).then_some((id, path, new_stays))
         });
         state.collect()
+    }
+
+    /// A directory of the loser's gives way to a file with all that is in it, which is displaced.
+    fn empty_for(
+        &mut self,
+        id: PathId,
+        leaf: Replica,
+        (keeper, loser): (Replica, Replica),
+    ) -> Result<(), String> {
+        let (kept, lost) = (self.engine.held(id, keeper), self.engine.held(id, loser));
+        if kept.is_some_and(|value| !value.is_dir()) && lost.is_some_and(|value| value.is_dir()) {
+            let views = self.engine.views(id);
+            self.make_way(id, &views, leaf, (keeper, loser))?;
+        }
+        Ok(())
     }
 
     /// That what `loser` holds counts as agreed with `leaf`, so that what `keeper` holds is an edit of it.

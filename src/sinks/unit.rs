@@ -15,7 +15,7 @@ use crate::sinks::apply::{
 use crate::sinks::batch::end_here;
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::{Assigned, Done, Shop, carry, is_metadata_only};
-use crate::sys::{Root, Stat};
+use crate::sys::{Kind, Root, Stat};
 
 /// A file of a group, with a job or without, as it is known at both ends.
 pub struct Member {
@@ -97,6 +97,8 @@ impl Whole<'_> {
         }
         let after = self.look(from, End::From, known).map_err(at_all)?;
         let unchanged = |(before, after): (&Option<Stat>, &Option<Stat>)| match (before, after) {
+            // What comes and goes in a directory is not of the group.
+            (Some(before), Some(after)) if before.kind == Kind::Dir => after.kind == Kind::Dir,
             (Some(before), Some(after)) => after.is_unchanged(before),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
@@ -133,13 +135,16 @@ impl Whole<'_> {
         apply::stage_file(origin, target, &job.path, new, expect, control).map(Some)
     }
 
-    /// What takes long is done before the first file is placed.
+    /// What takes long, or may fail for good, is done before the first file is placed.
     fn check_target<K>(&self, assigned: &Assigned<K>, op: OpId) -> Result<(), ApplyError> {
         let Assigned { job, control, .. } = assigned;
         let (Op::Put { expect: Some(expect), .. } | Op::Delete { expect, .. }) = &job.op else {
             return Ok(());
         };
         let target = self.shop.target(self.target, op)?;
+        if expect.is_dir() {
+            apply::is_empty(target, &job.path)?;
+        }
         apply::has_expected(target, &job.path, expect, control)
     }
 

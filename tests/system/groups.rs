@@ -205,6 +205,73 @@ fn a_group_that_changed_on_both_sides_is_one_conflict_and_is_resolved_as_a_whole
     }
 }
 
+/// A rig whose group of two files was the same; then one side changed the main file, and made a directory with a file in it
+/// of the other, which the other side wrote to.
+fn retyped(at: &str, other: &str) -> Rig {
+    let mut rig = grouped("*.db *.db-wal");
+    for name in ["x.db", "x.db-wal"] {
+        rig.write(&format!("a/{name}"), "first");
+    }
+    rig.settle();
+    rig.stop();
+    rig.write(&format!("{at}/x.db"), "second");
+    fs::remove_file(rig.path(&format!("{at}/x.db-wal"))).unwrap();
+    rig.write(&format!("{at}/x.db-wal/inside"), "in a directory");
+    rig.write(&format!("{other}/x.db-wal"), "second log");
+    rig.start();
+    rig.exits(1, &["wait", "--timeout", "60"]);
+    rig
+}
+
+#[test]
+fn a_directory_against_a_file_of_a_group_is_a_conflict_of_the_group_and_either_side_can_win_it() {
+    for (at, other) in [("a", "b"), ("b", "a")] {
+        for wins in [at, other] {
+            let rig = retyped(at, other);
+            assert_eq!(rig.exits(1, &["conflicts"]), "s\tgroup\tx.db\n");
+            assert_eq!(rig.read(&format!("{other}/x.db")), "first", "nothing of it is carried");
+            let keep = if wins == "a" { "source" } else { "b" };
+            rig.ok(&["resolve", "--keep", keep, "a/x.db"]);
+            rig.settle();
+            rig.equal();
+            let (rows, log) =
+                if wins == at { ("second", "x.db-wal/inside") } else { ("first", "x.db-wal") };
+            let text = if wins == at { "in a directory" } else { "second log" };
+            assert_eq!(rig.read(&format!("{other}/x.db")), rows);
+            assert_eq!(rig.read(&format!("{at}/{log}")), text);
+            assert_eq!(rig.exits(0, &["conflicts"]), "");
+            let loser = if wins == at { other } else { at };
+            let kept = rig.ok(&["versions", &format!("{loser}/x.db-wal")]);
+            let lost = if wins == at { "\tx.db-wal\n" } else { "\tx.db-wal/inside\n" };
+            assert!(kept.contains(lost), "{kept}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_a_group_that_became_a_directory_goes_with_what_else_changed_in_it() {
+    let rig = grouped(DATABASES);
+    rig.write("a/x.db", "first");
+    rig.write("a/x.db-wal", "first");
+    rig.write("a/y.db-wal/inside", "no file of its group is anywhere");
+    rig.settle();
+    rig.equal();
+    fs::remove_file(rig.path("a/x.db-wal")).unwrap();
+    rig.write("a/x.db-wal/inside", "a directory");
+    rig.write("a/x.db", "second");
+    rig.settle();
+    rig.equal();
+    fs::remove_dir_all(rig.path("b/x.db-wal")).unwrap();
+    rig.write("b/x.db-wal", "a file again");
+    rig.write("b/x.db", "third");
+    rig.settle();
+    rig.equal();
+    assert_eq!(
+        (rig.read("a/x.db"), rig.read("a/x.db-wal")),
+        ("third".into(), "a file again".into())
+    );
+}
+
 #[test]
 fn two_leaves_that_changed_a_group_apart_are_one_conflict_and_no_replica_ever_has_a_mixture() {
     let cases: [(&[&str], &[&str]); 3] = [

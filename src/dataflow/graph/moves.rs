@@ -54,7 +54,8 @@ pub(in crate::dataflow) fn place(wish: &Wish) -> Option<Replica> {
 /// Rows of the moves: of paths with the same content going and coming at a replica, the k-th with the k-th.
 ///
 /// What is in a git repository, or one of a group of files, is not paired: there it matters in which order things come and
-/// go.
+/// go. What comes into a directory of such a name is not either: that may wait for a directory to be emptied, of which what
+/// goes may be the rest.
 pub(super) fn paired<'s>(gated: Rows<'s, Gated>, paths: &SharedPaths) -> Rows<'s, Output> {
     let paths = Rc::clone(paths);
     gated
@@ -65,7 +66,8 @@ pub(super) fn paired<'s>(gated: Rows<'s, Gated>, paths: &SharedPaths) -> Rows<'s
                 Gated::Directory(..) => return None,
             };
             let at = place(&wish)?;
-            if paths.borrow().is_bound(path) {
+            let (arena, comes) = (paths.borrow(), matches!(wish.verdict.act, Act::Put { .. }));
+            if arena.is_bound(path) || (comes && arena.is_below_group(path)) {
                 return None;
             }
             let end = match (wish.verdict.act, there) {

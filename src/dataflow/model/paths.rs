@@ -172,6 +172,12 @@ impl Paths {
         self.is_in_git(id) || self.is_in_group(id)
     }
 
+    /// Whether a directory above it has the name of a file of a group, and may have to wait for that group.
+    #[must_use]
+    pub fn is_below_group(&self, id: PathId) -> bool {
+        !self.groups.is_empty() && self.ancestors(id).any(|dir| self.is_in_group(dir))
+    }
+
     /// All names that can be in the group that a path is one of, in the order of its patterns; none without a group.
     #[must_use]
     pub fn names_of_group(&self, id: PathId) -> Vec<Name> {

@@ -131,6 +131,19 @@ pub fn has_expected(
     expected(&dir, name.as_bytes(), Some(expect), target.digests, control).map(drop)
 }
 
+/// Makes sure that nothing is in a directory that is to give way.
+///
+/// # Errors
+/// Something is, or it cannot be told.
+pub fn is_empty(target: Target<'_>, path: &RelPath) -> Result<(), ApplyError> {
+    let failed = || gone_or_at(End::To, "open the directory that gives way");
+    let dir = target.root.open_dir(path).map_err(failed())?;
+    match dir.entries().map_err(failed())?.is_empty() {
+        true => Ok(()),
+        false => Err(ApplyError::NotEmpty),
+    }
+}
+
 /// Whether a look that found this can have been at that value, as far as can be told without reading. What cannot be
 /// carried anyhow may be anything.
 #[must_use]

@@ -30,7 +30,9 @@ use crate::sinks::stage::{OpId, Store};
 use crate::sys::{Dir, Identity, Root, Stat};
 
 pub use aside::{Aside, finish_aside};
-pub use check::{digest_of, found, has_expected, is_as_known, present, target_digest, value_of};
+pub use check::{
+    digest_of, found, has_expected, is_as_known, is_empty, present, target_digest, value_of,
+};
 pub use error::{ApplyError, End};
 use file::gone_or_at;
 pub use file::{Origin, Sending, StagedFile, put_file, send_file, stage_file};

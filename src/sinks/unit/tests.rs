@@ -15,6 +15,9 @@ use crate::sinks::transfer::Site;
 
 type Act = Box<dyn FnOnce() + Send>;
 
+/// What a [`Bench`] makes a directory of.
+const DIRECTORY: &str = "/";
+
 /// Knows no digest; lets something happen when so many have been found: the first is while the group is staged.
 #[derive(Default)]
 struct Meanwhile(Mutex<Option<(usize, Act)>>);
@@ -64,10 +67,12 @@ impl Bench {
         let mut bench = Self { dir, shop, meanwhile, jobs: Vec::new(), members: Vec::new() };
         for (number, (name, at_origin, at_target)) in files.iter().enumerate() {
             for (side, text) in [("a", at_origin), ("b", at_target)] {
-                if let Some(text) = text {
-                    let at = bench.at(side, name);
-                    fs::create_dir_all(at.parent().unwrap()).unwrap();
-                    fs::write(at, text).unwrap();
+                let at = bench.at(side, name);
+                fs::create_dir_all(at.parent().unwrap()).unwrap();
+                match text {
+                    Some(DIRECTORY) => fs::create_dir(at).unwrap(),
+                    Some(text) => fs::write(at, text).unwrap(),
+                    None => {}
                 }
             }
             bench.take_on(number, name, at_origin != at_target);
@@ -100,7 +105,11 @@ impl Bench {
         let slot = usize::from(side == "b");
         let root = &self.shop.sites[slot].as_ref().unwrap().root;
         let stat = apply::found(root, &RelPath::parse(name.as_bytes()).unwrap()).unwrap()?;
-        let bytes = fs::read(self.at(side, name)).unwrap();
+        let bytes = if stat.kind == Kind::Dir {
+            Vec::new()
+        } else {
+            fs::read(self.at(side, name)).unwrap()
+        };
         Some(value_of(&stat, Content::known(Digest(*blake3::hash(&bytes).as_bytes()))))
     }
 
@@ -172,6 +181,46 @@ fn a_group_goes_where_its_whole_directory_went() {
     assert_eq!(bench.carry_out(), ["", ""]);
     assert_eq!(bench.target(), (files(&[]), 2));
     assert_eq!(fs::read_dir(bench.at("b", "d")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_takes_the_place_of_a_file_of_a_group_and_gives_way_to_one() {
+    let mut bench = Bench::new(&[
+        ("x-wal", Some(DIRECTORY), Some("log")),
+        ("x-shm", Some("index"), Some(DIRECTORY)),
+        ("x", Some("new rows"), Some("rows")),
+    ]);
+    // What comes into a directory meanwhile does not make the group another.
+    bench.meanwhile(|dir| fs::write(dir.join("a/x-wal/inside"), "").unwrap());
+    assert_eq!(bench.carry_out(), ["", "", ""]);
+    assert!(bench.at("b", "x-wal").is_dir());
+    assert_eq!(bench.target(), (files(&[("x", "new rows"), ("x-shm", "index")]), 2));
+}
+
+#[test]
+fn nothing_is_placed_when_a_directory_that_is_to_give_way_is_not_empty() {
+    let mut bench = Bench::new(&[
+        ("x-wal", Some("new log"), Some("log")),
+        ("x-shm", Some("index"), Some(DIRECTORY)),
+        ("x", Some("new rows"), Some("rows")),
+    ]);
+    fs::write(bench.at("b", "x-shm/ignored"), "").unwrap();
+    assert_eq!(bench.carry_out(), ["Together", "NotEmpty", "Together"]);
+    assert_eq!(bench.target(), (files(&[("x", "rows"), ("x-wal", "log")]), 0));
+}
+
+#[test]
+fn nothing_is_placed_when_a_directory_of_a_group_is_a_file_again() {
+    let mut bench = Bench::new(&[
+        ("x-wal", Some(DIRECTORY), Some("log")),
+        ("x", Some("new rows"), Some("rows")),
+    ]);
+    bench.meanwhile(|dir| {
+        fs::remove_dir(dir.join("a/x-wal")).unwrap();
+        fs::write(dir.join("a/x-wal"), "log").unwrap();
+    });
+    assert_eq!(bench.carry_out(), ["Stale(From)", "Stale(From)"]);
+    assert_eq!(bench.target(), (files(&[("x", "rows"), ("x-wal", "log")]), 0));
 }
 
 #[test]
