@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sinks::far::{serve_errand, serve_flush, serve_offers, serve_orders};
+use crate::sinks::far::{
+    serve_errand, serve_flush, serve_group, serve_group_offers, serve_offers, serve_orders,
+};
 use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal};
 use crate::ssh::link::{Broken, Link, Over, Stream};
 use crate::ssh::protocol::{
@@ -106,6 +108,12 @@ fn answer(replicas: &Replicas, request: &[u8], stream: Stream) {
         }),
         Request::Offer { replica } => replicas.get(replica).and_then(|served| {
             serve_offers(&served.site.root, &served.digests, (&mut incoming, &outgoing))
+        }),
+        Request::ActGroup { replica, durable } => replicas.get(replica).and_then(|served| {
+            serve_group(&served.site, &served.digests, durable, (incoming, &outgoing))
+        }),
+        Request::OfferGroup { replica } => replicas.get(replica).and_then(|served| {
+            serve_group_offers(&served.site.root, &served.digests, (incoming, &outgoing))
         }),
         Request::Errand { replica } => replicas
             .get(replica)

@@ -82,8 +82,8 @@ fn order_all<K>(
         let Assigned { job, control, .. } = assigned;
         match other_end(job).and_then(|other| Some((other, shop.far(other)?))) {
             Some((other, _)) => match fetching.stream(other) {
-                Ok(from) => orders.forward((*op, job), from, control),
-                Err(error) => orders.order((*op, job), Err(error), &*shop.digests, control),
+                Ok(from) => orders.forward(Some((*op, job)), from, control),
+                Err(error) => orders.order(Some((*op, job)), Err(error), &*shop.digests, control),
             },
             None => {
                 let word = still.and_then(|still| {
@@ -93,7 +93,7 @@ fn order_all<K>(
                         false => word(job, shop.root(other)?, still, &handles),
                     }
                 });
-                orders.order((*op, job), word, &*shop.digests, control);
+                orders.order(Some((*op, job)), word, &*shop.digests, control);
             }
         }
     }
@@ -106,7 +106,7 @@ fn order_all<K>(
 }
 
 /// The first job tells why.
-fn none_done(jobs: usize, error: ApplyError) -> Acted {
+pub(super) fn none_done(jobs: usize, error: ApplyError) -> Acted {
     let mut results: Acts = (0..jobs).map(|_| Err(ApplyError::Cancelled)).collect();
     if let Some(first) = results.first_mut() {
         *first = Err(error);
@@ -117,7 +117,7 @@ fn none_done(jobs: usize, error: ApplyError) -> Acted {
 /// What a batch gets from other machines.
 struct Fetching<'a> {
     shop: &'a Shop,
-    streams: BTreeMap<Replica, Result<Fetched<'a>, ApplyError>>,
+    streams: BTreeMap<Replica, Result<Fetched, ApplyError>>,
 }
 
 impl<'a> Fetching<'a> {
@@ -135,7 +135,7 @@ impl<'a> Fetching<'a> {
         Self { shop, streams }
     }
 
-    fn stream(&mut self, other: Replica) -> Result<&mut Fetched<'a>, ApplyError> {
+    fn stream(&mut self, other: Replica) -> Result<&mut Fetched, ApplyError> {
         match self.streams.get_mut(&other) {
             Some(Ok(stream)) => Ok(stream),
             Some(Err(ApplyError::Away { host, why })) => {
@@ -173,7 +173,7 @@ impl<'a> Fetching<'a> {
 
 /// Flushes both ends of every job that was carried out, one call a file system, but for the end that has been. One that
 /// failed may have put back what it had moved: before that is on disk, its announcement must not go.
-fn make_durable<K>(
+pub(super) fn make_durable<K>(
     shop: &Shop,
     batch: &[Assigned<K>],
     results: &Acts,

@@ -406,3 +406,78 @@ fn a_leaf_is_forgotten_and_its_directory_is_free_for_another_sync() {
     rig.well(&["wait"]);
     rig.same();
 }
+
+#[test]
+fn files_that_go_together_do_so_over_a_line_that_is_cut() {
+    let Some(rig) = Rig::new() else { return };
+    let both = |at: &str, state: &str| {
+        let text = format!("{state} {}", "x".repeat(30_000));
+        rig.write(&format!("{at}/d/x.db"), &text);
+        rig.write(&format!("{at}/d/x.db-wal"), &text);
+    };
+    let read = |at: &str| {
+        let of = |name: &str| rig.home.read(&format!("{at}/d/{name}"));
+        let (db, wal) = (of("x.db"), of("x.db-wal"));
+        assert_eq!(db, wal, "they are of one moment at {at}");
+        db.split(' ').next().unwrap_or_default().to_owned()
+    };
+    both("home/src", "0");
+    rig.well(&["add", "--group", "*.db *.db-wal", "src", "nas:work", "nas:other"]);
+    rig.well(&["wait"]);
+    assert_eq!((read("there/work").as_str(), read("there/other").as_str()), ("0", "0"));
+    both("there/work", "1");
+    rig.well(&["wait"]);
+    assert_eq!((read("home/src").as_str(), read("there/other").as_str()), ("1", "1"));
+    for (round, bytes) in ["2", "3", "4"].into_iter().zip([5_000, 40_000, 90_000]) {
+        rig.line.cut_after(bytes);
+        both("home/src", round);
+        let (code, said) = rig.yeet(&["wait"]);
+        assert!(code <= 1, "{said}");
+        read("there/work");
+        rig.line.mend();
+        rig.well(&["wait", "--offline"]);
+        assert_eq!((read("there/work"), read("there/other")), (round.to_owned(), round.to_owned()));
+    }
+    rig.line.cut();
+    rig.write("home/src/d/x.db", "here");
+    rig.write("there/work/d/x.db-wal", "there");
+    rig.line.mend();
+    assert_eq!(rig.yeet(&["wait", "--offline"]).0, 1);
+    assert_eq!(rig.yeet(&["conflicts"]).1, "src\tgroup\td/x.db\n");
+    rig.well(&["resolve", "--keep", "work", "src/d/x.db"]);
+    rig.well(&["wait"]);
+    rig.same();
+    assert_eq!(rig.home.read("home/src/d/x.db-wal"), "there");
+}
+
+#[test]
+fn a_repository_is_one_on_a_host_at_every_moment_and_work_there_comes_back() {
+    let Some(rig) = Rig::new() else { return };
+    let git = |at: &str, words: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.email=a@b", "-c", "user.name=n"]).args(words);
+        let out = command.current_dir(rig.at(at)).env("HOME", rig.at("home")).output().unwrap();
+        assert!(out.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    git("home/src", &["init", "-q"]);
+    let commit = |at: &str, name: &str| {
+        rig.write(&format!("{at}/{name}"), name);
+        git(at, &["add", "."]);
+        git(at, &["commit", "-q", "-m", name]);
+    };
+    commit("home/src", "one");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    git("there/work", &["fsck", "--strict"]);
+    commit("there/work", "two");
+    rig.well(&["wait"]);
+    commit("home/src", "three");
+    rig.well(&["wait"]);
+    for at in ["home/src", "there/work"] {
+        assert_eq!(git(at, &["log", "--format=%s"]), "three\ntwo\none\n");
+        assert_eq!(git(at, &["status", "--short"]), "");
+        git(at, &["fsck", "--strict"]);
+    }
+    assert_eq!(rig.well(&["conflicts"]), "");
+}

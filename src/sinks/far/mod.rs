@@ -7,6 +7,7 @@ mod errand;
 mod orders;
 mod sent;
 mod serve;
+mod together;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub use errand::serve_errand;
 pub(super) use orders::{Fetched, Orders, flush};
 pub(super) use serve::unwritable;
 pub use serve::{serve_flush, serve_offers, serve_orders};
+pub use together::{serve_group, serve_group_offers};
+pub(super) use wire::Group;
 
 /// A replica on another machine, which is there while its agent is connected.
 pub struct Far {

@@ -2,7 +2,9 @@
 
 use super::Far;
 use super::sent::{SentFile, send_word};
-use super::wire::{ANSWER_MAX, Failure, MESSAGE_MAX, Offer, Order, Outcome};
+use super::wire::{ANSWER_MAX, Failure, Group, Looked, MESSAGE_MAX, Offer, Order, Outcome};
+use serde::de::DeserializeOwned;
+
 use crate::dataflow::model::job::Job;
 use crate::dataflow::model::value::Value;
 use crate::sinks::act::Word;
@@ -33,48 +35,76 @@ impl<'a> Orders<'a> {
         Ok(Self { far, incoming, outgoing, ordered: 0, broken: None })
     }
 
-    /// Orders a job whose other end is here.
+    /// Orders the jobs of a group, which are acted on once [`Self::go`] is said.
+    ///
+    /// # Errors
+    /// The agent is not there.
+    pub(in crate::sinks) fn open_group(
+        far: &'a Far,
+        durable: bool,
+        group: &Group,
+    ) -> Result<Self, ApplyError> {
+        let (incoming, outgoing) = far.ask(|replica| Request::ActGroup { replica, durable })?;
+        let broken = outgoing.say(group).err();
+        Ok(Self { far, incoming, outgoing, ordered: 0, broken })
+    }
+
+    /// That all of a group is of one moment; or why nothing of it is to be done.
+    pub(in crate::sinks) fn go(&mut self, looked: Result<(), ApplyError>) {
+        let looked: Looked = looked.map_err(|error| Failure::of(&error));
+        if self.broken.is_none() {
+            self.broken = self.outgoing.say(&looked).err();
+        }
+    }
+
+    /// Orders a job whose other end is here; one of a group without its name, which has been said.
     pub(in crate::sinks) fn order(
         &mut self,
-        (op, job): (OpId, &Job),
+        named: Option<(OpId, &Job)>,
         word: Result<Word, ApplyError>,
         digests: &dyn KnownDigests,
         control: &Control,
     ) {
-        self.ordered += 1;
-        if self.broken.is_some() {
-            return;
-        }
         let offer = match &word {
             Ok(Word::Said(said)) => Ok(said.clone()),
             Ok(Word::File(sending)) => Ok(Said::File(*sending.stat())),
             Err(error) => Err(Failure::of(error)),
         };
-        let order = Order { op: op.0, job: job.clone(), offer };
-        let sent = self.outgoing.say(&order).and_then(|()| match word {
+        if !self.say(named, offer) {
+            return;
+        }
+        let sent = match word {
             Ok(Word::File(sending)) => send_word(&self.outgoing, *sending, digests, control),
             Ok(Word::Said(_)) | Err(_) => Ok(()),
-        });
+        };
         self.broken = sent.err();
+    }
+
+    /// Whether it goes out.
+    fn say(&mut self, named: Option<(OpId, &Job)>, offer: Offer) -> bool {
+        self.ordered += 1;
+        if self.broken.is_none() {
+            let said = match named {
+                Some((op, job)) => self.outgoing.say(&Order { op: op.0, job: job.clone(), offer }),
+                None => self.outgoing.say(&offer),
+            };
+            self.broken = said.err();
+        }
+        self.broken.is_none()
     }
 
     /// Orders a job whose other end is on a machine as well: what that offers passes through here.
     pub(in crate::sinks) fn forward(
         &mut self,
-        (op, job): (OpId, &Job),
-        from: &mut Fetched<'_>,
+        named: Option<(OpId, &Job)>,
+        from: &mut Fetched,
         control: &Control,
     ) {
-        self.ordered += 1;
         let offer = from.next().map_err(|error| Failure::of(&error));
         let is_file = matches!(offer, Ok(Said::File(_)));
-        if self.broken.is_none() {
-            let order = Order { op: op.0, job: job.clone(), offer };
-            self.broken = self.outgoing.say(&order).err();
-        }
+        let goes_out = self.say(named, offer);
         if is_file {
-            let sent = from.bytes();
-            let piped = sent.pipe(&self.outgoing, control, self.broken.is_some());
+            let piped = from.bytes().pipe(&self.outgoing, control, !goes_out);
             self.broken = self.broken.take().or(piped.err());
         }
     }
@@ -109,20 +139,25 @@ impl<'a> Orders<'a> {
 }
 
 /// What an agent offers for jobs whose other end it has, one after the other.
-pub(in crate::sinks) struct Fetched<'a> {
-    far: &'a Far,
+pub(in crate::sinks) struct Fetched {
+    host: String,
     incoming: Incoming,
     /// Why nothing more comes.
     broken: Option<Broken>,
 }
 
-impl<'a> Fetched<'a> {
+impl Fetched {
+    /// What comes on a stream from `host`.
+    pub(in crate::sinks) fn of(host: &str, incoming: Incoming) -> Self {
+        Self { host: host.to_owned(), incoming, broken: None }
+    }
+
     /// Asks for all of them at once.
     ///
     /// # Errors
     /// The agent is not there.
     pub(in crate::sinks) fn open<'j>(
-        far: &'a Far,
+        far: &Far,
         jobs: impl Iterator<Item = &'j Job>,
     ) -> Result<Self, ApplyError> {
         let (incoming, outgoing) = far.ask(|replica| Request::Offer { replica })?;
@@ -131,7 +166,47 @@ impl<'a> Fetched<'a> {
             asked = asked.and_then(|()| outgoing.say(job));
         }
         let broken = asked.and_then(|()| outgoing.end()).err();
-        Ok(Self { far, incoming, broken })
+        Ok(Self { broken, ..Self::of(&far.host, incoming) })
+    }
+
+    /// Asks for those of a group, of which it looks at all files before the first and after the last.
+    ///
+    /// # Errors
+    /// The agent is not there, or a file is not what is known of it.
+    pub(in crate::sinks) fn open_group(far: &Far, group: &Group) -> Result<Self, ApplyError> {
+        let (incoming, outgoing) = far.ask(|replica| Request::OfferGroup { replica })?;
+        let broken = outgoing.say(group).and_then(|()| outgoing.end()).err();
+        let mut fetched = Self { broken, ..Self::of(&far.host, incoming) };
+        fetched.looked()?;
+        Ok(fetched)
+    }
+
+    /// What came of a look at all files of a group.
+    ///
+    /// # Errors
+    /// They are not what is known of them, or the connection broke.
+    pub(in crate::sinks) fn looked(&mut self) -> Result<(), ApplyError> {
+        self.hear::<Looked>()?.map_err(|failure| failure.error(&self.host))
+    }
+
+    fn hear<T: DeserializeOwned>(&mut self) -> Result<T, ApplyError> {
+        let away = |broken: &Broken, host: &str| ApplyError::Away {
+            host: host.to_owned(),
+            why: broken.to_string(),
+        };
+        if let Some(broken) = &self.broken {
+            return Err(away(broken, &self.host));
+        }
+        self.incoming.expect(MESSAGE_MAX).map_err(|broken| {
+            let error = away(&broken, &self.host);
+            self.broken = Some(broken);
+            error
+        })
+    }
+
+    /// Why nothing more comes, if that is so.
+    pub(in crate::sinks) fn broken(self) -> Option<Broken> {
+        self.broken
     }
 
     /// What it says of the next job; of a file, before anything else is asked, [`Self::bytes`] are to be taken.
@@ -139,21 +214,11 @@ impl<'a> Fetched<'a> {
     /// # Errors
     /// Its own, or the connection broke.
     pub(in crate::sinks) fn next(&mut self) -> Result<Said, ApplyError> {
-        if let Some(broken) = &self.broken {
-            return Err(self.far.broken(broken));
-        }
-        match self.incoming.expect::<Offer>(MESSAGE_MAX) {
-            Ok(offer) => offer.map_err(|failure| failure.error(&self.far.host)),
-            Err(broken) => {
-                let error = self.far.broken(&broken);
-                self.broken = Some(broken);
-                Err(error)
-            }
-        }
+        self.hear::<Offer>()?.map_err(|failure| failure.error(&self.host))
     }
 
     pub(in crate::sinks) fn bytes(&mut self) -> SentFile<'_> {
-        SentFile::new(&mut self.incoming, &self.far.host, &mut self.broken)
+        SentFile::new(&mut self.incoming, &self.host, &mut self.broken)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ssh::talk::{Incoming, Outgoing};
 use crate::sys::{self, Root};
 
 /// Whoever is at the other end of an agent's connection, where errors name it.
-const THEM: &str = "the caller";
+pub(super) const THEM: &str = "the caller";
 /// The rest of a file of which no more than this is left is taken in when its act has failed, in bytes. With more, the
 /// batch ends there.
 const LARGE_BYTES: u64 = 4 << 20;
@@ -52,8 +52,19 @@ pub fn serve_orders(
             break;
         }
     }
+    outcome(site, acted, durable, &handles, outgoing)
+}
+
+/// Brings acts to their end, and says what became of them.
+pub(super) fn outcome(
+    site: &Site,
+    mut acted: Vec<(OpId, Job, Result<Applied, ApplyError>)>,
+    durable: bool,
+    handles: &Handles,
+    outgoing: &Outgoing,
+) -> Result<(), Broken> {
     let results = acted.iter_mut().map(|(_, job, result)| (&*job, result));
-    disown(&site.root, results, &handles);
+    disown(&site.root, results, handles);
     let ended = acted.into_iter().map(|(op, job, result)| {
         let kept = match &result {
             Ok(applied) => applied.kept,
@@ -112,8 +123,19 @@ pub fn serve_offers(
         }
         jobs.push(job);
     }
+    offer_all(&jobs, root, digests, outgoing)?;
+    outgoing.end()
+}
+
+/// Says of each job what this end has for it.
+pub(super) fn offer_all(
+    jobs: &[Job],
+    root: &Root,
+    digests: &dyn KnownDigests,
+    outgoing: &Outgoing,
+) -> Result<(), Broken> {
     let (handles, control) = (Handles::default(), Control::default());
-    for job in &jobs {
+    for job in jobs {
         let offer = |said: Result<Said, Failure>| outgoing.say::<Offer>(&said);
         match word(job, root, None, &handles) {
             Ok(Word::Said(said)) => offer(Ok(said))?,
@@ -124,7 +146,7 @@ pub fn serve_offers(
             Err(error) => offer(Err(Failure::of(&error)))?,
         }
     }
-    outgoing.end()
+    Ok(())
 }
 
 /// Flushes a replica to disk, and says whether it is.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::model::job::Job;
+use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{Digest, Value};
 use crate::sinks::apply::{Applied, ApplyError, End, Said};
 
@@ -20,6 +21,17 @@ pub(super) struct Order {
     pub(super) job: Job,
     pub(super) offer: Offer,
 }
+
+/// The jobs of a group, and all names it can have with what is known of them at the end that is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::sinks) struct Group {
+    pub(in crate::sinks) known: Vec<(RelPath, Option<Value>)>,
+    /// With the operation each is.
+    pub(in crate::sinks) jobs: Vec<(u64, Job)>,
+}
+
+/// What came of a look at all files of a group.
+pub(super) type Looked = Result<(), Failure>;
 
 /// What an end says of a job.
 pub(super) type Offer = Result<Said, Failure>;

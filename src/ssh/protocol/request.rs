@@ -16,6 +16,10 @@ pub enum Request {
     Act { replica: u32, durable: bool },
     /// Jobs whose other end that replica is: what it has for them.
     Offer { replica: u32 },
+    /// As `Act`, of a group: all or nothing.
+    ActGroup { replica: u32, durable: bool },
+    /// As `Offer`, of a group: all of one moment.
+    OfferGroup { replica: u32 },
     /// Something else of that replica: a version, a place, what became of what was under way.
     Errand { replica: u32 },
     /// That replica is to be flushed to disk.
@@ -60,6 +64,8 @@ mod tests {
             Request::Replica { replica },
             Request::Act { replica, durable: true },
             Request::Offer { replica },
+            Request::ActGroup { replica, durable: false },
+            Request::OfferGroup { replica },
             Request::Errand { replica },
             Request::Flush { replica },
         ] {
