@@ -27,6 +27,7 @@ use crate::service::problems::Problems;
 use crate::service::repositories::Repositories;
 use crate::service::restless::Restless;
 use crate::service::waiting::Waiters;
+use crate::service::ways::Ways;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
 use crate::sinks::schedule::Schedule;
 use crate::sinks::transfer::{Done, Shop};
@@ -65,7 +66,7 @@ pub type Question = Box<dyn FnOnce(&mut Actor) + Send>;
 
 /// What reaches a sync beside what its sources see.
 pub enum Event {
-    Done { done: Vec<Done<JobKey>>, large: bool },
+    Done { done: Vec<Done<JobKey>>, leaf: Replica, large: bool },
     Ask(Question),
     Stop,
 }
@@ -115,6 +116,7 @@ pub struct Actor {
     pub(crate) restless: Restless,
     pub(crate) holds: Holds,
     pub(crate) away: Away,
+    pub(crate) ways: Ways,
     pub(crate) waiters: Waiters,
     /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.
     pub(crate) passing: foldhash::HashSet<JobKey>,
@@ -247,8 +249,9 @@ impl Actor {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Done { done, large } => {
+            Event::Done { done, leaf, large } => {
                 self.schedule.batch_done(large);
+                self.ways.end(leaf, large);
                 self.done.extend(done);
             }
             Event::Ask(question) => self.questions.push(question),

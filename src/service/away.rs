@@ -55,6 +55,8 @@ enum Standing {
 
 struct Reached {
     standing: Standing,
+    /// How long its agent took to answer when it was reached last.
+    rtt: Option<Duration>,
     /// To whoever keeps the connection: try now. Dropped, that ends.
     wake: Sender<()>,
 }
@@ -100,6 +102,13 @@ impl Away {
             Standing::Trying(before) => before.as_ref(),
             Standing::Absent(absence) => Some(absence),
         }
+    }
+
+    /// How long the agent of a replica took to answer when it was reached last.
+    #[must_use]
+    pub fn rtt(&self, replica: Replica) -> Option<Duration> {
+        let reached = self.reached.get(&replica)?;
+        reached.rtt.filter(|_| matches!(reached.standing, Standing::There))
     }
 
     /// Those that are not there.
@@ -218,7 +227,7 @@ impl Actor {
                     hint: None,
                 }),
             };
-            self.away.reached.insert(replica, Reached { standing, wake });
+            self.away.reached.insert(replica, Reached { standing, rtt: None, wake });
         }
     }
 
@@ -259,7 +268,7 @@ impl Actor {
 
     fn link(&mut self, replica: Replica, linked: Linked) {
         let Some(far) = self.shop.far(replica) else { return };
-        let Linked { peer, number, opened, stream } = linked;
+        let Linked { peer, number, opened, rtt, stream } = linked;
         far.connected(peer, number, opened.boot);
         if let Err(error) = self.sources.attach_far(replica, stream) {
             let why = format!("cannot start a thread: {error}");
@@ -271,6 +280,7 @@ impl Actor {
             self.save_record();
         }
         if let Some(reached) = self.away.reached.get_mut(&replica) {
+            reached.rtt = Some(rtt);
             let was = std::mem::replace(&mut reached.standing, Standing::There);
             if let Standing::Trying(Some(_)) | Standing::Absent(_) = was {
                 self.log("online", &RelPath::root(), replica, "it is reached again".to_owned());

@@ -5,7 +5,7 @@
 //! a time acts on a path for a leaf. What a sink reports is taken over only where nothing newer has been seen since the
 //! job was made.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::dataflow::model::fact::Fact;
@@ -19,6 +19,7 @@ use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::{Remains, Waits};
 use crate::service::actor::{Actor, Event};
 use crate::service::groups;
+use crate::service::pool::Work;
 use crate::service::problems::{About, Problem};
 use crate::service::repositories::Answer;
 use crate::sinks::apply::{Applied, ApplyError, Control};
@@ -62,6 +63,21 @@ fn gate_of(verdict: &Verdict) -> Option<Gate> {
         Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => return None,
     };
     Some(Gate { replica, leaf: verdict.leaf, kind })
+}
+
+/// Does work that waits for another machine most of its time on a thread of its own.
+fn on_its_own(work: Work) {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<Work>>| {
+        let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        work.into_iter().for_each(|work| work());
+    };
+    let theirs = work.clone();
+    let started = std::thread::Builder::new().name("far".to_owned()).spawn(move || take(&theirs));
+    // Where there is no thread left, it is done here: late is better than never.
+    if started.is_err() {
+        take(&work);
+    }
 }
 
 impl Actor {
@@ -142,9 +158,13 @@ impl Actor {
     pub(crate) fn dispatch(&mut self, now: Instant) {
         let mut turn = None;
         loop {
-            let holds = &self.holds;
+            let (holds, ways) = (&self.holds, &self.ways);
             let max = self.pace.batch_jobs;
-            let batch = self.schedule.next(now, max, |gate| holds.open(gate, now));
+            let open = |gate: Gate, large| match ways.has_room(gate.leaf, large) {
+                true => holds.open(gate, now),
+                false => 0,
+            };
+            let batch = self.schedule.next(now, max, open);
             let Some(batch) = batch else { return };
             let mut assigned = Vec::with_capacity(batch.keys.len());
             let mut units = Vec::new();
@@ -163,16 +183,19 @@ impl Actor {
                 self.holds.started(batch.gate.replica, assigned.len());
             }
             let (shop, post, large) = (self.shop.clone(), self.post.clone(), batch.large);
-            self.pool.submit(
-                &[],
-                Box::new(move || {
-                    let mut done = transfer::carry_out(&shop, assigned);
-                    done.extend(units.into_iter().flat_map(|unit| unit::carry_out(&shop, unit)));
-                    // Whoever hears of the end may close what this has open.
-                    drop(shop);
-                    drop(post.send(Event::Done { done, large }));
-                }),
-            );
+            let leaf = batch.gate.leaf;
+            let work = move || {
+                let mut done = transfer::carry_out(&shop, assigned);
+                done.extend(units.into_iter().flat_map(|unit| unit::carry_out(&shop, unit)));
+                // Whoever hears of the end may close what this has open.
+                drop(shop);
+                drop(post.send(Event::Done { done, leaf, large }));
+            };
+            self.ways.begin(leaf, large);
+            match self.ways.is_far(leaf) {
+                true => on_its_own(Box::new(work)),
+                false => self.pool.submit(&[], Box::new(work)),
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
@@ -67,6 +68,8 @@ pub struct Linked {
     pub peer: Arc<Peer>,
     pub number: u32,
     pub opened: Opened,
+    /// How long its agent took to answer.
+    pub rtt: Duration,
     pub stream: (Incoming, Outgoing),
 }
 
@@ -115,7 +118,12 @@ impl Hosts {
         let (mut incoming, outgoing) = talk(stream);
         outgoing.say_now(open).map_err(broken)?;
         match incoming.expect::<Result<Opened, Refusal>>(ASK_MAX).map_err(broken)? {
-            Ok(opened) => Ok(Linked { peer, number, opened, stream: (incoming, outgoing) }),
+            Ok(opened) => {
+                let asked = sys::now();
+                peer.ping().map_err(NoContact::from).map_err(Box::new)?;
+                let rtt = sys::now().saturating_duration_since(asked);
+                Ok(Linked { peer, number, opened, rtt, stream: (incoming, outgoing) })
+            }
             Err(refusal) => {
                 let path = open.path.escape_ascii().to_string();
                 Err(NoReplica::Refused { host: host.to_owned(), path, refusal })

@@ -30,6 +30,7 @@ pub mod start;
 pub mod status;
 pub mod target;
 pub mod waiting;
+pub mod ways;
 pub mod wishes;
 
 use std::collections::BTreeMap;

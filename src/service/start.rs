@@ -22,6 +22,7 @@ use crate::service::hosts::Hosts;
 use crate::service::pool::Pool;
 use crate::service::problems::{About, Problem, Problems};
 use crate::service::waiting::Waiters;
+use crate::service::ways::Ways;
 use crate::sinks::apply::KnownDigests;
 use crate::sinks::far::Far;
 use crate::sinks::journal::record::LogRecord;
@@ -369,6 +370,7 @@ pub fn prepare(
     holds.roots = held.into_iter().collect();
     let engine = engine_of(&record, options)?;
     let pace = if options.lasting { Pace::LASTING } else { Pace::ONCE };
+    let ways = Ways::of(&record, pace.slots);
     let actor = Actor {
         record,
         shop,
@@ -376,7 +378,7 @@ pub fn prepare(
         pool: shared.pool.clone(),
         engine,
         pace,
-        schedule: Schedule::new(pace.slots),
+        schedule: Schedule::new(ways.slots()),
         rows: Default::default(),
         running: Default::default(),
         passing: Default::default(),
@@ -388,6 +390,7 @@ pub fn prepare(
         problems,
         holds,
         away: Away::of(&shared.hosts),
+        ways,
         waiters: Waiters::default(),
         loaded: HashSet::new(),
         over: Default::default(),

@@ -115,6 +115,7 @@ impl Actor {
             let state = self.state(&standing);
             let absence = [Replica::SOURCE, leaf].into_iter().find_map(|r| self.away.absence(r));
             let reason = absence.filter(|_| state == State::Offline).map(|a| a.reason.word());
+            let rtt = self.away.rtt(leaf);
             rows.push(LeafStatus {
                 name: self.record.name.clone(),
                 leaf: self.record.replica_name(leaf).to_owned(),
@@ -123,7 +124,7 @@ impl Actor {
                 pending: standing.pending,
                 bytes: standing.bytes,
                 route: self.record.host(leaf).unwrap_or("local").to_owned(),
-                rtt_ms: None,
+                rtt_ms: rtt.and_then(|rtt| u64::try_from(rtt.as_millis()).ok()),
             });
         }
         rows

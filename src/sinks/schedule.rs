@@ -200,26 +200,27 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
 
     /// Makes delayed jobs due, and hands out the next batch of at most `max` jobs.
     ///
-    /// `open` says how many jobs of a gate may go now. Each batch must be answered with [`Self::batch_done`].
+    /// `open` says how many jobs of a gate may go now, of small ones or of large ones. Each batch must be answered with [`Self::batch_done`].
     pub fn next(
         &mut self,
         now: Instant,
         max: usize,
-        open: impl Fn(Gate) -> usize,
+        open: impl Fn(Gate, bool) -> usize,
     ) -> Option<Batch<K>> {
         self.make_due(now);
+        let (open, open_large) = (|gate| open(gate, false), |gate| open(gate, true));
         if self.running >= self.slots {
             return None;
         }
-        let small = self.best(&open, 0..LARGE);
-        let large = self.best(&open, LARGE..LANES);
+        let small = self.best(open, 0..LARGE);
+        let large = self.best(open_large, LARGE..LANES);
         let small_running = self.running - self.running_large;
         let large_may = self.running_large + 1 < self.slots;
         let large_must = large.is_some() && self.running_large == 0 && small_running > 0;
         match (small, large) {
             (_, Some((gate, lane))) if large_must => Some(self.take_large(gate, lane)),
             (Some(head), _) => {
-                let (gate, lane, from) = self.aged(&open, head);
+                let (gate, lane, from) = self.aged(open, head);
                 Some(self.take_small(gate, lane, from, max.min(open(gate))))
             }
             (None, Some((gate, lane))) if large_may => Some(self.take_large(gate, lane)),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, StatxFlags, StatxTimestamp, makedev};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::os::{self as fs, Handle};
 
@@ -26,6 +26,7 @@ pub enum Kind {
 pub struct Stat {
     pub kind: Kind,
     /// Permission bits, at most `0o777`.
+    #[serde(deserialize_with = "permission_bits")]
     pub mode: u16,
     pub size: u64,
     pub mtime_ns: i64,
@@ -36,6 +37,11 @@ pub struct Stat {
     pub ino: u64,
     /// The mount it is on; 0 where the kernel does not say.
     pub mnt: u64,
+}
+
+/// A mode from outside.
+fn permission_bits<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    Ok(u16::deserialize(from)? & 0o777)
 }
 
 impl Stat {

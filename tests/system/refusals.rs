@@ -22,7 +22,8 @@ fn roots_that_cannot_be_synced_are_refused() {
     refused(&rig, 2, &["add", "a", "a"], "same");
     fs::create_dir(rig.path("a/inner")).unwrap();
     refused(&rig, 2, &["add", "a", "a/inner"], "inside");
-    refused(&rig, 2, &["add", "a", "host:/path"], "remote");
+    refused(&rig, 3, &["add", "a", "host.invalid:/path"], "cannot reach host.invalid");
+    refused(&rig, 2, &["add", "a", "@host:/path"], "empty user");
     refused(&rig, 2, &["add", "--mode", "sideways", "a", "b"], "sideways");
     refused(&rig, 2, &["frobnicate"], "frobnicate");
     assert_eq!(rig.ok(&["list"]), "");

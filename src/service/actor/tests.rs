@@ -113,7 +113,7 @@ impl Pair {
             self.begin();
             let Ready { actor, events, .. } = &mut self.ready;
             match events.recv().unwrap() {
-                Event::Done { done, large } => return Event::Done { done, large },
+                Event::Done { done, leaf, large } => return Event::Done { done, leaf, large },
                 other => actor.take(other),
             }
         }
@@ -167,9 +167,9 @@ fn a_source_that_is_deleted_or_moved_stops_its_running_transfer_at_once() {
         pair.holds(Replica::SOURCE, "f", None);
         pair.turn();
         assert!(control.is_cancelled());
-        let Event::Done { done, large } = pair.report() else { panic!("a report") };
+        let Event::Done { done, leaf, large } = pair.report() else { panic!("a report") };
         assert!(matches!(done[0].result, Err(ApplyError::Cancelled)), "{:?}", done[0].result);
-        pair.rest_after(Event::Done { done, large });
+        pair.rest_after(Event::Done { done, leaf, large });
         assert!(!pair.exists("b/f"));
     }
 }

@@ -11,6 +11,9 @@ use crate::dataflow::model::value::{Digest, Value};
 use crate::sys::sim::fault::{Fault, has};
 use crate::sys::{Kind, Root, Stat};
 
+/// What a mode can have.
+const PERMISSIONS: u16 = 0o777;
+
 /// The other end of a job.
 #[derive(Clone, Copy)]
 pub enum Other<'a> {
@@ -80,7 +83,7 @@ impl Other<'_> {
                 let stat = root.stat(path).map_err(gone_or("look at the directory"))?;
                 Ok(stat.filter(|stat| stat.kind == Kind::Dir).map(|stat| stat.mode))
             }
-            Self::Said(Said::Dir(mode)) => Ok(*mode),
+            Self::Said(Said::Dir(mode)) => Ok(mode.map(|mode| mode & PERMISSIONS)),
             Self::Said(_) => Err(ApplyError::Stale(End::From)),
         }
     }

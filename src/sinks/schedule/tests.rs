@@ -11,7 +11,7 @@ fn item(bytes: u64, live: bool) -> Item {
     Item { gate: GATE, bytes, live }
 }
 
-fn all(_: Gate) -> usize {
+fn all(_: Gate, _: bool) -> usize {
     usize::MAX
 }
 
@@ -89,11 +89,11 @@ fn a_closed_gate_parks_its_jobs_and_an_open_one_limits_them() {
         schedule.add(key, Item { gate: DELETES, bytes: 0, live: true });
     }
     schedule.add(99, item(1 << 20, false));
-    let closed = |gate: Gate| if gate == DELETES { 0 } else { usize::MAX };
+    let closed = |gate: Gate, _: bool| if gate == DELETES { 0 } else { usize::MAX };
     assert_eq!(schedule.next(now, 64, closed).map(|b| b.keys), Some(vec![99]));
     assert_eq!(schedule.next(now, 64, closed), None);
-    assert!(!schedule.has_runnable(closed));
-    let batch = schedule.next(now, 64, |_| 3).expect("three may go");
+    assert!(!schedule.has_runnable(|gate| closed(gate, false)));
+    let batch = schedule.next(now, 64, |_, _| 3).expect("three may go");
     assert_eq!(batch.keys, [0, 1, 2]);
 }
 
@@ -176,7 +176,7 @@ proptest! {
                 }
                 Step::Bump(key) => prop_assert_eq!(schedule.bump(key), waiting.contains_key(&key)),
                 Step::Next(max) => {
-                    let runnable = schedule.has_runnable(all);
+                    let runnable = schedule.has_runnable(|gate| all(gate, false));
                     let batch = schedule.next(now, max, all);
                     if batch.is_none() && runnable {
                         let large = running.iter().filter(|b| b.large).count();
