@@ -1,6 +1,7 @@
 //! Other machines: the agents that run there, and the replicas that they have opened.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -25,8 +26,13 @@ use crate::sys::{self, Identity};
 /// # Errors
 /// This program's own file, or the user's places, are not known.
 pub fn programs() -> Result<Programs, String> {
-    let own = std::env::current_exe()
-        .map_err(|e| format!("this program's own file is not known: {e}"))?;
+    // What runs, also where its file has been replaced by a newer one since it was started.
+    let running = PathBuf::from("/proc/self/exe");
+    let own = match running.exists() {
+        true => running,
+        false => std::env::current_exe()
+            .map_err(|e| format!("this program's own file is not known: {e}"))?,
+    };
     let places = Places::from_env()?;
     Ok(Programs { own, others: places.data.join("agents") })
 }

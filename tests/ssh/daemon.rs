@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -92,6 +92,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, counted: Option<&Mutex<State>>) 
 struct Rig {
     home: Home,
     line: Line,
+    program: PathBuf,
     _server: Server,
 }
 
@@ -102,11 +103,12 @@ impl Rig {
         let config = home.read("home/.ssh/config");
         home.config(&config.replace(&server.port.to_string(), &line.proxy.port.to_string()));
         fs::create_dir(home.path("home/src")).unwrap();
-        Some(Self { home, line, _server: server })
+        let program = env!("CARGO_BIN_EXE_yeet").into();
+        Some(Self { home, line, program, _server: server })
     }
 
     fn yeet(&self, words: &[&str]) -> (i32, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_yeet"));
+        let mut command = Command::new(&self.program);
         command.args(words).current_dir(self.home.path("home"));
         // diff is one of the system's.
         let command = self.home.at_home(&mut command).env("PATH", "/usr/bin:/bin");
@@ -125,7 +127,7 @@ impl Rig {
         self.yeet(&["status", "-l"]).1 + &self.yeet(&["status", "--files"]).1
     }
 
-    fn at(&self, rel: &str) -> std::path::PathBuf {
+    fn at(&self, rel: &str) -> PathBuf {
         self.home.path(rel)
     }
 
@@ -480,4 +482,23 @@ fn a_repository_is_one_on_a_host_at_every_moment_and_work_there_comes_back() {
         git(at, &["fsck", "--strict"]);
     }
     assert_eq!(rig.well(&["conflicts"]), "");
+}
+
+#[test]
+fn a_daemon_whose_program_was_replaced_or_removed_still_reaches_hosts() {
+    let Some(mut rig) = Rig::new() else { return };
+    let installed = rig.program.clone();
+    rig.program = rig.at("home/yeet");
+    fs::copy(&installed, &rig.program).unwrap();
+    rig.write("home/src/a", "a");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    fs::remove_file(&rig.program).unwrap();
+    fs::remove_dir_all(rig.at("there/.cache")).unwrap();
+    rig.program = installed;
+    rig.line.cut();
+    rig.line.mend();
+    rig.write("home/src/b", "b");
+    rig.well(&["wait", "--offline"]);
+    rig.same();
 }
