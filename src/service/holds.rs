@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+#[cfg(test)]
+use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::rules::brake::{Brake, Flow};
 use crate::service::actor::Actor;
@@ -12,6 +14,8 @@ use crate::sinks::journal::registry::SyncRecord;
 use crate::sinks::schedule::{Gate, Kind};
 use crate::sinks::transfer::now_ms;
 use crate::sys;
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 /// Why a root cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,9 @@ pub struct Holds {
     /// Replicas on other machines that are not reached: nothing flows with them.
     pub away: ReplicaSet,
     replicas: BTreeMap<Replica, AtReplica>,
+    /// A deliberate fault: something is in conflict, which stops everything.
+    #[cfg(test)]
+    pub stuck: bool,
 }
 
 impl Holds {
@@ -49,7 +56,7 @@ impl Holds {
         let replicas = replicas.iter().map(|r| (r, brake(r))).collect();
         let hosts: Vec<Replica> = record.hosts.iter().map(|(replica, _)| *replica).collect();
         let away = ReplicaSet::of(&hosts);
-        Self { paused: record.paused, roots: BTreeMap::new(), away, replicas }
+        Self { paused: record.paused, away, replicas, ..Self::default() }
     }
 
     /// Whether nothing at all flows.
@@ -65,7 +72,15 @@ impl Holds {
         if self.is_stopped() || is_away {
             return 0;
         }
+        #[cfg(test)]
+        if self.stuck {
+            return 0;
+        }
         if gate.kind != Kind::Delete {
+            return usize::MAX;
+        }
+        #[cfg(test)]
+        if has(Fault::BrakeIgnored) {
             return usize::MAX;
         }
         let Some(at) = self.replicas.get(&gate.replica) else { return 0 };
@@ -110,6 +125,10 @@ impl Holds {
     /// other replicas.
     pub fn emptied(&mut self, replica: Replica, files: u64) {
         let now = sys::now();
+        #[cfg(test)]
+        if has(Fault::EmptiedUnnoticed) {
+            return;
+        }
         for (other, at) in &mut self.replicas {
             if *other != replica && (replica.is_source() || other.is_source()) {
                 at.brake.emptied(now, files);
@@ -145,6 +164,10 @@ impl Holds {
 impl Actor {
     /// After every epoch: the brakes see the deletes that are outstanding.
     pub(crate) fn watch_deletes(&mut self, now: Instant) {
+        #[cfg(test)]
+        if has(Fault::ConflictStopsAll) {
+            self.holds.stuck = !self.conflicted(PathId::ROOT, None).is_empty();
+        }
         let before = self.holds.held();
         let listed = self.scans_open.is_empty();
         let replicas: Vec<Replica> = self.record.replicas.iter().map(|r| r.replica).collect();

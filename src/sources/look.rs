@@ -12,6 +12,8 @@ use super::tree::{Tree, errno, file};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::{Content, Value};
+#[cfg(test)]
+use crate::sys;
 use crate::sys::{Dir, Stat};
 
 /// A file up to so many bytes is read at once: that takes less than asking for it later would. Simulated files are small,
@@ -134,6 +136,8 @@ pub(super) fn take_rules(
     rules_changed: &mut Vec<RelPath>,
 ) -> Option<i32> {
     match tree.take_rules(dir, handle) {
+        #[cfg(test)]
+        Ok(_) if sys::sim::fault::has(sys::sim::fault::Fault::RulesStay) => None,
         Ok(changed) => {
             rules_changed.extend(changed);
             None

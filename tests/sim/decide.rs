@@ -46,6 +46,8 @@ impl World {
             Some(Whole::Repository(_)) | None => vec![row],
         };
         let path = String::from_utf8_lossy(actor.engine.paths().path(row).as_bytes()).into_owned();
+        // What gives way may do so at once, by the user's word.
+        self.ledger.borrow_mut().braked.clear();
         with(|kernel| {
             kernel.log.push(format!("resolve {path} for {winner}"));
             self.ledger.borrow_mut().observe(kernel);

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::bench::value_of;
+use super::habits::Habit;
 use super::users::{self, Dice};
 use super::world::{ROOTS, World, last_trace};
 use crate::sys::sim::{Kernel, with};
@@ -100,6 +101,7 @@ fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
             users::act(kernel, &mut ledger.borrow_mut(), &mut dice);
         });
         environment(&mut world, &mut dice);
+        Habit::of(seed).act(&mut world, &mut dice);
         for _ in 0..dice.below(40) {
             world.step(&mut dice);
         }
@@ -127,8 +129,13 @@ pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
         return Err("it does not start".to_owned());
     }
     for round in 0.. {
+        // Q10: without its rules all is as if there had never been any.
+        world.remove_rules();
         let mut rests = world.rest();
         fault(world)?;
+        if rests && (world.has_rules() || world.answer_brake(dice)) {
+            continue;
+        }
         if rests && world.is_held() {
             // An error while the root was looked at counts as a lost root, until the daemon starts again.
             world.kill();
@@ -153,6 +160,9 @@ pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
             (true, Ok(())) => break,
             (true, Err(different)) => return Err(format!("Q1: {different}")),
             (false, _) => {
+                if let Some(idle) = world.held_back() {
+                    return Err(format!("Q3: {idle}"));
+                }
                 if let Some(needless) = world.needless_conflict() {
                     return Err(format!("Q2: {needless}"));
                 }

@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     superseded: BTreeSet<Bytes>,
     /// What a version came from, all the way back.
     above: BTreeMap<Bytes, BTreeSet<Bytes>>,
+    /// Versions that users put at a path, at whatever replica.
+    placed: BTreeMap<String, BTreeSet<Bytes>>,
     /// Versions that a user removed from a path.
     deleted: BTreeMap<String, BTreeSet<Bytes>>,
     /// The last version that went from a path of a disk: what comes next descends from it.
@@ -50,6 +52,9 @@ pub(super) struct Ledger {
     /// What was at a path before the engine changed it in a step that is not over: it may put it back.
     before_step: BTreeMap<(usize, String), Option<Bytes>>,
     renamed: Renamed,
+    /// Where deletes are held, and where they have to be.
+    pub(super) braked: BTreeSet<usize>,
+    pub(super) swept: BTreeSet<usize>,
     trees: Vec<Tree>,
     /// Where two names are a group.
     pub(super) moments: Option<Moments>,
@@ -127,11 +132,19 @@ impl Ledger {
             }
             let old = std::mem::take(&mut self.trees[at]);
             for path in changed(&old, &new) {
-                let (old, new) = (old.get(path), new.get(path));
+                let (tree, old, new) = (&new, old.get(path), new.get(path));
                 let before = self.before_step.entry((at, path.clone()));
                 let taken_back = before.or_insert_with(|| old.cloned()).as_ref() == new;
                 if !taken_back {
                     self.judge(at, path, old, new);
+                    if let Some(new) = new {
+                        self.check_place(at, path, new);
+                    }
+                    let goes = new.is_none() && disk.at(path).is_none();
+                    let stays = |old: &Bytes| tree.values().any(|other| other == old);
+                    if goes && old.is_some_and(|old| !stays(old)) {
+                        self.check_brake(at, path);
+                    }
                 }
                 self.bury(at, path, old, new);
             }
@@ -191,6 +204,34 @@ impl Ledger {
         }
     }
 
+    /// S10: what comes to a path was put there by a user, at another replica or before.
+    fn check_place(&mut self, at: usize, path: &str, new: &Bytes) {
+        let is_at = |path: &str| self.placed.get(path).is_some_and(|all| all.contains(new));
+        if is_at(path) || self.late.contains(new) {
+            return;
+        }
+        if is_at(&self.renamed.made_at(at, path)) {
+            // From here on it is where its directory is.
+            self.placed.entry(path.to_owned()).or_default().insert(new.clone());
+        } else {
+            self.fails(format!("S10: {path} on {at} got {new:?}, which nobody put there"));
+        }
+    }
+
+    /// A user is about to give something another name.
+    pub(super) fn renames(&mut self, at: usize, from: &str, to: &str) {
+        self.renamed.goes_to(at, from, to);
+    }
+
+    /// S11: a file goes at a replica.
+    fn check_brake(&mut self, at: usize, path: &str) {
+        if self.swept.contains(&at) {
+            self.fails(format!("S11: {path} on {at} was deleted for a root that was emptied"));
+        } else if self.braked.contains(&at) {
+            self.fails(format!("S11: {path} on {at} was deleted while deletes were held"));
+        }
+    }
+
     /// Whatever changed on this disk since [`Self::observe`] was done by its user.
     pub(super) fn accept(&mut self, kernel: &Kernel, at: usize) {
         let old = std::mem::take(&mut self.trees[at]);
@@ -202,6 +243,7 @@ impl Ledger {
             let (before, now) = (old.get(path), new.get(path));
             if let Some(now) = now {
                 self.written.insert(now.clone());
+                self.placed.entry(path.clone()).or_default().insert(now.clone());
                 let tomb = self.tombs.get(&(at, path.clone()));
                 if let Some(before) = before.or(tomb).cloned() {
                     self.descends(now, &before);
@@ -316,6 +358,9 @@ impl Ledger {
                 } else if self.written.contains(&bytes) {
                     there.insert(bytes);
                 }
+            }
+            for (path, bytes) in &new {
+                self.placed.entry(path.clone()).or_default().insert(bytes.clone());
             }
             self.trees[at] = new;
         }

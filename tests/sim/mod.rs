@@ -9,6 +9,7 @@ mod crashes;
 mod decide;
 mod errnos;
 mod faults;
+mod habits;
 mod history;
 mod ledger;
 mod moments;

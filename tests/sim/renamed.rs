@@ -16,6 +16,8 @@ type Tree = BTreeMap<String, Bytes>;
 pub(super) struct Renamed {
     /// The name a file had when the step began.
     from: BTreeMap<Place, String>,
+    /// What users gave another name, the last one last.
+    all: Vec<(usize, String, String)>,
     /// What a delete of that name took.
     taken: BTreeMap<Place, Bytes>,
 }
@@ -42,6 +44,22 @@ impl Renamed {
         });
     }
 
+    /// A user is about to give something another name.
+    pub(super) fn goes_to(&mut self, at: usize, from: &str, to: &str) {
+        self.all.push((at, from.to_owned(), to.to_owned()));
+    }
+
+    /// The path that something new was made at, if its directory has got another name since.
+    pub(super) fn made_at(&self, at: usize, path: &str) -> String {
+        let mut path = path.to_owned();
+        for (_, from, to) in self.all.iter().rev().filter(|(on, ..)| *on == at) {
+            if let Some(rest) = path.strip_prefix(to.as_str()).filter(|r| r.starts_with('/')) {
+                path = format!("{from}{rest}");
+            }
+        }
+        path
+    }
+
     pub(super) fn from(&self, at: usize, path: &str) -> Option<&str> {
         self.from.get(&(at, path.to_owned())).map(String::as_str)
     }
@@ -52,7 +70,7 @@ impl Renamed {
 
     /// What was not put back.
     pub(super) fn step_ends(&mut self, trees: &[Tree]) -> Option<String> {
-        let Self { from: _, taken } = std::mem::take(self);
+        let Self { from: _, all: _, taken } = std::mem::take(self);
         let mut taken = taken.into_iter();
         let ((at, path), bytes) = taken.find(|((at, path), _)| !trees[*at].contains_key(path))?;
         Some(format!("S3: {path} on {at}: {bytes:?}, which a user had renamed, was not put back"))

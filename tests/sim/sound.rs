@@ -1,4 +1,7 @@
-//! What is asked at rest beside the trees: whether each conflict is one, and whether what counts as agreed is what is there.
+//! What is asked at rest beside the trees: whether each conflict is one and holds back nothing else, and whether what counts
+//! as agreed is what is there.
+
+use std::collections::BTreeMap;
 
 use super::bench::{replica, value_of};
 use super::world::World;
@@ -39,6 +42,37 @@ impl World {
                 let first = held(&kernel.disks[0]);
                 let differs = kernel.disks[1..].iter().any(|disk| held(disk) != first);
                 (!differs).then(|| format!("{paths:?} in conflict, and nothing differs"))
+            })
+        })
+    }
+
+    /// Q3: something that differs though nothing at it, above it or below it is in conflict.
+    pub(super) fn held_back(&mut self) -> Option<String> {
+        let (conflicts, _) = self.outstanding();
+        let mut stuck = Vec::new();
+        for row in conflicts {
+            let actor = self.actor();
+            let all = match actor.whole_in_conflict(row) {
+                Some(Whole::Group(row)) => actor.engine.paths().group(row),
+                Some(Whole::Repository(_)) | None => vec![row],
+            };
+            let paths = actor.engine.paths();
+            let path = |id| String::from_utf8_lossy(paths.path(id).as_bytes()).into_owned();
+            stuck.extend(all.into_iter().map(path));
+        }
+        let is_within = |path: &str, dir: &str| {
+            path == dir || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let waits = |path: &str| stuck.iter().any(|c| is_within(path, c) || is_within(c, path));
+        with(|kernel| {
+            let tree = |disk: &Disk| within_all(disk).into_iter().collect::<BTreeMap<_, _>>();
+            let first = tree(&kernel.disks[0]);
+            kernel.disks[1..].iter().find_map(|disk| {
+                let other = tree(disk);
+                let mut paths = first.keys().chain(other.keys());
+                let idle =
+                    paths.find(|path| first.get(*path) != other.get(*path) && !waits(path))?;
+                Some(format!("{idle} waits, and in conflict are {stuck:?}"))
             })
         })
     }

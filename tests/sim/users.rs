@@ -1,6 +1,7 @@
 //! Users of the simulated replicas: what editors, shells and builds do, with the weights of the guarantees.
 
 use super::bench::Bytes;
+use super::habits::RULES;
 use super::ledger::Ledger;
 use crate::sys::sim::{Kernel, Node};
 
@@ -44,7 +45,7 @@ const ARRIVAL_NS: i64 = 2000;
 
 /// Whether users give such names.
 pub(super) fn is_given(path: &str) -> bool {
-    let known = ["a", "b", "c", "d", "e", "g"];
+    let known = ["a", "b", "c", "d", "e", "g", RULES];
     path.split('/').all(|name| known.contains(&name.trim_end_matches(TEMPORARY)))
 }
 
@@ -58,14 +59,14 @@ fn bytes(dice: &mut Dice) -> Vec<u8> {
     text.repeat([1, 1, 1, 2, 30][dice.index(5)]).into_bytes()
 }
 
-struct User<'a> {
-    kernel: &'a mut Kernel,
-    ledger: &'a mut Ledger,
-    at: usize,
+pub(super) struct User<'a> {
+    pub(super) kernel: &'a mut Kernel,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) at: usize,
 }
 
 impl User<'_> {
-    fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         self.ledger.accept(self.kernel, self.at);
     }
 
@@ -75,7 +76,7 @@ impl User<'_> {
         }
     }
 
-    fn write(&mut self, path: &str, bytes: &[u8]) {
+    pub(super) fn write(&mut self, path: &str, bytes: &[u8]) {
         self.make_parents(path);
         self.done();
         let there = self.kernel.disks[self.at].read(path);
@@ -88,7 +89,8 @@ impl User<'_> {
         }
     }
 
-    fn rename(&mut self, from: &str, to: &str) {
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        self.ledger.renames(self.at, from, to);
         self.kernel.user_rename(self.at, from, to);
         self.done();
     }

@@ -188,6 +188,7 @@ impl World {
     }
 
     fn keep_record(&mut self) {
+        self.ledger.borrow_mut().braked.clear();
         if let Some(up) = self.up.take() {
             self.record = up.ready.actor.record.clone();
         }
@@ -401,7 +402,9 @@ impl World {
     pub(super) fn look(&mut self) {
         // Where nothing was called and no user acted, all is as it was.
         let now = with(|kernel| (kernel.calls, kernel.log.len()));
+        let braked = self.braked();
         if self.looked.replace(now) == Some(now) {
+            self.ledger.borrow_mut().braked = braked;
             return;
         }
         let kept = self.kept();
@@ -412,6 +415,7 @@ impl World {
             if !kernel.dead {
                 ledger.step_ends();
             }
+            ledger.braked = braked;
             for disk in &kernel.disks {
                 for (path, _) in disk.tree() {
                     if !users::is_given(&path) {

@@ -43,6 +43,16 @@ pub enum Fault {
     OverflowSilent,
     /// What belongs together goes one by one.
     GroupApart,
+    /// A conflict stops everything.
+    ConflictStopsAll,
+    /// What is ignored is looked at again where the rules changed, and nowhere else.
+    RulesStay,
+    /// A root that was emptied is not held.
+    EmptiedUnnoticed,
+    /// Deletes that are held go all the same.
+    BrakeIgnored,
+    /// A symlink on the way to a path is followed.
+    LinksFollowed,
 }
 
 impl Fault {
@@ -60,7 +70,20 @@ impl Fault {
         )
     }
 
-    pub const ALL: [Self; 18] = [
+    /// Whether nothing smaller than a history can show it.
+    #[must_use]
+    pub fn needs_histories(self) -> bool {
+        matches!(
+            self,
+            Self::ConflictStopsAll
+                | Self::RulesStay
+                | Self::EmptiedUnnoticed
+                | Self::BrakeIgnored
+                | Self::LinksFollowed
+        )
+    }
+
+    pub const ALL: [Self; 23] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -79,6 +102,11 @@ impl Fault {
         Self::StaleReport,
         Self::OverflowSilent,
         Self::GroupApart,
+        Self::ConflictStopsAll,
+        Self::RulesStay,
+        Self::EmptiedUnnoticed,
+        Self::BrakeIgnored,
+        Self::LinksFollowed,
     ];
 }
 

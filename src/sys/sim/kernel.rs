@@ -107,6 +107,7 @@ impl Kernel {
         }
         let mut at = ino;
         for name in path.split(|byte| *byte == b'/') {
+            at = self.followed(disk, at);
             match self.disks[disk].node(at) {
                 Node::Dir => {}
                 Node::Link(_) => return Err(Errno::LOOP),
@@ -115,6 +116,18 @@ impl Kernel {
             at = self.disks[disk].child(at, name).ok_or(Errno::NOENT)?;
         }
         Ok((disk, at))
+    }
+
+    /// What a symlink leads to, for a yeet that asks to follow them: from the root, slashes at its end apart.
+    fn followed(&self, disk: usize, ino: Ino) -> Ino {
+        let disk = &self.disks[disk];
+        match disk.node(ino) {
+            Node::Link(text) if has(Fault::LinksFollowed) => {
+                let text = String::from_utf8_lossy(text);
+                disk.at(text.trim_end_matches('/')).unwrap_or(ino)
+            }
+            Node::Link(_) | Node::File(_) | Node::Dir => ino,
+        }
     }
 
     fn free(&self, (dir, name): Place<'_>) -> Call<(usize, Ino)> {
@@ -156,7 +169,10 @@ impl Kernel {
             self.disks[disk].rename(vec![(parent, name.to_vec(), Some(ino))], now);
             return Ok(self.open_object(disk, ino));
         }
-        let (disk, ino) = self.find(dir, name)?;
+        let (disk, mut ino) = self.find(dir, name)?;
+        if flags.contains(OFlags::DIRECTORY) {
+            ino = self.followed(disk, ino);
+        }
         match self.disks[disk].node(ino) {
             Node::Link(_) => Err(Errno::LOOP),
             Node::File(_) if flags.contains(OFlags::DIRECTORY) => Err(Errno::NOTDIR),
