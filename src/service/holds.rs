@@ -175,8 +175,10 @@ impl Actor {
             let outstanding = self.engine.deletes(replica).outstanding;
             let came = std::mem::take(&mut self.deletes_came[usize::from(replica.slot())]);
             let files = self.engine.files(replica);
+            let may_end = outstanding == 0 && before.contains(replica);
+            let known = listed && (!may_end || self.all_is_known());
             if let Some(brake) = self.holds.brake_mut(replica) {
-                brake.observe(now, (outstanding, came), files, listed);
+                brake.observe(now, (outstanding, came), files, known);
             }
         }
         let held = self.holds.held();
@@ -189,6 +191,12 @@ impl Actor {
                 self.log("held", &crate::dataflow::model::path::RelPath::root(), replica, note);
             }
         }
+    }
+
+    /// Whether no delete can still come of what has not been listed, or read.
+    fn all_is_known(&self) -> bool {
+        let mut replicas = self.record.replicas.iter();
+        self.reads.is_empty() && replicas.all(|r| self.engine.unlisted(r.replica).is_none())
     }
 
     /// A root is gone or another directory is in its place: nothing flows and nothing missing counts.

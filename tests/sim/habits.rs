@@ -206,3 +206,23 @@ impl World {
         all.into_iter().map(|at| usize::from(at.slot())).collect()
     }
 }
+
+#[test]
+fn an_emptied_root_is_held_also_where_all_of_it_has_to_be_read_first() {
+    let mut world = World::new(2, 0, true);
+    as_user(&world, 0, |user| {
+        for name in ["a", "b", "c", "d", "e"] {
+            user.write(&format!("g/{name}"), name.as_bytes());
+            user.write(&format!("g/{name}~"), name.repeat(2).as_bytes());
+        }
+    });
+    world.start();
+    assert!(world.rest());
+    // The next daemon knows no digest.
+    world.kill();
+    as_user(&world, 0, |user| user.sweep());
+    world.start();
+    assert!(world.rest());
+    assert!(world.actor().holds.held().contains(replica(1)));
+    assert_eq!(with(|kernel| kernel.disks[1].tree().len()), 11);
+}

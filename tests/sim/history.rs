@@ -322,6 +322,7 @@ fn what_random_histories_found_stays_mended() {
         ),
         (1006929, "a directory got another name while a file in it was deleted, and then a kill"),
         (744, "a file announced unread was taken for whole after a power loss"),
+        (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
     ];
     for (seed, what) in found {
         assert_eq!(outcome(seed, &BTreeSet::new()), Ok(()), "seed {seed}: {what}");

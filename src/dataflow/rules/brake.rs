@@ -59,13 +59,14 @@ impl Brake {
     /// After an epoch: how many delete verdicts are outstanding, how many of them came since the last call, and how many
     /// files the replica holds.
     ///
-    /// `listed`: every replica is listed whole. Before that, no outstanding delete does not end a hold.
+    /// `known`: no delete can still come of what has not been listed, or read. Before that, no outstanding delete does not
+    /// end a hold.
     pub fn observe(
         &mut self,
         now: Instant,
         (outstanding, came): (u64, u64),
         files: u64,
-        listed: bool,
+        known: bool,
     ) {
         if came > 0 || outstanding > self.outstanding {
             let burst = self.burst.get_or_insert(Burst {
@@ -84,8 +85,8 @@ impl Brake {
         // What is under way may have been seen to be gone, with its report still to come: that takes from both.
         self.allowed = self.allowed.min(outstanding + self.under_way);
         if outstanding == 0 {
-            self.held &= !listed;
-            if listed && self.burst.as_ref().is_some_and(|b| now >= b.last_seen + QUIET_END) {
+            self.held &= !known;
+            if known && self.burst.as_ref().is_some_and(|b| now >= b.last_seen + QUIET_END) {
                 self.burst = None;
             }
         } else if self.is_quiet(now) {
