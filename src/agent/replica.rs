@@ -1,4 +1,7 @@
 //! A replica on the agent's machine, from when it is opened until its stream ends.
+//!
+//! Holds: its root is locked for its owner until the last act on it has ended; what is seen is told in the order in which it
+//! was seen, and that nothing is left to look at only after all that was asked.
 
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -21,8 +24,10 @@ use crate::ssh::link::Broken;
 use crate::ssh::talk::{Incoming, Outgoing};
 use crate::sys::{self, Identity, Lock, LockError, Root, RootError, Stat};
 
-/// The one sync that an agent's scanner knows for each replica: their rules are their own.
+/// Threads that look at a replica.
 const SCANNERS: usize = 2;
+/// Each replica has a scanner of its own, which knows this sync alone.
+const SYNC: u32 = 1;
 
 /// An opened replica: what acts on it needs.
 pub(super) struct Served {
@@ -123,7 +128,7 @@ impl Served {
         };
         let (cache, rules) = (self.digests.cache.clone(), ignores.clone());
         let make = if asked.lasting { Sources::watching } else { Sources::unwatched };
-        let sources = Arc::new(make(scanner.clone(), 1, rules, cache, sink));
+        let sources = Arc::new(make(scanner.clone(), SYNC, rules, cache, sink));
         // Only now are there any to be quiet.
         sees.attend(&sources);
         let told = sees.clone();
@@ -174,17 +179,17 @@ impl Looking<'_> {
                 let changed = self.ignores.set(replica, &dir, text.as_deref());
                 if changed.is_some() || again.is_some() {
                     let dirs = std::slice::from_ref(&dir);
-                    self.scanner.unlist(1, dirs);
+                    self.scanner.unlist(SYNC, dirs);
                     if let Some(round) = again {
                         self.sees.say(&Told::RulesTaken(round));
                     }
-                    self.scanner.scan_again(1, dirs);
+                    self.scanner.scan_again(SYNC, dirs);
                 }
             }
             Ask::Forget(replica) => {
                 let dirs = self.ignores.detach(replica);
-                self.scanner.unlist(1, &dirs);
-                self.scanner.scan_again(1, &dirs);
+                self.scanner.unlist(SYNC, &dirs);
+                self.scanner.scan_again(SYNC, &dirs);
             }
         }
         self.sees.asked();

@@ -64,7 +64,9 @@ impl Actor {
     }
 
     pub(crate) fn state(&self, standing: &Standing) -> State {
-        let scanning = !self.scans_open.is_empty() || !self.sources.is_quiet();
+        let looking = !self.scans_open.is_empty() || !self.sources.is_quiet();
+        // What a host that is being reached has is not known either.
+        let scanning = looking || self.away.is_trying();
         let state = self.state_at_rest(standing);
         if scanning && matches!(state, State::Syncing | State::InSync) {
             return State::Scanning;

@@ -43,7 +43,7 @@ pub fn index_meaning(index: &[u8]) -> Option<crate::dataflow::model::value::Dige
 }
 
 type Handles = Arc<RwLock<BTreeMap<Replica, Handle>>>;
-type Fars = Arc<RwLock<BTreeMap<Replica, FarTree>>>;
+type Fars = Arc<RwLock<BTreeMap<Replica, Arc<FarTree>>>>;
 
 /// The replicas of one sync, scanned and watched: here, or by their agents.
 pub struct Sources {
@@ -165,7 +165,7 @@ impl Sources {
         for (whose, dir, text) in self.ignores.files() {
             far.rules(whose, &dir, Some(&text), false);
         }
-        fars.insert(replica, far);
+        fars.insert(replica, Arc::new(far));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Sources {
     /// Has agents put their replicas away, and waits for each as long as this. Whoever takes what is seen must be gone.
     pub fn end_far(&self, patience: Duration) {
         let fars = std::mem::take(&mut *write(&self.fars));
-        fars.into_values().for_each(|far| far.end(patience));
+        fars.values().for_each(|far| far.end(patience));
     }
 
     /// Has agents hear of all rules but their own.
@@ -186,9 +186,13 @@ impl Sources {
         let listening = Arc::downgrade(&self.fars);
         self.ignores.listen(Box::new(move |replica, dir, text, again| {
             let Some(fars) = listening.upgrade() else { return };
-            for (_, far) in read(&fars).iter().filter(|(other, _)| **other != replica) {
-                far.rules(replica, dir, text, again);
-            }
+            // Taken out first: telling may wait for whoever takes what is seen, who may be about to change them.
+            let others: Vec<Arc<FarTree>> = {
+                let fars = read(&fars);
+                let others = fars.iter().filter(|(other, _)| **other != replica);
+                others.map(|(_, far)| far.clone()).collect()
+            };
+            others.iter().for_each(|far| far.rules(replica, dir, text, again));
         }));
     }
 
@@ -298,7 +302,7 @@ impl Sources {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         read(&self.handles).values().all(|handle| handle.outstanding() == 0)
-            && read(&self.fars).values().all(FarTree::is_quiet)
+            && read(&self.fars).values().all(|far| far.is_quiet())
     }
 
     /// The watcher, if there is one.

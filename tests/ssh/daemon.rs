@@ -21,6 +21,8 @@ struct Line {
 #[derive(Default)]
 struct State {
     is_cut: bool,
+    /// Connections are taken, and nothing comes of them.
+    is_silent: bool,
     /// Bytes to the server after which it is cut; `None`: never.
     left: Option<u64>,
     open: Vec<TcpStream>,
@@ -44,6 +46,10 @@ impl Line {
             if state.is_cut {
                 return;
             }
+            if state.is_silent {
+                state.open.push(near);
+                return;
+            }
             let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
             state.open.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
             let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
@@ -62,8 +68,19 @@ impl Line {
         self.state.lock().unwrap().left = Some(bytes);
     }
 
+    /// Ends what there is; whoever comes now is not answered.
+    fn hush(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.cut();
+        (state.is_cut, state.is_silent) = (false, true);
+    }
+
     fn mend(&self) {
-        *self.state.lock().unwrap() = State::default();
+        let mut state = self.state.lock().unwrap();
+        if state.is_silent {
+            state.cut();
+        }
+        *state = State::default();
     }
 }
 
@@ -501,4 +518,19 @@ fn a_daemon_whose_program_was_replaced_or_removed_still_reaches_hosts() {
     rig.write("home/src/b", "b");
     rig.well(&["wait", "--offline"]);
     rig.same();
+}
+
+#[test]
+fn nothing_is_said_to_be_in_sync_with_a_host_that_has_not_answered_yet() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("home/src/a", "a");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.well(&["daemon", "stop"]);
+    rig.line.hush();
+    rig.well(&["daemon", "start"]);
+    let (code, said) = rig.yeet(&["status"]);
+    assert!(code == 1 && said.starts_with("src\tscanning\t"), "{said}");
+    rig.line.mend();
+    rig.well(&["wait", "--offline"]);
 }

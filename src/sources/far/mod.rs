@@ -27,7 +27,8 @@ use wire::{Ask, MESSAGE_MAX, Told};
 pub(super) struct FarTree {
     replica: Replica,
     scanner: Arc<Scanner>,
-    asks: Sender<Ask>,
+    /// `None` once nothing more is asked.
+    asks: Mutex<Option<Sender<Ask>>>,
     shared: Arc<Shared>,
     /// Its sender is dropped at the end.
     ended: Receiver<()>,
@@ -100,16 +101,22 @@ impl FarTree {
             drop::<Sender<()>>(ends);
         };
         drop(thread("far-tells").spawn(hear)?);
-        Ok(Self { replica, scanner, asks, shared, ended })
+        Ok(Self { replica, scanner, asks: Mutex::new(Some(asks)), shared, ended })
     }
 
     /// Wants no more of it, and waits until its agent has put it away or has had its time. Nobody may be waiting to pass
     /// something on to who calls this.
-    pub(super) fn end(self, patience: Duration) {
-        let ended = self.ended.clone();
-        drop(self);
+    pub(super) fn end(&self, patience: Duration) {
+        self.close();
         // Nothing is ever sent: it is over, or the time is.
-        ended.recv_timeout(patience).unwrap_or_default();
+        self.ended.recv_timeout(patience).unwrap_or_default();
+    }
+
+    fn close(&self) {
+        let mut state = self.shared.state();
+        (state.is_over, state.is_dropped) = (true, true);
+        drop(state);
+        drop(self.asks.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn ask(&self, ask: Ask) {
@@ -121,7 +128,9 @@ impl FarTree {
     fn ask_in(&self, state: &mut State, ask: Ask) {
         state.asked += 1;
         // One that has ended is told of by its reader.
-        drop(self.asks.send(ask));
+        if let Some(asks) = &*self.asks.lock().unwrap_or_else(PoisonError::into_inner) {
+            drop(asks.send(ask));
+        }
     }
 
     /// As `Handle::scan`; `None` once the agent is lost.
@@ -183,8 +192,7 @@ impl FarTree {
 
 impl Drop for FarTree {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
-        (state.is_over, state.is_dropped) = (true, true);
+        self.close();
     }
 }
 
