@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -25,6 +25,8 @@ use super::talk::talk;
 /// How long an agent may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(15);
 const ANSWER_MAX: usize = 64 << 10;
+/// What is passed between the two at a time, in bytes: each piece is one message of SSH, or a few.
+const PIECE: usize = 64 << 10;
 
 /// Why an agent cannot be talked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -188,7 +190,7 @@ fn carry(mut stream: Stream, decoder: Decoder) -> std::io::Result<(Link, JoinHan
     let mut far = tokio::net::UnixStream::from_std(far)?;
     let carried = tokio::spawn(async move {
         // How it ended, whoever listens at the other end is told.
-        drop(copy_bidirectional(&mut stream, &mut far).await);
+        drop(copy_bidirectional_with_sizes(&mut stream, &mut far, PIECE, PIECE).await);
     });
     let (read, close) = (near.try_clone()?, near.try_clone()?);
     let close = move || drop(close.shutdown(Shutdown::Both));
