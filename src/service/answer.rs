@@ -9,6 +9,7 @@ use crate::dataflow::model::replica::Replica;
 use crate::service::Daemon;
 use crate::service::Entry;
 use crate::service::actor::Actor;
+use crate::service::away;
 use crate::service::holds::RootHold;
 use crate::service::resolve::Resolved;
 use crate::service::start::Handle;
@@ -227,6 +228,7 @@ impl Daemon {
     fn asked(&self, target: &Target) -> Result<(Vec<Scope>, Vec<SyncStatus>), Failure> {
         for scope in self.scopes(target)? {
             Self::look_at_roots(&scope.handle);
+            away::check_hosts(&scope.handle);
             self.revive_lost(&scope.handle);
         }
         let mut broken = Vec::new();

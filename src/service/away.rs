@@ -16,6 +16,7 @@ use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::service::actor::{Actor, Event, Question};
 use crate::service::hosts::{Hosts, Linked, NoReplica};
 use crate::service::problems::{About, Problem};
+use crate::service::start::Handle;
 use crate::sinks::far::Far;
 use crate::sinks::recover::recover_far;
 use crate::sinks::transfer::Shop;
@@ -26,6 +27,9 @@ use crate::sys;
 /// After the first attempt that failed; doubled with each.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// Who is asked whether it is there may be silent for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// Why a replica is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +190,22 @@ fn settled(
             let why = format!("{host}: what was under way cannot be settled: {why}");
             Err(Absence { reason: Reason::Refused, why, hint: None })
         }
+    }
+}
+
+/// Makes sure that the hosts of a sync are there, for somebody who wants to know how it stands: at rest nobody is told that
+/// one is gone. One that does not answer is away from then on.
+pub(crate) fn check_hosts(handle: &Handle) {
+    let peers = |actor: &mut Actor| {
+        let fars = actor.shop.far.iter().flatten();
+        fars.filter_map(|far| far.peer()).collect::<Vec<_>>()
+    };
+    let mut peers = handle.ask(peers).unwrap_or_default();
+    // Several replicas can be on one host.
+    peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    for peer in peers {
+        // Who reads from it hears of its end.
+        peer.check(SILENCE_MAX).unwrap_or_default();
     }
 }
 

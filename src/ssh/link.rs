@@ -58,6 +58,8 @@ struct State {
     pongs: HashSet<u64>,
     pings: u64,
     over: Option<Over>,
+    /// When something came last.
+    heard: Instant,
     /// Nothing more will be given to the writer.
     closing: bool,
 }
@@ -105,6 +107,7 @@ impl Link {
             pongs: HashSet::new(),
             pings: 0,
             over: None,
+            heard: Instant::now(),
             closing: false,
         };
         let (to_write, changed) = (Condvar::new(), Condvar::new());
@@ -186,6 +189,40 @@ impl Link {
         }
     }
 
+    /// Makes sure that the other side is there: that it says so, or goes on saying something else, and is never silent for so
+    /// long. One that is has ended.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn check(&self, patience: Duration) -> Result<(), Over> {
+        let mut state = self.shared.state();
+        state.heard = Instant::now();
+        state.pings += 1;
+        let number = state.pings;
+        state.session.say(&Message::Ping(number));
+        self.shared.to_write.notify_one();
+        loop {
+            if state.pongs.remove(&number) {
+                return Ok(());
+            }
+            if let Some(over) = &state.over {
+                return Err(over.clone());
+            }
+            let left = patience.saturating_sub(state.heard.elapsed());
+            if left.is_zero() {
+                let over = Over::Silent(patience);
+                state.over = Some(over.clone());
+                drop(state);
+                self.shared.to_write.notify_all();
+                self.shared.changed.notify_all();
+                (self.close)();
+                return Err(over);
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Says goodbye, and waits until the other side has gone or has had its time.
     pub fn goodbye(self, why: &str, patience: Duration) {
         let until = Instant::now() + patience;
@@ -225,7 +262,10 @@ impl Shared {
             }
             match from.read(&mut bytes) {
                 Ok(0) => break Over::Lost("it ended without a goodbye".to_owned()),
-                Ok(length) => decoder.feed(&bytes[..length]),
+                Ok(length) => {
+                    self.state().heard = Instant::now();
+                    decoder.feed(&bytes[..length]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break Over::Lost(error.to_string()),
             }
@@ -425,146 +465,4 @@ impl Drop for Stream {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Shutdown;
-    use std::os::unix::net::UnixStream;
-    use std::thread::JoinHandle;
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    fn end(side: Side, socket: UnixStream) -> Link {
-        let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
-        let close = move || drop(close.shutdown(Shutdown::Both));
-        Link::start(side, Decoder::at_once(), read, socket, close).unwrap()
-    }
-
-    /// An end that asks, and one that answers each request with all that comes on its stream, as it comes.
-    fn pair() -> (Link, JoinHandle<Over>) {
-        let (a, b) = UnixStream::pair().unwrap();
-        let agent = end(Side::Agent, b);
-        let serving = std::thread::spawn(move || {
-            std::thread::scope(|scope| {
-                loop {
-                    match agent.accept() {
-                        Ok((request, stream)) if request == b"no" => stream.refuse("not that"),
-                        Ok((request, stream)) => drop(scope.spawn(move || {
-                            // Whoever asked may be gone already.
-                            if stream.send(&request).is_err() {
-                                return;
-                            }
-                            while let Ok(Some(bytes)) = stream.receive() {
-                                if stream.send(&bytes).is_err() {
-                                    return;
-                                }
-                            }
-                            stream.end();
-                        })),
-                        Err(over) => return over,
-                    }
-                }
-            })
-        });
-        (end(Side::Caller, a), serving)
-    }
-
-    /// Comes back as soon as all streams are over on both sides.
-    fn no_stream_is_left(link: &Link) {
-        let mut state = link.shared.state();
-        while state.session.streams() > 0 {
-            assert_eq!(state.over, None);
-            state = link.shared.wait(state);
-        }
-    }
-
-    #[test]
-    fn many_streams_go_on_side_by_side_and_each_gets_its_own_answer() {
-        let (link, serving) = pair();
-        std::thread::scope(|scope| {
-            for n in 0..20u8 {
-                let link = &link;
-                scope.spawn(move || {
-                    let stream = link.open(&[n]).unwrap();
-                    let said = vec![n; 300_000 * usize::from(n % 5)];
-                    // Less than what is granted and what may wait: nobody has to read meanwhile.
-                    for piece in said.chunks(200_000) {
-                        stream.send(piece).unwrap();
-                    }
-                    stream.end();
-                    let heard = stream.receive_all(10 << 20).unwrap();
-                    assert!(heard.len() == said.len() + 1 && heard.iter().all(|byte| *byte == n));
-                });
-            }
-        });
-        link.ping(PATIENCE).unwrap();
-        link.goodbye("done", PATIENCE);
-        assert_eq!(serving.join().unwrap(), Over::Goodbye("done".to_owned()));
-    }
-
-    #[test]
-    fn who_does_not_listen_is_sent_no_more_than_they_granted_and_holds_up_nobody_else() {
-        let (link, serving) = pair();
-        let deaf = link.open(b"x").unwrap();
-        std::thread::scope(|scope| {
-            // It is echoed, and not read here: the other side stands still on this stream.
-            let feeding = scope.spawn(move || {
-                let fed = deaf.send(&vec![0; 64 << 20]);
-                (fed, deaf)
-            });
-            for _ in 0..50 {
-                let stream = link.open(b"y").unwrap();
-                stream.end();
-                assert_eq!(stream.receive_all(10).unwrap(), b"y");
-            }
-            link.ping(PATIENCE).unwrap();
-            drop(link);
-            let (fed, _) = feeding.join().unwrap();
-            assert!(matches!(fed, Err(Broken::Over(_))), "{fed:?}");
-        });
-        assert!(matches!(serving.join().unwrap(), Over::Lost(_)));
-    }
-
-    #[test]
-    fn a_request_that_is_refused_says_why_and_one_that_is_dropped_is_let_go_of() {
-        let (link, serving) = pair();
-        for _ in 0..1000 {
-            let refused = link.open(b"no").unwrap();
-            assert_eq!(refused.receive(), Err(Broken::Reset("not that".to_owned())));
-            drop(link.open(b"dropped").unwrap());
-        }
-        no_stream_is_left(&link);
-        drop(link);
-        serving.join().unwrap();
-    }
-
-    #[test]
-    fn an_answer_that_has_ended_arrives_whole_although_whoever_gave_it_is_gone() {
-        let (a, b) = UnixStream::pair().unwrap();
-        let (link, agent) = (end(Side::Caller, a), end(Side::Agent, b));
-        for size in [0, 1, 200_000] {
-            let asked = link.open(b"x").unwrap();
-            let (_, answer) = agent.accept().unwrap();
-            answer.send(&vec![7; size]).unwrap();
-            answer.end();
-            drop(answer);
-            // More than is granted: it is taken in all the same, until it is known that nobody needs it.
-            let sent = asked.send(&vec![1; 3 << 20]);
-            assert!(matches!(sent, Ok(()) | Err(Broken::Enough)), "{sent:?}");
-            asked.end();
-            assert_eq!(asked.receive_all(1 << 20).unwrap(), vec![7; size]);
-        }
-        no_stream_is_left(&link);
-    }
-
-    #[test]
-    fn whoever_sends_what_makes_no_sense_is_spoken_to_no_more() {
-        let (a, mut b) = UnixStream::pair().unwrap();
-        let link = end(Side::Caller, a);
-        let stream = link.open(b"x").unwrap();
-        b.write_all(&[0xff; 64]).unwrap();
-        assert!(matches!(stream.receive(), Err(Broken::Over(Over::Garbled(_)))));
-        assert!(matches!(link.open(b"y"), Err(Over::Garbled(_))));
-        assert!(matches!(link.ping(PATIENCE), Err(Over::Garbled(_))));
-    }
-}
+mod tests;

@@ -93,6 +93,14 @@ impl Peer {
         self.link.open(&request.bytes())
     }
 
+    /// Makes sure that it is there, as [`Link::check`] does.
+    ///
+    /// # Errors
+    /// It is not, and the connection is over.
+    pub fn check(&self, patience: Duration) -> Result<(), Over> {
+        self.link.check(patience)
+    }
+
     /// Whether the connection is not known to be over.
     #[must_use]
     pub fn is_up(&self) -> bool {

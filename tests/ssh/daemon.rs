@@ -23,6 +23,7 @@ struct State {
     is_cut: bool,
     /// Connections are taken, and nothing comes of them.
     is_silent: bool,
+    is_frozen: bool,
     /// Bytes to the server after which it is cut; `None`: never.
     left: Option<u64>,
     open: Vec<TcpStream>,
@@ -54,8 +55,9 @@ impl Line {
             state.open.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
             let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
             let counted = of_all.clone();
-            drop(std::thread::spawn(move || pass(near, far, Some(&counted))));
-            drop(std::thread::spawn(move || pass(back_from, back_to, None)));
+            let passing = of_all.clone();
+            drop(std::thread::spawn(move || pass(near, far, &counted, true)));
+            drop(std::thread::spawn(move || pass(back_from, back_to, &passing, false)));
         });
         Self { proxy, state }
     }
@@ -68,6 +70,11 @@ impl Line {
         self.state.lock().unwrap().left = Some(bytes);
     }
 
+    /// Nothing more passes, in either direction, and nobody is told.
+    fn freeze(&self) {
+        self.state.lock().unwrap().is_frozen = true;
+    }
+
     /// Ends what there is; whoever comes now is not answered.
     fn hush(&self) {
         let mut state = self.state.lock().unwrap();
@@ -77,26 +84,28 @@ impl Line {
 
     fn mend(&self) {
         let mut state = self.state.lock().unwrap();
-        if state.is_silent {
+        if state.is_silent || state.is_frozen {
             state.cut();
         }
         *state = State::default();
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, counted: Option<&Mutex<State>>) {
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>, counts: bool) {
     let mut buffer = [0; 4 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if let Some(state) = counted {
-            let mut state = state.lock().unwrap();
-            if let Some(left) = &mut state.left {
-                *left = left.saturating_sub(read as u64);
-                if *left == 0 {
-                    state.cut();
-                    break;
-                }
+        let mut state = state.lock().unwrap();
+        if state.is_frozen {
+            continue;
+        }
+        if let Some(left) = state.left.as_mut().filter(|_| counts) {
+            *left = left.saturating_sub(read as u64);
+            if *left == 0 {
+                state.cut();
+                break;
             }
         }
+        drop(state);
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
@@ -531,6 +540,19 @@ fn nothing_is_said_to_be_in_sync_with_a_host_that_has_not_answered_yet() {
     rig.well(&["daemon", "start"]);
     let (code, said) = rig.yeet(&["status"]);
     assert!(code == 1 && said.starts_with("src\tscanning\t"), "{said}");
+    rig.line.mend();
+    rig.well(&["wait", "--offline"]);
+}
+
+#[test]
+fn a_host_that_is_gone_without_a_word_is_offline_for_whoever_asks() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("home/src/a", "a");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.line.freeze();
+    let (code, said) = rig.yeet(&["status", "-l"]);
+    assert!(code == 1 && said.starts_with("src\twork\toffline\tunreachable\t"), "{said}");
     rig.line.mend();
     rig.well(&["wait", "--offline"]);
 }

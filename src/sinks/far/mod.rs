@@ -67,6 +67,12 @@ impl Far {
         self.agent().peer.is_some()
     }
 
+    /// Its agent's connection, if there is one.
+    #[must_use]
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.agent().peer.as_ref().map(|(peer, _)| peer.clone())
+    }
+
     /// The boot of its machine.
     #[must_use]
     pub fn boot(&self) -> [u8; 16] {

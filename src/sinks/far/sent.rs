@@ -95,7 +95,10 @@ impl<'a> SentFile<'a> {
         }
         while !self.is_read && self.broken.is_none() {
             let piece = match self.incoming.bytes() {
-                Ok([]) => break,
+                Ok([]) => {
+                    self.is_read = true;
+                    break;
+                }
                 Ok(piece) => piece,
                 Err(broken) => {
                     *self.broken = Some(broken);

@@ -229,10 +229,7 @@ impl Hearing {
             }
         };
         let mut state = self.shared.state();
-        state.is_over = true;
-        let (scans, flushes) =
-            (std::mem::take(&mut state.scans), std::mem::take(&mut state.flushes));
-        let is_dropped = state.is_dropped;
+        let (scans, is_dropped) = (std::mem::take(&mut state.scans), state.is_dropped);
         drop(state);
         let (replica, dir) = (self.shared.replica, RelPath::root());
         let sink = &self.shared.sink;
@@ -244,6 +241,13 @@ impl Hearing {
             let scans = scans.into_iter().collect();
             sink(Seen::Away { replica, scans, why });
         }
+        // Not before it has been said: who asks then is not told that all is seen.
+        let mut state = self.shared.state();
+        state.is_over = true;
+        let late = std::mem::take(&mut state.scans);
+        let flushes = std::mem::take(&mut state.flushes);
+        drop(state);
+        late.into_iter().for_each(|scan| sink(Seen::Done { replica, scan }));
         flushes.into_iter().for_each(|number| (self.wiring.flushed)(number));
     }
 
