@@ -136,9 +136,7 @@ impl Hosts {
             }
         }
     }
-}
 
-impl Hosts {
     /// Where a directory on a host is, as written from the root; it is made there if need be and wanted.
     ///
     /// # Errors

@@ -80,8 +80,8 @@ fn order_all<K>(
     let mut fetching = Fetching::of(shop, batch);
     for ((assigned, op), still) in batch.iter().zip(ops).zip(stills) {
         let Assigned { job, control, .. } = assigned;
-        match other_end(job).and_then(|other| Some((other, shop.far(other)?))) {
-            Some((other, _)) => match fetching.stream(other) {
+        match other_end(job).filter(|other| shop.far(*other).is_some()) {
+            Some(other) => match fetching.stream(other) {
                 Ok(from) => orders.forward(Some((*op, job)), from, control),
                 Err(error) => orders.order(Some((*op, job)), Err(error), &*shop.digests, control),
             },

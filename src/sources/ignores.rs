@@ -159,6 +159,10 @@ impl Ignores {
     /// What `dir/.yeetignore` of an attached replica says now (`None`: it is not there). Returns the directory that must be
     /// listed again with all below it, on all replicas, if that changed anything.
     pub fn set(&self, replica: Replica, dir: &RelPath, text: Option<&[u8]>) -> Option<RelPath> {
+        // Most directories have none, and never had: nobody waits for that.
+        if text.is_none() && !self.read().files.contains_key(&(replica, dir.clone())) {
+            return None;
+        }
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (replica, dir.clone());
         let hash = text.map(blake3::hash);

@@ -162,39 +162,12 @@ impl Link {
         }
     }
 
-    /// Has the other side say that it is there.
-    ///
-    /// # Errors
-    /// It is not, or does not say so in time.
-    pub fn ping(&self, patience: Duration) -> Result<(), Over> {
-        let until = Instant::now() + patience;
-        let mut state = self.shared.state();
-        state.pings += 1;
-        let number = state.pings;
-        state.session.say(&Message::Ping(number));
-        self.shared.to_write.notify_one();
-        loop {
-            if state.pongs.remove(&number) {
-                return Ok(());
-            }
-            if let Some(over) = &state.over {
-                return Err(over.clone());
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Over::Silent(patience));
-            }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
     /// Makes sure that the other side is there: that it says so, or goes on saying something else, and is never silent for so
     /// long. One that is has ended.
     ///
     /// # Errors
     /// The connection is over.
-    pub fn check(&self, patience: Duration) -> Result<(), Over> {
+    pub fn ping(&self, patience: Duration) -> Result<(), Over> {
         let mut state = self.shared.state();
         state.heard = Instant::now();
         state.pings += 1;

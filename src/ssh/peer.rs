@@ -93,12 +93,12 @@ impl Peer {
         self.link.open(&request.bytes())
     }
 
-    /// Makes sure that it is there, as [`Link::check`] does.
+    /// Makes sure that it is there, as [`Link::ping`] does.
     ///
     /// # Errors
     /// It is not, and the connection is over.
     pub fn check(&self, patience: Duration) -> Result<(), Over> {
-        self.link.check(patience)
+        self.link.ping(patience)
     }
 
     /// Whether the connection is not known to be over.
@@ -111,18 +111,6 @@ impl Peer {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.replicas.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Waits until the connection is over; why.
-    #[must_use]
-    pub fn until_over(&self) -> Over {
-        loop {
-            match self.link.accept() {
-                // An agent asks for nothing.
-                Ok((_, stream)) => stream.refuse("nobody answers here"),
-                Err(over) => return over,
-            }
-        }
     }
 
     /// Has it say that it is there.

@@ -135,12 +135,12 @@ fn an_answer_that_has_ended_arrives_whole_although_whoever_gave_it_is_gone() {
 fn one_that_is_silent_when_it_is_asked_for_has_ended_and_one_that_answers_has_not() {
     let (a, b) = UnixStream::pair().unwrap();
     let (link, _agent) = (end(Side::Caller, a), end(Side::Agent, b));
-    link.check(PATIENCE).unwrap();
+    link.ping(PATIENCE).unwrap();
     let (a, _nobody) = UnixStream::pair().unwrap();
     let link = end(Side::Caller, a);
     let stream = link.open(b"x").unwrap();
     let patience = Duration::from_millis(1);
-    assert_eq!(link.check(patience), Err(Over::Silent(patience)));
+    assert_eq!(link.ping(patience), Err(Over::Silent(patience)));
     assert!(matches!(stream.receive(), Err(Broken::Over(Over::Silent(_)))));
     assert!(!link.is_up());
 }
