@@ -1,16 +1,19 @@
-//! `config.toml`: defaults for new syncs. Optional; every setting has a command too.
+//! `config.toml`: defaults for new syncs, and the ways to hosts. Optional; every setting has a command too.
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::dataflow::model::group::{self, BadGroup, Groups};
 use crate::dataflow::model::mode::Mode;
+use crate::ssh::destination::Destination;
+use crate::ssh::route::Route;
 
-const KEYS: [&str; 6] = ["mode", "ignore", "ignore-vcs", "group", "keep-age", "keep-size"];
+const KEYS: [&str; 7] = ["mode", "ignore", "ignore-vcs", "group", "keep-age", "keep-size", "host"];
 const DAY_S: u64 = 86_400;
 /// The longest config file that is read, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -27,6 +30,8 @@ pub struct Config {
     pub keep_age_s: u64,
     /// Bytes.
     pub keep_size: u64,
+    /// The ways to hosts, by the names these are written with, the preferred one first.
+    pub routes: BTreeMap<String, Vec<Route>>,
 }
 
 impl Default for Config {
@@ -38,6 +43,7 @@ impl Default for Config {
             groups: Vec::new(),
             keep_age_s: 30 * DAY_S,
             keep_size: 10 << 30,
+            routes: BTreeMap::new(),
         }
     }
 }
@@ -51,6 +57,39 @@ struct Written {
     group: Option<Vec<WrittenGroup>>,
     keep_age: Option<String>,
     keep_size: Option<String>,
+    host: Option<BTreeMap<String, WrittenHost>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenHost {
+    routes: toml::Spanned<Vec<toml::Spanned<String>>>,
+}
+
+/// The most routes that a host has.
+pub const ROUTES_MAX: usize = 8;
+
+/// The routes of the hosts, or where what is wrong.
+fn routes_of(
+    written: &BTreeMap<String, WrittenHost>,
+) -> Result<BTreeMap<String, Vec<Route>>, (usize, String)> {
+    let mut all = BTreeMap::new();
+    for (host, WrittenHost { routes }) in written {
+        let start = routes.span().start;
+        match Destination::parse(host) {
+            Ok(Destination { user: None, port: None, .. }) => {}
+            Ok(_) | Err(_) => return Err((start, format!("{host:?} is no name of a host"))),
+        }
+        if routes.get_ref().len() > ROUTES_MAX {
+            return Err((start, format!("a host has at most {ROUTES_MAX} routes")));
+        }
+        let read = |route: &toml::Spanned<String>| {
+            Route::parse(route.get_ref()).map_err(|why| (route.span().start, why.to_string()))
+        };
+        let routes = routes.get_ref().iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        all.insert(host.clone(), routes);
+    }
+    Ok(all)
 }
 
 #[derive(Deserialize)]
@@ -106,6 +145,28 @@ impl Config {
         }
     }
 
+    /// Writes the ways to a host into `config.toml` in `dir`, and leaves the rest of it as it is; with none, those that
+    /// are there go.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; or the file cannot be written.
+    pub fn set_routes(dir: &Path, host: &str, routes: &[Route]) -> Result<(), ConfigError> {
+        let file = dir.join("config.toml");
+        let failed = |error: &dyn std::fmt::Display| ConfigError {
+            file: file.display().to_string(),
+            line: 0,
+            what: error.to_string(),
+        };
+        Self::load(dir)?;
+        let before = match read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.map_err(|error| failed(&error))?,
+        };
+        let text = with_routes(&before, host, routes).map_err(|error| failed(&error))?;
+        Self::parse(&file, &text)?;
+        replace(&file, &text).map_err(|error| failed(&error))
+    }
+
     /// What a file of this text says, for `tests/fuzz`.
     ///
     /// # Errors
@@ -134,6 +195,8 @@ impl Config {
         let default = Self::default();
         let groups = groups_of(&written.group.unwrap_or_default())
             .map_err(|(place, why)| at(place, why.to_string()))?;
+        let routes =
+            routes_of(&written.host.unwrap_or_default()).map_err(|(place, why)| at(place, why))?;
         let value = |key: &str, read: &Option<String>, parse: fn(&str) -> Option<u64>| {
             let Some(read) = read else { return Ok(None) };
             let place = text.find(key).unwrap_or(0);
@@ -148,8 +211,51 @@ impl Config {
                 .unwrap_or(default.keep_age_s),
             keep_size: value("keep-size", &written.keep_size, parse_size)?
                 .unwrap_or(default.keep_size),
+            routes,
         })
     }
+}
+
+/// A config with other ways to a host.
+fn with_routes(text: &str, host: &str, routes: &[Route]) -> Result<String, toml_edit::TomlError> {
+    let mut all: toml_edit::DocumentMut = text.parse()?;
+    if routes.is_empty() {
+        if let Some(hosts) = all.get_mut("host").and_then(toml_edit::Item::as_table_like_mut) {
+            drop(hosts.remove(host));
+        }
+        return Ok(all.to_string());
+    }
+    let hosts = all.entry("host").or_insert_with(|| {
+        let mut hosts = toml_edit::Table::new();
+        hosts.set_implicit(true);
+        hosts.into()
+    });
+    let routes: toml_edit::Array = routes.iter().map(ToString::to_string).collect();
+    let table = hosts
+        .as_table_like_mut()
+        .map(|hosts| hosts.entry(host).or_insert_with(|| toml_edit::Table::new().into()));
+    if let Some(table) = table.and_then(toml_edit::Item::as_table_like_mut) {
+        drop(table.insert("routes", toml_edit::value(routes)));
+    }
+    Ok(all.to_string())
+}
+
+/// Puts a file in its place whole, also where that is a link to another place.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let dir = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let new = dir.join(format!(".config.toml.{}", std::process::id()));
+    let written = || -> std::io::Result<()> {
+        let mut to = std::fs::File::create(&new)?;
+        if let Ok(was) = file.metadata() {
+            to.set_permissions(was.permissions())?;
+        }
+        to.write_all(text.as_bytes())?;
+        to.sync_all()?;
+        std::fs::rename(&new, &file)
+    };
+    written().inspect_err(|_| drop(std::fs::remove_file(&new)))
 }
 
 /// No more of it than tells that it is too long.
@@ -252,8 +358,47 @@ mod tests {
     }
 
     #[test]
+    fn ways_to_hosts_are_read_in_their_order_and_what_is_none_is_named_with_its_line() {
+        let text = "[host.nas]\nroutes = [\"nas.lan\", \"gate > nas\"]\n[host.\"10.0.0.7\"]\nroutes = []\n";
+        let config = parse(text).unwrap();
+        let routes: Vec<String> = config.routes["nas"].iter().map(ToString::to_string).collect();
+        assert_eq!(routes, ["nas.lan", "gate > nas"]);
+        assert!(config.routes["10.0.0.7"].is_empty());
+        let many = format!("[host.nas]\nroutes = [{}]\n", "\"a\",".repeat(9));
+        for (text, said) in [
+            ("[host.nas]\nroutes = [\n\"a\",\n\"b >\"]\n", "config.toml:4: `` names no host"),
+            ("[host.\"me@nas\"]\nroutes = []\n", "config.toml:2: \"me@nas\" is no name of a host"),
+            ("[host.nas]\nroute = []\n", "config.toml:2: unknown field `route`"),
+            (many.as_str(), "config.toml:2: a host has at most 8 routes"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn ways_are_written_into_the_file_and_the_rest_of_it_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        let text = || std::fs::read_to_string(&file).unwrap();
+        let route = |text: &str| Route::parse(text).unwrap();
+        Config::set_routes(dir.path(), "nas", &[route("nas.lan"), route("gate>nas")]).unwrap();
+        assert_eq!(text(), "[host.nas]\nroutes = [\"nas.lan\", \"gate > nas\"]\n");
+        std::fs::write(&file, format!("# mine\nmode = \"mirror\" # so\n\n{}", text())).unwrap();
+        Config::set_routes(dir.path(), "10.0.0.7", &[route("vpn")]).unwrap();
+        Config::set_routes(dir.path(), "nas", &[]).unwrap();
+        assert_eq!(
+            text(),
+            "# mine\nmode = \"mirror\" # so\n\n[host.\"10.0.0.7\"]\nroutes = [\"vpn\"]\n"
+        );
+        std::fs::write(&file, "mode = 3\n").unwrap();
+        assert!(Config::set_routes(dir.path(), "nas", &[route("x")]).is_err());
+        assert_eq!(text(), "mode = 3\n", "what makes no sense is not written over");
+    }
+
+    #[test]
     fn whatever_is_almost_a_config_is_one_or_an_error_with_its_line() {
-        let valid = "mode = \"mirror\"\nignore = [\"ä\"]\nignore-vcs = true\n[[group]]\nfiles = [\"*.a\", \"b\"]\n";
+        let valid = "mode = \"mirror\"\nignore = [\"ä\"]\nignore-vcs = true\n[[group]]\nfiles = [\"*.a\", \"b\"]\n[host.nas]\nroutes = [\"a > b:22\"]\n";
         for bytes in mutations(valid.as_bytes()) {
             let Ok(text) = String::from_utf8(bytes) else { continue };
             if let Err(error) = parse(&text) {

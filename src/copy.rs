@@ -75,6 +75,8 @@ pub struct CopyOptions {
     pub mirror: bool,
     pub verify: bool,
     pub ignore: Vec<String>,
+    /// The folder of the config file, which knows ways to hosts.
+    pub config: Option<PathBuf>,
 }
 
 /// What a copy did.
@@ -242,6 +244,7 @@ fn open_of(options: &CopyOptions, replica: Replica, make: bool) -> Open {
         ignore: options.ignore.clone(),
         ignore_vcs: false,
         owner: String::new(),
+        errand: [0; 16],
         trust_times: !options.verify,
     }
 }
@@ -256,7 +259,7 @@ pub fn run(
     show: &dyn Fn(&Progress),
 ) -> Result<CopyOutcome, CopyError> {
     let (mut options, _stand_in) = checked(options)?;
-    let hosts = Arc::new(Hosts::new(ask));
+    let hosts = Arc::new(Hosts::new(ask, options.config.clone()));
     let (linked, _stand_in_there) = link(&hosts, &mut options)?;
     let thread = |error: io::Error| CopyError::cannot(format!("cannot start a thread: {error}"));
     let shared = Shared {

@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ebpf", &["dataflow::model", "sys"]),
     ("sources", &["dataflow::model", "sys", "ssh", "ebpf"]),
     ("sinks", &["dataflow::model", "sys", "ssh", "ebpf"]),
-    ("config", &["dataflow::model"]),
+    ("config", &["dataflow::model", "ssh::destination", "ssh::route"]),
     ("places", &[]),
     ("service", PARTS),
     ("agent", PARTS),
@@ -73,6 +73,8 @@ const PURE: &[&str] = &[
     "ssh/pattern",
     "ssh/place",
     "ssh/protocol",
+    "ssh/route",
+    "ssh/routes",
     "ssh/settings",
 ];
 const IMPURE_STD: &[&str] = &["fs", "net", "env", "process", "thread", "os"];

@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Digest;
@@ -22,8 +23,10 @@ use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
 use crate::ssh::link::Broken;
 use crate::ssh::talk::{Incoming, Outgoing};
-use crate::sys::{self, Identity, Lock, LockError, Root, RootError, Stat};
+use crate::sys::{self, Holder, Identity, Lock, LockError, Root, RootError, Stat};
 
+/// How long an agent that is ended may take to be gone.
+const EVICTION_MAX: Duration = Duration::from_secs(5);
 /// Threads that look at a replica.
 const SCANNERS: usize = 2;
 /// Each replica has a scanner of its own, which knows this sync alone.
@@ -78,10 +81,9 @@ impl Served {
         }
         let other = |error: io::Error| Refusal::Other(error.to_string());
         root.prepare().map_err(other)?;
-        let lock = match asked.lasting.then(|| root.lock(&asked.owner)).transpose() {
-            Ok(lock) => lock.flatten(),
-            Err(LockError::Owned { owner, .. }) => return Err(Refusal::Owned(owner)),
-            Err(error @ LockError::Io { .. }) => return Err(Refusal::Other(error.to_string())),
+        let lock = match asked.lasting {
+            true => lock(&root, asked)?,
+            false => None,
         };
         let store = match asked.lasting {
             true => Store::open(&root, &asked.store),
@@ -150,6 +152,29 @@ impl Served {
         }
         drop(self.digests.cache.flush());
         Ok(())
+    }
+}
+
+/// Takes the root. An agent that has it for the same replica of the same daemon has lost its connection, if it knows that or
+/// not: it ends.
+fn lock(root: &Root, asked: &Open) -> Result<Option<Lock>, Refusal> {
+    let holder = Holder { errand: Some(asked.errand), agent: Some(std::process::id()) };
+    let until = sys::now() + EVICTION_MAX;
+    let mut is_ended = false;
+    loop {
+        match root.lock(&asked.owner, holder) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Owned { owner, holder: by, .. }) => {
+                let is_ours = by.errand == holder.errand && by.agent != holder.agent;
+                is_ended |= is_ours && by.agent.is_some_and(|agent| root.evict(agent));
+                if !is_ended || sys::now() > until {
+                    return Err(Refusal::Owned(owner));
+                }
+                // The kernel gives back what it had once it has gone.
+                sys::pause(Duration::from_millis(5));
+            }
+            Err(error @ LockError::Io { .. }) => return Err(Refusal::Other(error.to_string())),
+        }
     }
 }
 

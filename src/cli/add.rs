@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::daemon;
 use super::endpoint::{Endpoint, absolute};
 use super::error::CommandError;
-use super::request::ask_with;
+use super::request::{ask_with, places};
 use super::terminal::Terminal;
 use super::ui::{Bar, Ui};
 use super::wait;
@@ -144,7 +144,7 @@ fn leaf(
 
 pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let mut endpoints = take_rest(&mut args)?.endpoints.into_iter();
-    let hosts = Hosts::new(Arc::new(Terminal::new()));
+    let hosts = Hosts::new(Arc::new(Terminal::new()), Some(places()?.config));
     let leaf = |written| leaf(&hosts, written);
     let request = match args.to {
         Some(sync) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::endpoint::{Endpoint, absolute};
 use super::error::CommandError;
+use super::request::places;
 use super::terminal::Terminal;
 use super::ui::{Bar, Ui};
 use crate::copy::{self, CopyError, CopyOptions, Place};
@@ -56,6 +57,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
         mirror: args.mirror,
         verify: args.verify,
         ignore: args.ignore,
+        // A copy between two directories here needs no home.
+        config: places().ok().map(|places| places.config),
     };
     let bar = ui.is_terminal().then(Bar::new);
     let outcome = copy::run(&options, Arc::new(Terminal::new()), &|progress| {

@@ -9,7 +9,8 @@ use super::terminal::Terminal;
 use super::ui::{Field, Ui};
 use crate::config::Config;
 use crate::places::Places;
-use crate::service::hosts;
+use crate::service::dial::programs;
+use crate::service::host::ways;
 use crate::sources::control::socket::{Client, ConnectError};
 use crate::ssh::bootstrap::{Event, Installed, install, random_mark};
 use crate::ssh::client::Hop;
@@ -19,6 +20,7 @@ use crate::ssh::files::Here;
 use crate::ssh::peer::{BadPeer, Peer};
 use crate::ssh::protocol::Limits;
 use crate::ssh::reach::Reach;
+use crate::ssh::route::Route;
 use crate::ssh::settings::Settings;
 use crate::sys;
 
@@ -107,33 +109,57 @@ async fn visit(asked: &Destination, found: &mut Findings) {
         Ok(here) => here,
         Err(why) => return found.failed("settings", why),
     };
-    let way = match here.way(asked) {
-        Ok(way) => way,
-        Err(error) => return fail(found, "settings", &error.into()),
+    let config = places().ok().map(|places| places.config);
+    let routes = match ways(asked, config.as_deref()) {
+        Ok(routes) => routes,
+        Err(why) => return found.failed("settings", why),
     };
+    let mut reached: Option<(Route, Reach)> = None;
+    let mut failed = Vec::new();
+    for (route, _) in &routes {
+        if routes.len() > 1 {
+            found.ok("route", route.to_string());
+        }
+        match go(asked, route, &here, found).await {
+            Ok(reach) if reached.is_none() => reached = Some((route.clone(), reach)),
+            Ok(reach) => reach.close().await,
+            Err(why) => failed.push(why),
+        }
+    }
+    let Some((route, mut reach)) = reached else {
+        return failed.into_iter().for_each(|(step, error)| fail(found, step, &error));
+    };
+    // Who is away from home has no way by the network there: one that works is enough.
+    for (step, error) in failed {
+        found.note(step, error.to_string());
+    }
+    if try_command(&mut reach, found).await
+        && let Some(agent) = try_install(&mut reach, found).await
+    {
+        try_agent(&mut reach, route, &agent, found).await;
+    }
+    reach.close().await;
+}
+
+/// Goes one of the ways to a host; else at which step it failed.
+async fn go(
+    asked: &Destination,
+    route: &Route,
+    here: &Here,
+    found: &mut Findings,
+) -> Result<Reach, (&'static str, SshError)> {
+    let way = here.way_by(asked, route).map_err(|error| ("settings", error.into()))?;
     for settings in &way {
         tell_settings(settings, found);
     }
     let now_s = u64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or_default();
     let ask = Arc::new(Terminal::new());
-    let reached = Reach::new(way, here, ask, now_s, &mut |hop| tell_hop(hop, found)).await;
-    let mut reach = match reached {
-        Ok(reach) => reach,
-        Err(error) => {
-            let step = match &error {
-                SshError::HostKey { .. } => "key",
-                SshError::Auth { .. } => "login",
-                _ => "reach",
-            };
-            return fail(found, step, &error);
-        }
-    };
-    if try_command(&mut reach, found).await
-        && let Some(agent) = try_install(&mut reach, found).await
-    {
-        try_agent(&mut reach, &agent, found).await;
-    }
-    reach.close().await;
+    let reached = Reach::new(way, here.clone(), ask, now_s, &mut |hop| tell_hop(hop, found)).await;
+    reached.map_err(|error| match &error {
+        SshError::HostKey { .. } => ("key", error),
+        SshError::Auth { .. } => ("login", error),
+        _ => ("reach", error),
+    })
 }
 
 /// Whether the host runs commands.
@@ -164,7 +190,7 @@ async fn try_command(reach: &mut Reach, found: &mut Findings) -> bool {
 
 /// Copies the agent to the host, where it is not there yet.
 async fn try_install(reach: &mut Reach, found: &mut Findings) -> Option<Installed> {
-    let programs = match hosts::programs() {
+    let programs = match programs() {
         Ok(programs) => programs,
         Err(why) => {
             found.failed("agent", why);
@@ -200,8 +226,8 @@ async fn try_install(reach: &mut Reach, found: &mut Findings) -> Option<Installe
     }
 }
 
-async fn try_agent(reach: &mut Reach, agent: &Installed, found: &mut Findings) {
-    let peer = match Peer::start(reach, agent).await {
+async fn try_agent(reach: &mut Reach, route: Route, agent: &Installed, found: &mut Findings) {
+    let peer = match Peer::start(reach, route, agent).await {
         Ok((peer, _carried)) => peer,
         Err(error) => return found.failed("answer", error.to_string()),
     };

@@ -13,7 +13,7 @@ use crate::sources::control::wire::{LogLine, Reply, Request};
 /// Print what was done, oldest first: who deleted this, and when
 #[derive(clap::Args)]
 #[command(after_help = "\
-Acts: create, update, delete, move, metadata, resolve, restore, held, allow, deny, problem, recover.
+Acts: create, update, delete, move, metadata, resolve, restore, held, allow, deny, problem, recover, offline, online, route.
 
 Examples:
   yeet log src/main.rs
@@ -42,11 +42,14 @@ pub(crate) struct Args {
     rows: RowArgs,
 }
 
-const NAMES: [&str; 7] = ["WHEN", "NAME", "ACT", "REPLICA", "OLD", "NEW", "PATH"];
+const NAMES: [&str; 8] = ["WHEN", "NAME", "ACT", "REPLICA", "OLD", "NEW", "PATH", "NOTE"];
+/// Without the note, which is there for JSON and for who asks for it.
+const USUAL: usize = NAMES.len() - 1;
 
-fn row(line: LogLine) -> Vec<Field> {
+fn row(line: LogLine, columns: usize) -> Vec<Field> {
     let digest = |d: Option<Digest>| d.map_or(Field::None, |d| Field::Text(d.to_string()));
-    vec![
+    let note = if line.note.is_empty() { Field::None } else { Field::Text(line.note) };
+    let mut row = vec![
         Field::Text(print_ms(line.when_ms)),
         Field::Text(line.name),
         Field::Text(line.act),
@@ -54,7 +57,10 @@ fn row(line: LogLine) -> Vec<Field> {
         digest(line.old),
         digest(line.new),
         Field::Path(line.path.as_bytes().to_vec()),
-    ]
+        note,
+    ];
+    row.truncate(columns);
+    row
 }
 
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
@@ -68,18 +74,21 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
         follow: args.follow,
     };
     let follow = args.follow;
+    let wants_note = format.columns.iter().any(|name| name.eq_ignore_ascii_case("note"));
+    let columns = if format.json || wants_note { NAMES.len() } else { USUAL };
+    let names = &NAMES[..columns];
     let mut rows = Vec::new();
     let code = ask(ui, &request, |ui, reply| {
         let Reply::Log(line) = reply else { return Ok(()) };
-        rows.push(row(line));
+        rows.push(row(line, columns));
         if follow {
-            ui.rows(&format, &NAMES, &rows)?;
+            ui.rows(&format, names, &rows)?;
             ui.flush()?;
             rows.clear();
             format.continued = true;
         }
         Ok(())
     })?;
-    ui.rows(&format, &NAMES, &rows)?;
+    ui.rows(&format, names, &rows)?;
     Ok(code)
 }

@@ -22,6 +22,7 @@ mod manage;
 mod manual;
 mod request;
 mod resolve;
+mod route;
 mod status;
 mod target;
 mod terminal;
@@ -90,8 +91,7 @@ enum Command {
     Daemon(daemon::Args),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),
-    #[command(about = "Print or set the ways to a host (comes with remote endpoints)")]
-    Route(LaterArgs),
+    Route(route::Args),
     #[command(about = "Live view of syncs and transfers (comes in a later version)")]
     Top(LaterArgs),
     Doctor(doctor::Args),
@@ -165,7 +165,8 @@ fn run(command: Command, ui: &mut Ui) -> Result<u8, CommandError> {
         Command::Man(args) => manual::man(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),
         Command::Agent(args) => agent::run(args, ui),
-        Command::Route(args) | Command::Top(args) => {
+        Command::Route(args) => route::run(args, ui),
+        Command::Top(args) => {
             drop(args.rest);
             Err(CommandError::usage("this command comes in a later version of yeet"))
         }

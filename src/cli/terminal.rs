@@ -40,6 +40,10 @@ impl Terminal {
 }
 
 impl Ask for Terminal {
+    fn is_there(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+
     fn yes(&self, question: &str) -> Option<bool> {
         loop {
             let answer = self.ask(&format!("{question} [yes/no] "), true)?;

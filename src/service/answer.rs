@@ -124,17 +124,12 @@ impl Daemon {
             Request::Allow { sync, dry_run } => self.allow(&sync, dry_run, replies),
             Request::Deny { sync } => self.deny(&sync, replies),
             Request::Bump { targets } => self.bump(&targets),
-            Request::DaemonStatus => {
-                let syncs = self.syncs().len() as u64;
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                let pid = std::process::id();
-                let reply = Reply::Daemon { pid, version, syncs, started_ms: self.started_ms };
-                replies.send(&reply).map_err(gone)?;
-                Ok(Outcome::Well)
-            }
+            Request::DaemonStatus => self.daemon_status(replies),
             // It is carried out once it is answered.
             Request::DaemonStop => Ok(Outcome::Well),
             Request::Names { conflicts } => self.names(conflicts, replies),
+            Request::Ways { host } => self.ways(&host, replies),
+            Request::NewWays { host } => self.new_ways(&host),
         }
     }
 

@@ -5,28 +5,37 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::service::actor::{Actor, Event, Question};
+use crate::service::host::{Kept, Wake};
 use crate::service::hosts::{Hosts, Linked, NoReplica};
 use crate::service::problems::{About, Problem};
 use crate::service::start::Handle;
 use crate::sinks::far::Far;
 use crate::sinks::recover::recover_far;
 use crate::sinks::transfer::Shop;
+use crate::sources::control::wire::Way;
 use crate::sources::far::wire::Open;
 use crate::ssh::error::Reason;
+use crate::ssh::peer::Peer;
+use crate::ssh::route::Route;
 use crate::sys;
 
-/// After the first attempt that failed; doubled with each.
+/// The pause after an attempt that failed is a part of the time that the replica has been away: whoever waits for it waits
+/// little longer than for its host.
+const RETRY_PART: u32 = 60;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// How long what is under way may take when there is a better way.
+const MOVE_MAX: Duration = Duration::from_secs(2);
 
 /// Who is asked whether it is there may be silent for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -59,18 +68,23 @@ enum Standing {
 
 struct Reached {
     standing: Standing,
-    /// How long its agent took to answer when it was reached last.
-    rtt: Option<Duration>,
-    /// To whoever keeps the connection: try now. Dropped, that ends.
-    wake: Sender<()>,
+    /// The way on which it was reached last.
+    route: Option<Route>,
+    /// To whoever keeps the connection. Dropped, that ends.
+    wake: Sender<Wake>,
+    _kept: Kept,
 }
 
 /// All replicas of a sync that are on other machines.
 pub struct Away {
     hosts: Arc<Hosts>,
+    /// Where the daemon keeps its state: what it is known by on other machines.
+    state: PathBuf,
     reached: BTreeMap<Replica, Reached>,
     /// Those that wait until what was under way there has ended.
     waiting: Vec<(Replica, Linked)>,
+    /// Those that are left for a better way, and who waits for that.
+    leaving: Vec<(Replica, Sender<()>)>,
     /// What is to be done when one is back.
     when_back: Vec<Question>,
     /// True once the sync has ended; held while something is settled.
@@ -79,10 +93,10 @@ pub struct Away {
 
 impl Away {
     #[must_use]
-    pub fn of(hosts: &Arc<Hosts>) -> Self {
-        let (waiting, when_back) = (Vec::new(), Vec::new());
+    pub fn of(hosts: &Arc<Hosts>, state: PathBuf) -> Self {
+        let (waiting, leaving, when_back) = (Vec::new(), Vec::new(), Vec::new());
         let (reached, has_ended) = (BTreeMap::new(), Arc::default());
-        Self { hosts: hosts.clone(), reached, waiting, when_back, has_ended }
+        Self { hosts: hosts.clone(), state, reached, waiting, leaving, when_back, has_ended }
     }
 
     /// Has nothing more begun; what is being settled is waited for.
@@ -108,11 +122,28 @@ impl Away {
         }
     }
 
-    /// How long the agent of a replica took to answer when it was reached last.
-    #[must_use]
-    pub fn rtt(&self, replica: Replica) -> Option<Duration> {
-        let reached = self.reached.get(&replica)?;
-        reached.rtt.filter(|_| matches!(reached.standing, Standing::There))
+    /// What no other daemon has, and no other replica of this one.
+    fn errand(&self, sync: &str, replica: Replica) -> [u8; 16] {
+        let mut errand = blake3::Hasher::new();
+        let (machine, host) = (sys::machine_id(), sys::hostname());
+        let parts = [
+            &machine[..],
+            host.as_bytes(),
+            self.state.as_os_str().as_bytes(),
+            sync.as_bytes(),
+            &[replica.slot()],
+        ];
+        for part in parts {
+            errand.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let mut short = [0; 16];
+        errand.finalize_xof().fill(&mut short);
+        short
+    }
+
+    /// What is known of the ways to a host.
+    pub(crate) fn ways(&self, host: &str) -> Vec<Way> {
+        self.hosts.ways(host)
     }
 
     /// Those that are not there.
@@ -133,7 +164,7 @@ impl Away {
             if let Standing::Absent(absence) = &reached.standing {
                 reached.standing = Standing::Trying(Some(absence.clone()));
                 // Whoever keeps it has ended with the sync.
-                reached.wake.send(()).unwrap_or_default();
+                reached.wake.send(Wake::Try).unwrap_or_default();
             }
         }
     }
@@ -145,13 +176,13 @@ fn keep(
     settled: &dyn Fn(Linked) -> Result<(Linked, Vec<Fact>), Absence>,
     (replica, host): (Replica, &str),
     open: &dyn Fn() -> Open,
-    (post, wake): (&Sender<Event>, &Receiver<()>),
+    (post, wake): (&Sender<Event>, &Receiver<Wake>),
 ) {
-    let mut pause = RETRY_MIN;
+    let mut away_since = sys::now();
     loop {
         let linked = hosts.link(host, &open()).map_err(|error| Absence::of(&error));
         let linked = linked.and_then(settled);
-        let is_linked = linked.is_ok();
+        let used = linked.as_ref().map(|(linked, _)| Arc::downgrade(&linked.peer)).ok();
         let tell = move |actor: &mut Actor| match linked {
             Ok((linked, agreed)) => {
                 agreed.iter().for_each(|fact| actor.engine.observe(fact));
@@ -162,15 +193,51 @@ fn keep(
         if post.send(Event::Ask(Box::new(tell))).is_err() {
             return;
         }
-        let woken = match is_linked {
-            true => wake.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => wake.recv_timeout(pause),
+        let waited = match &used {
+            Some(used) => wait_linked(hosts, (replica, host), used, (post, wake)),
+            None => wait_away(sys::now().saturating_duration_since(away_since), wake),
         };
-        pause = match woken {
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => (pause * 2).min(RETRY_MAX),
-            Ok(()) => RETRY_MIN,
-        };
+        if used.is_some() {
+            away_since = sys::now();
+        }
+        if waited.is_none() {
+            return;
+        }
+    }
+}
+
+/// Until the replica is to be linked anew: it was lost, or there is a better way and nothing is done on this one any more.
+/// `None` once nobody wants it.
+fn wait_linked(
+    hosts: &Hosts,
+    (replica, host): (Replica, &str),
+    used: &Weak<Peer>,
+    (post, wake): (&Sender<Event>, &Receiver<Wake>),
+) -> Option<()> {
+    loop {
+        match wake.recv().ok()? {
+            Wake::Try => return Some(()),
+            Wake::Move if hosts.is_used(host, used) => {}
+            Wake::Move => {
+                let (tell, told) = bounded(1);
+                let leave = move |actor: &mut Actor| actor.leave(replica, tell);
+                post.send(Event::Ask(Box::new(leave))).ok()?;
+                // What takes longer is broken off, and goes on where it was on the other way.
+                told.recv_timeout(MOVE_MAX).unwrap_or_default();
+                return Some(());
+            }
+            // Whether it is there is asked by whoever knows that the network is another one.
+            Wake::Network => {}
+        }
+    }
+}
+
+/// Until the next attempt; `None` once nobody wants it.
+fn wait_away(away: Duration, wake: &Receiver<Wake>) -> Option<()> {
+    let pause = (away / RETRY_PART).clamp(RETRY_MIN, RETRY_MAX);
+    match wake.recv_timeout(pause) {
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) | Ok(Wake::Try | Wake::Network | Wake::Move) => Some(()),
     }
 }
 
@@ -217,6 +284,7 @@ impl Actor {
                 continue;
             }
             let (wake, woken) = unbounded();
+            let kept = self.away.hosts.keep(&host, wake.clone());
             let (hosts, post) = (self.away.hosts.clone(), self.post.clone());
             // Weak: what a sync has open is closed when it ends, whatever is tried at that moment.
             let (shop, has_ended) = (Arc::downgrade(&self.shop), self.away.has_ended.clone());
@@ -247,7 +315,8 @@ impl Actor {
                     hint: None,
                 }),
             };
-            self.away.reached.insert(replica, Reached { standing, rtt: None, wake });
+            let reached = Reached { standing, route: None, wake, _kept: kept };
+            self.away.reached.insert(replica, reached);
         }
     }
 
@@ -264,6 +333,7 @@ impl Actor {
             ignore: self.record.ignore.clone(),
             ignore_vcs: self.record.ignore_vcs,
             owner: format!("{}, pid {}", sys::hostname(), std::process::id()),
+            errand: self.away.errand(&self.record.name, replica),
             trust_times: !self.shop.digests.are_wanted(),
         })
     }
@@ -276,9 +346,15 @@ impl Actor {
 
     /// Takes in the replicas that have been opened, once nothing is under way that was begun with them before.
     pub(crate) fn link_what_waits(&mut self) {
+        for (replica, tell) in std::mem::take(&mut self.away.leaving) {
+            match self.is_busy(replica) {
+                true => self.away.leaving.push((replica, tell)),
+                // Whoever asked may have become tired of waiting.
+                false => tell.send(()).unwrap_or_default(),
+            }
+        }
         for (replica, linked) in std::mem::take(&mut self.away.waiting) {
-            let is_busy = self.running.keys().any(|key| replica.is_source() || key.leaf == replica);
-            if is_busy {
+            if self.is_busy(replica) {
                 self.away.waiting.push((replica, linked));
                 continue;
             }
@@ -286,9 +362,28 @@ impl Actor {
         }
     }
 
+    /// Whether something is under way with a replica.
+    fn is_busy(&self, replica: Replica) -> bool {
+        self.running.keys().any(|key| replica.is_source() || key.leaf == replica)
+    }
+
+    /// A replica is left for a better way to it: nothing new is begun with it, and what is under way may end.
+    fn leave(&mut self, replica: Replica, tell: Sender<()>) {
+        self.sources.release(replica);
+        let dir = RelPath::root();
+        self.engine.observe(&Fact::Unlisted { replica, dir });
+        self.set_away(replica);
+        if let Some(reached) = self.away.reached.get_mut(&replica) {
+            reached.standing = Standing::Trying(None);
+        }
+        self.away.leaving.push((replica, tell));
+        self.link_what_waits();
+    }
+
     fn link(&mut self, replica: Replica, linked: Linked) {
         let Some(far) = self.shop.far(replica) else { return };
-        let Linked { peer, number, opened, rtt, stream } = linked;
+        let Linked { peer, number, opened, why, stream } = linked;
+        let route = peer.route().clone();
         far.connected(peer, number, opened.boot);
         if let Err(error) = self.sources.attach_far(replica, stream) {
             let why = format!("cannot start a thread: {error}");
@@ -300,10 +395,13 @@ impl Actor {
             self.save_record();
         }
         if let Some(reached) = self.away.reached.get_mut(&replica) {
-            reached.rtt = Some(rtt);
+            let before = reached.route.replace(route.clone());
             let was = std::mem::replace(&mut reached.standing, Standing::There);
             if let Standing::Trying(Some(_)) | Standing::Absent(_) = was {
                 self.log("online", &RelPath::root(), replica, "it is reached again".to_owned());
+            }
+            if !why.is_empty() && before.as_ref() != Some(&route) {
+                self.log("route", &RelPath::root(), replica, format!("by {route}: {why}"));
             }
         }
         self.holds.away =
@@ -337,12 +435,7 @@ impl Actor {
 
     /// A replica is not there.
     fn lose(&mut self, replica: Replica, absence: Absence) {
-        if let Some(far) = self.shop.far(replica) {
-            far.lost();
-        }
-        self.holds.away = self.holds.away.with(replica);
-        // They are not about to be carried out.
-        self.passing.retain(|key| !replica.is_source() && key.leaf != replica);
+        self.set_away(replica);
         let root = RelPath::root();
         match self.away.reached.get_mut(&replica) {
             Some(reached) => {
@@ -361,5 +454,15 @@ impl Actor {
             // Nobody brings it back.
             None => self.note_problem(&root, replica, About::Acting, Problem::new(absence.why)),
         }
+    }
+
+    /// Nothing is begun with a replica until it is reached.
+    fn set_away(&mut self, replica: Replica) {
+        if let Some(far) = self.shop.far(replica) {
+            far.lost();
+        }
+        self.holds.away = self.holds.away.with(replica);
+        // They are not about to be carried out.
+        self.passing.retain(|key| !replica.is_source() && key.leaf != replica);
     }
 }

@@ -134,6 +134,7 @@ impl Actor {
             None => notes[0].clone(),
             Some((verdict, _)) => self.in_words(verdict),
         };
+        notes.extend(self.route_notes());
         Some(Explanation {
             name: self.record.name.clone(),
             path: path.clone(),
@@ -143,6 +144,22 @@ impl Actor {
             notes,
             acts: self.last_acts(path),
         })
+    }
+
+    /// By which of several ways the hosts are reached, and how the others are.
+    fn route_notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (replica, host) in &self.record.hosts {
+            let ways = self.away.ways(host);
+            for way in ways.iter().filter(|_| ways.len() > 1) {
+                let name = self.record.replica_name(*replica);
+                let rtt = way.rtt_ms.map(|ms| format!(", {ms} ms")).unwrap_or_default();
+                let why = (!way.why.is_empty()).then(|| format!(": {}", way.why));
+                let why = why.unwrap_or_default();
+                notes.push(format!("{name} by {}: {}{rtt}{why}", way.route, way.state));
+            }
+        }
+        notes
     }
 
     /// What is outstanding below a directory, a line a leaf.

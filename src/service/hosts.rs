@@ -1,41 +1,24 @@
 //! Other machines: the agents that run there, and the replicas that they have opened.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::Sender;
 
 use crate::dataflow::model::replica::Replica;
-use crate::places::Places;
+use crate::service::host::{Host, Kept, Wake};
+use crate::sources::control::wire::Way;
 use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal, Told};
 use crate::ssh::ask::Ask;
-use crate::ssh::bootstrap::Programs;
-use crate::ssh::contact::{NoContact, contact};
+use crate::ssh::contact::NoContact;
+use crate::ssh::destination::Destination;
 use crate::ssh::error::Reason;
-use crate::ssh::files::Here;
 use crate::ssh::link::Broken;
 use crate::ssh::peer::Peer;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, talk};
-use crate::sys::{self, Identity};
-
-/// The programs that can be copied to hosts.
-///
-/// # Errors
-/// This program's own file, or the user's places, are not known.
-pub fn programs() -> Result<Programs, String> {
-    // What runs, also where its file has been replaced by a newer one since it was started.
-    let running = PathBuf::from("/proc/self/exe");
-    let own = match running.exists() {
-        true => running,
-        false => std::env::current_exe()
-            .map_err(|e| format!("this program's own file is not known: {e}"))?,
-    };
-    let places = Places::from_env()?;
-    Ok(Programs { own, others: places.data.join("agents") })
-}
+use crate::sys::Identity;
 
 /// Why a replica on another machine is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,22 +57,33 @@ pub struct Linked {
     pub peer: Arc<Peer>,
     pub number: u32,
     pub opened: Opened,
-    /// How long its agent took to answer.
-    pub rtt: Duration,
+    /// Why its agent is reached the way it is; empty where there is no choice.
+    pub why: String,
     pub stream: (Incoming, Outgoing),
 }
 
 /// The hosts that agents run on, one connection each for all that is done there.
 pub struct Hosts {
     ask: Arc<dyn Ask>,
-    peers: Mutex<HashMap<String, Arc<Mutex<Weak<Peer>>>>>,
+    /// The folder of the config file.
+    config: Option<PathBuf>,
+    all: Mutex<BTreeMap<String, Arc<Host>>>,
 }
 
 impl Hosts {
-    /// `ask` is asked what only a person can say.
+    /// `ask` is asked what only a person can say; the ways to hosts are read from the config file in `config`.
     #[must_use]
-    pub fn new(ask: Arc<dyn Ask>) -> Self {
-        Self { ask, peers: Mutex::default() }
+    pub fn new(ask: Arc<dyn Ask>, config: Option<PathBuf>) -> Self {
+        Self { ask, config, all: Mutex::default() }
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Host>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn host(&self, written: &str) -> Arc<Host> {
+        let new = || Arc::new(Host::new(written, self.ask.clone(), self.config.clone()));
+        self.all().entry(written.to_owned()).or_insert_with(new).clone()
     }
 
     /// The agent on a host; blocks until it answers.
@@ -97,18 +91,43 @@ impl Hosts {
     /// # Errors
     /// It cannot be reached.
     pub fn peer(&self, host: &str) -> Result<Arc<Peer>, NoContact> {
-        let known = {
-            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            peers.entry(host.to_owned()).or_default().clone()
+        self.host(host).peer()
+    }
+
+    /// Whether this is the agent that is in use there.
+    pub(crate) fn is_used(&self, host: &str, peer: &Weak<Peer>) -> bool {
+        let used = self.host(host).used();
+        used.is_none_or(|used| std::ptr::eq(peer.as_ptr(), Arc::as_ptr(&used)))
+    }
+
+    /// A replica on a host is kept reached while what comes back lives; `wake` is told when something about the ways
+    /// there has changed.
+    pub(crate) fn keep(&self, host: &str, wake: Sender<Wake>) -> Kept {
+        self.host(host).keep(wake)
+    }
+
+    /// The network is another one, or the machine was asleep.
+    pub(crate) fn network_changed(&self) {
+        let all: Vec<Arc<Host>> = self.all().values().cloned().collect();
+        all.iter().for_each(Host::network_changed);
+    }
+
+    /// What is known of the ways to a host of this name, whoever the user is there; none if it was never wanted.
+    pub(crate) fn ways(&self, host: &str) -> Vec<Way> {
+        self.called(host).first().map(|host| host.ways()).unwrap_or_default()
+    }
+
+    /// The config file says something else of the ways to a host of this name.
+    pub(crate) fn read_again(&self, host: &str) {
+        self.called(host).iter().for_each(Host::read_again);
+    }
+
+    fn called(&self, host: &str) -> Vec<Arc<Host>> {
+        let is_it = |written: &str| {
+            written == host || Destination::parse(written).is_ok_and(|of| of.host == host)
         };
-        // Whoever wants the same host meanwhile waits for this attempt, and has its connection.
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = known.upgrade().filter(|peer| peer.is_up()) {
-            return Ok(peer);
-        }
-        let peer = dial(host.to_owned(), self.ask.clone())?;
-        *known = Arc::downgrade(&peer);
-        Ok(peer)
+        let all = self.all();
+        all.iter().filter(|(written, _)| is_it(written)).map(|(_, host)| host.clone()).collect()
     }
 
     /// Has a replica opened; blocks until it is.
@@ -125,10 +144,8 @@ impl Hosts {
         outgoing.say_now(open).map_err(broken)?;
         match incoming.expect::<Result<Opened, Refusal>>(ASK_MAX).map_err(broken)? {
             Ok(opened) => {
-                let asked = sys::now();
-                peer.ping().map_err(NoContact::from).map_err(Box::new)?;
-                let rtt = sys::now().saturating_duration_since(asked);
-                Ok(Linked { peer, number, opened, rtt, stream: (incoming, outgoing) })
+                let why = self.host(host).why();
+                Ok(Linked { peer, number, opened, why, stream: (incoming, outgoing) })
             }
             Err(refusal) => {
                 let path = open.path.escape_ascii().to_string();
@@ -152,6 +169,7 @@ impl Hosts {
             ignore: Vec::new(),
             ignore_vcs: false,
             owner: String::new(),
+            errand: [0; 16],
             trust_times: true,
         };
         let linked = self.link(host, &open)?;
@@ -163,33 +181,4 @@ impl Hosts {
         while incoming.hear::<Told>(ASK_MAX).map_err(broken)?.is_some() {}
         Ok(opened.path)
     }
-}
-
-/// Makes contact on a thread of its own, which then carries what is said.
-fn dial(host: String, ask: Arc<dyn Ask>) -> Result<Arc<Peer>, NoContact> {
-    let (tell, told) = bounded(1);
-    let thread = move || {
-        let here = |why: String| NoContact::Here(why);
-        let prepared = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| here(error.to_string()))?;
-            Ok((runtime, Here::from_env().map_err(here)?, programs().map_err(here)?))
-        };
-        let (runtime, own, programs) = match prepared() {
-            Ok(prepared) => prepared,
-            Err(error) => return drop(tell.send(Err(error))),
-        };
-        let now_s = u64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or_default();
-        runtime.block_on(async {
-            match contact(&host, own, ask, now_s, &programs).await {
-                Ok(contact) => {
-                    contact.carry(move |peer| drop(tell.send(Ok(Arc::new(peer))))).await;
-                }
-                Err(error) => drop(tell.send(Err(error))),
-            }
-        });
-    };
-    let started = std::thread::Builder::new().name("host".to_owned()).spawn(thread);
-    drop(started.map_err(|error| NoContact::Here(format!("cannot start a thread: {error}")))?);
-    told.recv().unwrap_or_else(|_| Err(NoContact::Here("the connection's thread ended".to_owned())))
 }

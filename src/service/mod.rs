@@ -9,18 +9,22 @@ pub mod actor;
 pub mod answer;
 pub mod away;
 pub mod conflicts;
+pub mod dial;
 pub mod dispatch;
 pub mod doubts;
 pub mod explain;
 pub mod groups;
 pub mod holds;
+pub mod host;
 pub mod hosts;
 pub mod intake;
 pub mod membership;
+pub mod own;
 pub mod past;
 pub mod pool;
 pub mod problems;
 pub mod purge;
+pub mod race;
 pub mod repositories;
 pub mod resolve;
 pub mod resolve_whole;
@@ -143,6 +147,19 @@ impl Daemon {
     }
 }
 
+/// Has hosts looked after when the network changes or the machine wakes up. Where the system tells nothing, they are
+/// looked after when somebody needs them.
+fn watch_network(hosts: &Arc<Hosts>) {
+    let Ok(mut network) = crate::sys::Network::listen() else { return };
+    let hosts = hosts.clone();
+    let watch = move || {
+        while network.changed().is_ok() {
+            hosts.network_changed();
+        }
+    };
+    drop(std::thread::Builder::new().name("network".to_owned()).spawn(watch));
+}
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -165,7 +182,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
         registry: Some(registry.clone()),
         locks: Locks::default(),
         stores,
-        hosts: Arc::new(Hosts::new(Arc::new(Nobody))),
+        hosts: Arc::new(Hosts::new(Arc::new(Nobody), Some(places.config.clone()))),
     };
     let records = registry.all()?;
     let stop = socket::Stop::default();
@@ -199,6 +216,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
             starting.set_up();
         })
         .map_err(ServiceError::Thread)?;
+    watch_network(&daemon.shared.hosts);
     let answering = daemon.clone();
     let answer = Arc::new(move |request, replies: &socket::Replies| {
         answering.answer(request, replies);

@@ -36,7 +36,7 @@ use crate::sources::Sources;
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
-use crate::sys::{self, Lock, LockError, Root, RootError, Stat};
+use crate::sys::{self, Holder, Lock, LockError, Root, RootError, Stat};
 
 /// Listings that may wait for the thread of a sync; a full queue makes scanners wait. Short, because what a leaf or an
 /// edit has to say waits behind what the first scan of the source found.
@@ -84,7 +84,7 @@ impl Locks {
         if let Some(lock) = locks.get(root.path()).and_then(Weak::upgrade) {
             return Ok(Some(lock));
         }
-        let lock = root.lock(owner)?.map(Arc::new);
+        let lock = root.lock(owner, Holder::default())?.map(Arc::new);
         if let Some(lock) = &lock {
             locks.insert(root.path().to_owned(), Arc::downgrade(lock));
         }
@@ -389,7 +389,7 @@ pub fn prepare(
         restless: Default::default(),
         problems,
         holds,
-        away: Away::of(&shared.hosts),
+        away: Away::of(&shared.hosts, shared.stores.clone()),
         ways,
         waiters: Waiters::default(),
         loaded: HashSet::new(),

@@ -117,7 +117,13 @@ impl Actor {
             let state = self.state(&standing);
             let absence = [Replica::SOURCE, leaf].into_iter().find_map(|r| self.away.absence(r));
             let reason = absence.filter(|_| state == State::Offline).map(|a| a.reason.word());
-            let rtt = self.away.rtt(leaf);
+            let peer = self.shop.far(leaf).and_then(|far| far.peer());
+            let rtt = peer.as_ref().and_then(|peer| peer.rtt());
+            let route = match (&peer, self.record.host(leaf)) {
+                (Some(peer), _) => peer.route().to_string(),
+                (None, Some(host)) => host.to_owned(),
+                (None, None) => "local".to_owned(),
+            };
             rows.push(LeafStatus {
                 name: self.record.name.clone(),
                 leaf: self.record.replica_name(leaf).to_owned(),
@@ -125,8 +131,8 @@ impl Actor {
                 reason: reason.unwrap_or_default().to_owned(),
                 pending: standing.pending,
                 bytes: standing.bytes,
-                route: self.record.host(leaf).unwrap_or("local").to_owned(),
-                rtt_ms: rtt.and_then(|rtt| u64::try_from(rtt.as_millis()).ok()),
+                route,
+                rtt_ms: rtt.and_then(|rtt| u64::try_from(rtt.mean.as_millis()).ok()),
             });
         }
         rows

@@ -23,6 +23,9 @@ impl Drop for Secret {
 
 /// Somebody to ask; answers block.
 pub trait Ask: Send + Sync {
+    /// Whether there is anybody.
+    fn is_there(&self) -> bool;
+
     /// `None`: nobody is there.
     fn yes(&self, question: &str) -> Option<bool>;
 
@@ -37,6 +40,10 @@ pub trait Ask: Send + Sync {
 pub struct Nobody;
 
 impl Ask for Nobody {
+    fn is_there(&self) -> bool {
+        false
+    }
+
     fn yes(&self, _: &str) -> Option<bool> {
         None
     }

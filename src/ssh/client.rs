@@ -378,6 +378,10 @@ impl Patient {
 }
 
 impl Ask for Patient {
+    fn is_there(&self) -> bool {
+        self.ask.is_there()
+    }
+
     fn yes(&self, question: &str) -> Option<bool> {
         self.asked(|ask| ask.yes(question))
     }

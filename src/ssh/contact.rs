@@ -1,4 +1,4 @@
-//! From what is written for a host to a running agent there.
+//! From what is written for a host, and a route to it, to a running agent there.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::files::Here;
 use super::hops::NoWay;
 use super::peer::{BadPeer, Peer};
 use super::reach::Reach;
+use super::route::Route;
 
 /// Why a host has no agent that answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,15 @@ pub enum NoContact {
     Agent(#[from] NoAgent),
     #[error(transparent)]
     Peer(#[from] BadPeer),
+    /// None of several routes works.
+    #[error("{}", by_each(.0))]
+    Routes(Vec<(Route, Self)>),
+}
+
+fn by_each(tried: &[(Route, NoContact)]) -> String {
+    let tried: Vec<String> =
+        tried.iter().map(|(route, why)| format!("by {route}: {why}")).collect();
+    tried.join("; ")
 }
 
 impl From<NoWay> for NoContact {
@@ -44,6 +54,7 @@ impl NoContact {
             | Self::Peer(BadPeer::Ssh(error)) => error.reason(),
             Self::Here(_) | Self::Destination(_) => Reason::Refused,
             Self::Agent(_) | Self::Peer(_) => Reason::Agent,
+            Self::Routes(tried) => telling(tried).map_or(Reason::Unreachable, Self::reason),
         }
     }
 
@@ -54,7 +65,53 @@ impl NoContact {
             Self::Ssh(error) | Self::Peer(BadPeer::Ssh(error)) => error.hint(),
             Self::Agent(error) => error.hint(),
             Self::Here(_) | Self::Destination(_) | Self::Peer(_) => None,
+            Self::Routes(tried) => telling(tried).and_then(Self::hint),
         }
+    }
+}
+
+/// That which says most: a host that is not reached on one way can be on another, one that lets nobody in cannot.
+fn telling(tried: &[(Route, NoContact)]) -> Option<&NoContact> {
+    let all = || tried.iter().map(|(_, why)| why);
+    all().find(|why| why.reason() != Reason::Unreachable).or_else(|| all().next())
+}
+
+/// A host that is logged in to by one of its routes.
+pub struct Reached {
+    reach: Reach,
+    route: Route,
+}
+
+/// Connects to a host, and logs in there.
+///
+/// # Errors
+/// Why that does not work.
+pub async fn reach(
+    host: &Destination,
+    route: Route,
+    here: Here,
+    ask: Arc<dyn Ask>,
+    now_s: u64,
+) -> Result<Reached, NoContact> {
+    let way = here.way_by(host, &route)?;
+    let reach = Reach::new(way, here, ask, now_s, &mut |_| {}).await?;
+    Ok(Reached { reach, route })
+}
+
+impl Reached {
+    /// Sees to it that the agent is there, and starts it.
+    ///
+    /// # Errors
+    /// Which step failed, and why.
+    pub async fn start(mut self, programs: &Programs) -> Result<Contact, NoContact> {
+        let agent = install(&mut self.reach, programs, &random_mark(), &mut |_| {}).await?;
+        let (peer, carried) = Peer::start(&mut self.reach, self.route, &agent).await?;
+        Ok(Contact { peer, reach: self.reach, carried })
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) {
+        self.reach.close().await;
     }
 }
 
@@ -63,24 +120,6 @@ pub struct Contact {
     pub peer: Peer,
     reach: Reach,
     carried: JoinHandle<()>,
-}
-
-/// Makes contact: connects, sees to it that the agent is there, starts it.
-///
-/// # Errors
-/// Which step failed, and why.
-pub async fn contact(
-    host: &str,
-    here: Here,
-    ask: Arc<dyn Ask>,
-    now_s: u64,
-    programs: &Programs,
-) -> Result<Contact, NoContact> {
-    let way = here.way(&Destination::parse(host)?)?;
-    let mut reach = Reach::new(way, here, ask, now_s, &mut |_| {}).await?;
-    let agent = install(&mut reach, programs, &random_mark(), &mut |_| {}).await?;
-    let (peer, carried) = Peer::start(&mut reach, &agent).await?;
-    Ok(Contact { peer, reach, carried })
 }
 
 impl Contact {

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::destination::Destination;
-use super::hops::{NoWay, way};
+use super::hops::{NoWay, way, way_by};
 use super::pattern::is_match;
-use super::settings::{BadSettings, Item, Local, Settings, read, settle};
+use super::route::Route;
+use super::settings::{BadSettings, Item, Local, Settings, read, settle, settle_at};
 use crate::sys;
 
 /// The longest file that is read, in bytes.
@@ -60,6 +61,25 @@ impl Here {
     /// # Errors
     /// The files cannot be read, or make no sense for this host.
     pub fn way(&self, asked: &Destination) -> Result<Vec<Settings>, NoWay> {
+        self.settled(|items, local| way(asked, &|asked| settle(asked, items, local)))
+    }
+
+    /// The machines on one of the ways to a host.
+    ///
+    /// # Errors
+    /// As [`Self::way`].
+    pub fn way_by(&self, asked: &Destination, route: &Route) -> Result<Vec<Settings>, NoWay> {
+        self.settled(|items, local| {
+            let settings = |machine: &Destination| settle(machine, items, local);
+            let at = |address: &Destination| settle_at(asked, address, items, local);
+            way_by(asked, route, &settings, &at)
+        })
+    }
+
+    fn settled(
+        &self,
+        way: impl FnOnce(&[Item], &Local<'_>) -> Result<Vec<Settings>, NoWay>,
+    ) -> Result<Vec<Settings>, NoWay> {
         let items = self.items()?;
         let variable = |name: &str| std::env::var(name).ok();
         let local = Local {
@@ -69,7 +89,7 @@ impl Here {
             hostname: &self.hostname,
             variable: &variable,
         };
-        way(asked, &|asked| settle(asked, &items, &local))
+        way(&items, &local)
     }
 
     fn items(&self) -> Result<Vec<Item>, BadSettings> {

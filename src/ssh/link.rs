@@ -1,7 +1,8 @@
 //! The io of a connection between two yeets: one thread reads, one writes, everybody else waits for what they asked.
 //!
 //! Holds: at rest both threads sleep in the kernel without a deadline (INV-8); nobody who reads ever waits for somebody who
-//! writes, so two ends that both have much to say do not stand still.
+//! writes, so two ends that both have much to say do not stand still; who waits on a stream that has a deadline waits no
+//! longer for a connection on which nothing moves.
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
@@ -13,6 +14,15 @@ use std::time::{Duration, Instant};
 
 use super::ask::printable;
 use super::protocol::{Decoder, Event, Message, Session, Side, StreamId};
+
+/// On a stream with a deadline: so long nothing moves before the other side is asked whether it is there.
+const STALLED: Duration = Duration::from_secs(2);
+/// And so long before the connection is given up.
+const LOST: Duration = Duration::from_secs(15);
+/// A write of so many bytes shows that somebody takes them; questions whether they are there are shorter.
+const MOVES_BYTES: usize = 1024;
+/// The number of a ping whose answer nobody waits for.
+const NOBODYS: u64 = u64::MAX;
 
 /// Why nothing more is said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +70,10 @@ struct State {
     over: Option<Over>,
     /// When something came last.
     heard: Instant,
+    /// When bytes moved last, in either direction.
+    moved: Instant,
+    /// When the other side was last asked whether it is there because nothing moved.
+    doubted: Instant,
     /// Nothing more will be given to the writer.
     closing: bool,
 }
@@ -79,6 +93,37 @@ impl Shared {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for something that the other side is about to say or to take.
+    fn wait_for_work<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, STALLED);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && state.doubt(Instant::now()) {
+            self.to_write.notify_all();
+            self.changed.notify_all();
+        }
+        state
+    }
+}
+
+impl State {
+    /// Nothing may have moved for some time: asks whether anybody is there, and at last gives the connection up. Whether
+    /// there is something to tell to others.
+    fn doubt(&mut self, now: Instant) -> bool {
+        if self.over.is_some() || now.duration_since(self.moved) < STALLED {
+            return false;
+        }
+        if now.duration_since(self.moved) >= LOST {
+            self.over = Some(Over::Silent(LOST));
+            return true;
+        }
+        let is_due = now.duration_since(self.doubted) >= STALLED;
+        if is_due {
+            self.doubted = now;
+            self.session.say(&Message::Ping(NOBODYS));
+        }
+        is_due
     }
 }
 
@@ -108,6 +153,8 @@ impl Link {
             pings: 0,
             over: None,
             heard: Instant::now(),
+            moved: Instant::now(),
+            doubted: Instant::now(),
             closing: false,
         };
         let (to_write, changed) = (Condvar::new(), Condvar::new());
@@ -236,7 +283,10 @@ impl Shared {
             match from.read(&mut bytes) {
                 Ok(0) => break Over::Lost("it ended without a goodbye".to_owned()),
                 Ok(length) => {
-                    self.state().heard = Instant::now();
+                    let now = Instant::now();
+                    let mut state = self.state();
+                    (state.heard, state.moved) = (now, now);
+                    drop(state);
                     decoder.feed(&bytes[..length]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -307,6 +357,9 @@ impl Shared {
             if let Err(error) = to.write_all(&out).and_then(|()| to.flush()) {
                 return self.end(Over::Lost(error.to_string()));
             }
+            if out.len() >= MOVES_BYTES {
+                self.state().moved = Instant::now();
+            }
         }
     }
 
@@ -325,12 +378,29 @@ pub struct Stream {
     is_own: bool,
     has_ended: AtomicBool,
     they_ended: AtomicBool,
+    has_deadline: bool,
 }
 
 impl Stream {
     fn new(shared: &Arc<Shared>, id: StreamId, is_own: bool) -> Self {
         let (has_ended, they_ended) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { shared: shared.clone(), id, is_own, has_ended, they_ended }
+        Self { shared: shared.clone(), id, is_own, has_ended, they_ended, has_deadline: false }
+    }
+
+    /// One on which work is done: who waits on it does not wait for a connection on which nothing moves any more.
+    #[must_use]
+    pub fn with_deadline(mut self) -> Self {
+        // That nothing moved before was no wonder.
+        self.shared.state().moved = Instant::now();
+        self.has_deadline = true;
+        self
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        match self.has_deadline {
+            true => self.shared.wait_for_work(state),
+            false => self.shared.wait(state),
+        }
     }
 
     /// Sends all of it, as fast as the other side takes it.
@@ -352,7 +422,7 @@ impl Stream {
                 return Err(over.clone().into());
             }
             match state.session.send(self.id, bytes) {
-                Some(0) => state = self.shared.wait(state),
+                Some(0) => state = self.wait(state),
                 Some(taken) => {
                     bytes = &bytes[taken..];
                     self.shared.to_write.notify_one();
@@ -394,7 +464,7 @@ impl Stream {
             if let Some(over) = &state.over {
                 return Err(over.clone().into());
             }
-            state = self.shared.wait(state);
+            state = self.wait(state);
         }
     }
 

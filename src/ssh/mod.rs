@@ -1,7 +1,7 @@
 //! Other machines, by SSH and without an `ssh` program.
 //!
 //! Holds: russh is known here and nowhere else; what says whom to trust and how to log in (`destination`, `pattern`,
-//! `settings`, `known_hosts`, `hops`) and what two yeets say (`protocol`) is pure; nothing is asked of a person but
+//! `settings`, `known_hosts`, `hops`, `route`, `routes`) and what two yeets say (`protocol`) is pure; nothing is asked of a person but
 //! through [`ask::Ask`].
 
 pub mod ask;
@@ -22,6 +22,8 @@ pub mod peer;
 pub mod place;
 pub mod protocol;
 pub mod reach;
+pub mod route;
+pub mod routes;
 pub mod settings;
 pub mod talk;
 mod trust;

@@ -5,7 +5,8 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::task::JoinHandle;
@@ -20,10 +21,14 @@ use super::protocol::{
     Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
 };
 use super::reach::Reach;
+use super::route::Route;
+use super::routes::Rtt;
 use super::talk::talk;
 
 /// How long an agent may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is asked to have the time it takes measured.
+const SAMPLES: usize = 10;
 const ANSWER_MAX: usize = 64 << 10;
 /// What is passed between the two at a time, in bytes: each piece is one message of SSH, or a few.
 const PIECE: usize = 64 << 10;
@@ -44,8 +49,13 @@ pub enum BadPeer {
 /// A running agent that has said who it is. Its methods block; the runtime that started it carries what is said.
 pub struct Peer {
     host: String,
+    /// The way on which it was reached.
+    route: Route,
     link: Link,
     replicas: AtomicU32,
+    rtt: Mutex<Option<Rtt>>,
+    /// Told whenever something is asked for.
+    asked: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Peer {
@@ -56,6 +66,7 @@ impl Peer {
     /// It does not start, or is not the one that was copied there.
     pub async fn start(
         reach: &mut Reach,
+        route: Route,
         agent: &Installed,
     ) -> Result<(Self, JoinHandle<()>), BadPeer> {
         let path = &agent.path;
@@ -77,7 +88,9 @@ impl Peer {
             Err(bad) => return Err(garbled(bad.to_string())),
         }
         let (link, carried) = carry(stream, decoder).map_err(|error| silent(error.to_string()))?;
-        Ok((Self { host, link, replicas: AtomicU32::new(0) }, carried))
+        let replicas = AtomicU32::new(0);
+        let (rtt, asked) = (Mutex::default(), OnceLock::new());
+        Ok((Self { host, route, link, replicas, rtt, asked }, carried))
     }
 
     #[must_use]
@@ -85,11 +98,31 @@ impl Peer {
         &self.host
     }
 
+    /// The way on which it was reached.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// How long it takes to answer, if it was ever asked.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Rtt> {
+        *self.rtt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has it said whenever something is asked for; the first who wants to know is told.
+    pub fn when_asked(&self, tell: impl Fn() + Send + Sync + 'static) {
+        drop(self.asked.set(Box::new(tell)));
+    }
+
     /// Asks it for something on a stream of its own.
     ///
     /// # Errors
     /// The connection is over.
     pub fn open(&self, request: &Request) -> Result<link::Stream, Over> {
+        if let Some(tell) = self.asked.get() {
+            tell();
+        }
         self.link.open(&request.bytes())
     }
 
@@ -98,7 +131,30 @@ impl Peer {
     /// # Errors
     /// It is not, and the connection is over.
     pub fn check(&self, patience: Duration) -> Result<(), Over> {
-        self.link.ping(patience)
+        let asked = Instant::now();
+        self.link.ping(patience)?;
+        let took = asked.elapsed();
+        let mut rtt = self.rtt.lock().unwrap_or_else(PoisonError::into_inner);
+        *rtt = Some(rtt.map_or(Rtt::of(took), |rtt| rtt.with(took)));
+        Ok(())
+    }
+
+    /// Measures how long it takes to answer, apart from what else it had to do in some of the cases.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn measure(&self, patience: Duration) -> Result<Rtt, Over> {
+        let mut took = [Duration::MAX; SAMPLES];
+        for took in &mut took {
+            let asked = Instant::now();
+            self.link.ping(patience)?;
+            *took = asked.elapsed();
+        }
+        took.sort();
+        let quick = &took[1..SAMPLES / 2];
+        let rtt = quick.iter().fold(Rtt::of(took[0]), |rtt, took| rtt.with(*took));
+        *self.rtt.lock().unwrap_or_else(PoisonError::into_inner) = Some(rtt);
+        Ok(rtt)
     }
 
     /// Whether the connection is not known to be over.
@@ -118,7 +174,7 @@ impl Peer {
     /// # Errors
     /// It does not.
     pub fn ping(&self) -> Result<(), BadPeer> {
-        self.link.ping(PATIENCE).map_err(|over| self.broken(over.into()))
+        self.check(PATIENCE).map_err(|over| self.broken(over.into()))
     }
 
     /// What its machine lets one user have.

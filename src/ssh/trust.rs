@@ -16,6 +16,8 @@ pub(super) struct Trust {
     known: KnownHosts,
     /// The same name at port 22: ssh believes that, too, where the port is another.
     plain: Option<KnownHosts>,
+    /// Another name of the host: on whatever way it is reached, it is the same.
+    also: Option<KnownHosts>,
     ask: Arc<dyn Ask>,
 }
 
@@ -29,16 +31,21 @@ impl Trust {
         };
         let known = KnownHosts::new(&files, name, port);
         let plain = (port != 22).then(|| KnownHosts::new(&files, name, 22));
-        Self { settings: settings.clone(), known, plain, ask }
+        let also = settings.also_known.as_ref();
+        let also = also.map(|(name, port)| KnownHosts::new(&files, name, *port));
+        Self { settings: settings.clone(), known, plain, also, ask }
     }
 
     /// The kinds of keys to ask for first.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
-        self.known.algorithms()
+        let also = self.also.as_ref().map(KnownHosts::algorithms);
+        let mut all = self.known.algorithms();
+        all.extend(also.unwrap_or_default());
+        all
     }
 
     pub(super) fn has_authority(&self) -> bool {
-        self.known.has_authority()
+        self.known.has_authority() || self.also.as_ref().is_some_and(KnownHosts::has_authority)
     }
 
     /// Blocks where a person is asked.
@@ -54,6 +61,10 @@ impl Trust {
                 Ok(known @ (Known::Trusted(_) | Known::Revoked(_))) => Ok(known),
                 Ok(Known::Changed(_) | Known::Unknown) | Err(_) => Ok(Known::Unknown),
             },
+            (other, _) => other,
+        };
+        let judged = match (judged, &self.also) {
+            (Ok(Known::Unknown), Some(also)) => also.judge(shown, now_s),
             (other, _) => other,
         };
         match judged.map_err(BadHostKey::Certificate)? {

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
@@ -63,9 +64,42 @@ pub enum RootError {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("{path} belongs to another daemon ({owner})")]
-    Owned { path: PathBuf, owner: String },
+    Owned { path: PathBuf, owner: String, holder: Holder },
     #[error("cannot lock {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+}
+
+/// Whose lock it is, where an agent holds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// What it is for; only the same daemon's same replica has this.
+    pub errand: Option<[u8; 16]>,
+    pub agent: Option<u32>,
+}
+
+impl Holder {
+    fn write(self) -> String {
+        let errand = self.errand.map(|errand| {
+            let hex: String = errand.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("errand {hex}\n")
+        });
+        let agent = self.agent.map(|pid| format!("agent {pid}\n"));
+        errand.unwrap_or_default() + &agent.unwrap_or_default()
+    }
+
+    fn read(lines: std::str::Lines<'_>) -> Self {
+        let mut holder = Self::default();
+        for line in lines {
+            match line.split_once(' ') {
+                Some(("errand", hex)) => {
+                    holder.errand = u128::from_str_radix(hex, 16).ok().map(u128::to_be_bytes)
+                }
+                Some(("agent", pid)) => holder.agent = pid.parse().ok(),
+                Some(_) | None => {}
+            }
+        }
+        holder
+    }
 }
 
 /// Held while a daemon owns a root; dropping it gives the root back.
@@ -301,11 +335,11 @@ impl Root {
         }
     }
 
-    /// Takes the root for the daemon that calls itself `owner`.
+    /// Takes the root for the daemon that calls itself `owner`; `holder` is told to whoever comes after.
     ///
     /// # Errors
     /// Another daemon has it, or `.yeet/lock` cannot be used. A root that cannot be written needs no lock: `None`.
-    pub fn lock(&self, owner: &str) -> Result<Option<Lock>, LockError> {
+    pub fn lock(&self, owner: &str, holder: Holder) -> Result<Option<Lock>, LockError> {
         let failed = |source| LockError::Io { path: self.path.clone(), source };
         let own = match self.own_dir() {
             Ok(own) => own,
@@ -328,18 +362,42 @@ impl Root {
         };
         if fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut text = String::new();
-            drop((&mut file).take(256).read_to_string(&mut text));
-            let owner = text.trim().to_owned();
-            return Err(LockError::Owned { path: self.path.clone(), owner });
+            drop((&mut file).take(512).read_to_string(&mut text));
+            let mut lines = text.lines();
+            let owner = lines.next().unwrap_or_default().to_owned();
+            let holder = Holder::read(lines);
+            return Err(LockError::Owned { path: self.path.clone(), owner, holder });
         }
         if writable {
-            match file.set_len(0).and_then(|()| writeln!(file, "{owner}")) {
+            let text = format!("{}\n{}", owner.replace('\n', " "), holder.write());
+            match file.set_len(0).and_then(|()| file.write_all(text.as_bytes())) {
                 // It is locked, if without a name on it.
                 Err(error) if is_full(&error) => {}
                 written => written.map_err(failed)?,
             }
         }
         Ok(Some(Lock(file)))
+    }
+}
+
+impl Root {
+    /// Ends an agent that has the root, and nothing else: no process that does not have the very lock open. Whether it was
+    /// ended. What it had under way is settled as after any other end of it.
+    #[must_use]
+    pub fn evict(&self, agent: u32) -> bool {
+        let Ok(Some(lock)) = self.own_dir().and_then(|own| own.stat(b"lock")) else { return false };
+        let is_lock = |fd: std::fs::DirEntry| {
+            let meta = std::fs::metadata(fd.path());
+            meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == (lock.dev, lock.ino))
+        };
+        let fds = std::fs::read_dir(format!("/proc/{agent}/fd"));
+        let pid = i32::try_from(agent).ok().and_then(rustix::process::Pid::from_raw);
+        let Some(pid) = pid.filter(|_| agent != std::process::id()) else { return false };
+        if !fds.into_iter().flatten().flatten().any(is_lock) {
+            return false;
+        }
+        // One that is stopped hears nothing else.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
     }
 }
 

@@ -158,7 +158,7 @@ impl World {
             registry: None,
             locks: Locks::default(),
             stores: PathBuf::from(STORES),
-            hosts: Arc::new(Hosts::new(Arc::new(Nobody))),
+            hosts: Arc::new(Hosts::new(Arc::new(Nobody), None)),
         };
         let policy = Policy { mode: self.record.mode, trust_times: false };
         let options = Options { policy, lasting: true };

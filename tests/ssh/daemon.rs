@@ -8,13 +8,14 @@ use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::agent::server;
 use super::server::{Home, Server};
 
 /// Stands between yeet and a server.
-struct Line {
-    proxy: Server,
+pub(crate) struct Line {
+    pub(crate) proxy: Server,
     state: Arc<Mutex<State>>,
 }
 
@@ -24,6 +25,8 @@ struct State {
     /// Connections are taken, and nothing comes of them.
     is_silent: bool,
     is_frozen: bool,
+    /// How long each piece is under way.
+    delay: Duration,
     /// Bytes to the server after which it is cut; `None`: never.
     left: Option<u64>,
     open: Vec<TcpStream>,
@@ -39,7 +42,7 @@ impl State {
 }
 
 impl Line {
-    fn to(port: u16) -> Self {
+    pub(crate) fn to(port: u16) -> Self {
         let state = Arc::<Mutex<State>>::default();
         let of_all = state.clone();
         let proxy = Server::new(move |near| {
@@ -62,17 +65,22 @@ impl Line {
         Self { proxy, state }
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.lock().unwrap().cut();
     }
 
-    fn cut_after(&self, bytes: u64) {
+    pub(crate) fn cut_after(&self, bytes: u64) {
         self.state.lock().unwrap().left = Some(bytes);
     }
 
     /// Nothing more passes, in either direction, and nobody is told.
-    fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.state.lock().unwrap().is_frozen = true;
+    }
+
+    /// What passes from now on takes so much longer.
+    pub(crate) fn slow(&self, delay: Duration) {
+        self.state.lock().unwrap().delay = delay;
     }
 
     /// Ends what there is; whoever comes now is not answered.
@@ -82,7 +90,7 @@ impl Line {
         (state.is_cut, state.is_silent) = (false, true);
     }
 
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         let mut state = self.state.lock().unwrap();
         if state.is_silent || state.is_frozen {
             state.cut();
@@ -105,7 +113,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>, counts: bo
                 break;
             }
         }
+        let delay = state.delay;
         drop(state);
+        std::thread::sleep(delay);
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
@@ -115,25 +125,25 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>, counts: bo
 }
 
 /// A home with a daemon, and a host `nas` behind a line that can be cut.
-struct Rig {
-    home: Home,
-    line: Line,
+pub(crate) struct Rig {
+    pub(crate) home: Home,
+    pub(crate) line: Line,
     program: PathBuf,
-    _server: Server,
+    pub(crate) server: Server,
 }
 
 impl Rig {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let (home, server) = server("")?;
         let line = Line::to(server.port);
         let config = home.read("home/.ssh/config");
         home.config(&config.replace(&server.port.to_string(), &line.proxy.port.to_string()));
         fs::create_dir(home.path("home/src")).unwrap();
         let program = env!("CARGO_BIN_EXE_yeet").into();
-        Some(Self { home, line, program, _server: server })
+        Some(Self { home, line, program, server })
     }
 
-    fn yeet(&self, words: &[&str]) -> (i32, String) {
+    pub(crate) fn yeet(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new(&self.program);
         command.args(words).current_dir(self.home.path("home"));
         // diff is one of the system's.
@@ -143,27 +153,27 @@ impl Rig {
         (out.status.code().unwrap(), text(&out.stdout) + &text(&out.stderr))
     }
 
-    fn well(&self, words: &[&str]) -> String {
+    pub(crate) fn well(&self, words: &[&str]) -> String {
         let (code, said) = self.yeet(words);
         assert_eq!(code, 0, "yeet {words:?}: {said}\n{}", self.log());
         said
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.yeet(&["status", "-l"]).1 + &self.yeet(&["status", "--files"]).1
     }
 
-    fn at(&self, rel: &str) -> PathBuf {
+    pub(crate) fn at(&self, rel: &str) -> PathBuf {
         self.home.path(rel)
     }
 
-    fn write(&self, rel: &str, text: &str) {
+    pub(crate) fn write(&self, rel: &str, text: &str) {
         fs::create_dir_all(self.at(rel).parent().unwrap()).unwrap();
         fs::write(self.at(rel), text).unwrap();
     }
 
     /// Makes sure that both sides have the same names with the same bytes.
-    fn same(&self) {
+    pub(crate) fn same(&self) {
         let (here, there) = (files(&self.at("home/src")), files(&self.at("there/work")));
         assert_eq!(here, there, "{}", self.log());
     }

@@ -7,6 +7,7 @@ mod asked;
 mod copy;
 mod daemon;
 mod network;
+mod routes;
 mod server;
 mod terminal;
 

@@ -68,6 +68,10 @@ impl Script {
 }
 
 impl Ask for Script {
+    fn is_there(&self) -> bool {
+        true
+    }
+
     fn yes(&self, question: &str) -> Option<bool> {
         self.next(question).map(|answer| answer == "yes")
     }

@@ -49,7 +49,7 @@ impl Pair {
             registry: None,
             locks: Locks::default(),
             stores: PathBuf::new(),
-            hosts: Arc::new(Hosts::new(Arc::new(Nobody))),
+            hosts: Arc::new(Hosts::new(Arc::new(Nobody), None)),
         };
         let policy = Policy { mode: Mode::TwoWay, trust_times: false };
         let record = SyncRecord::of_roots(&[at("a"), at("b")]);

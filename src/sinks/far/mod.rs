@@ -85,7 +85,7 @@ impl Far {
             return Err(self.away("it is not connected"));
         };
         let stream = peer.open(&request(number)).map_err(|over| self.away(&over.to_string()))?;
-        Ok(talk(stream))
+        Ok(talk(stream.with_deadline()))
     }
 
     fn away(&self, why: &str) -> ApplyError {

@@ -19,7 +19,7 @@ pub mod list;
 /// The longest frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 16 << 20;
 /// Raised when a message changes shape.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The first frame of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +202,14 @@ pub enum Request {
     /// Names for completion: syncs, or conflicted paths.
     Names {
         conflicts: bool,
+    },
+    /// One [`Reply::Way`] a way to a host that the daemon has tried to reach.
+    Ways {
+        host: String,
+    },
+    /// The config file says something else of a host than before.
+    NewWays {
+        host: String,
     },
 }
 
@@ -386,6 +394,16 @@ pub struct Version {
     pub path: RelPath,
 }
 
+/// A line of `route`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    pub route: String,
+    /// `used`, `ready`, `works`, `failed` or `untried`.
+    pub state: String,
+    pub rtt_ms: Option<u64>,
+    pub why: String,
+}
+
 /// A line of `list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
@@ -460,6 +478,7 @@ pub enum Reply {
         started_ms: u64,
     },
     Name(String),
+    Way(Way),
     /// Something the user should know, on stderr.
     Notice(String),
     Done(Outcome),

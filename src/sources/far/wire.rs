@@ -31,6 +31,8 @@ pub struct Open {
     pub ignore_vcs: bool,
     /// Who is to own it, for others to be told.
     pub owner: String,
+    /// The same for the same replica of the same daemon, and for no other one.
+    pub errand: [u8; 16],
     /// Digests of what is put are of use to nobody.
     pub trust_times: bool,
 }

@@ -73,6 +73,8 @@ pub struct Settings {
     pub jumps: Vec<Destination>,
     /// The name whose key is looked up.
     pub key_name: Option<String>,
+    /// Another name, and its port, by which the same host's key is known.
+    pub also_known: Option<(String, u16)>,
     pub user_known_hosts: Vec<PathBuf>,
     pub global_known_hosts: Vec<PathBuf>,
     pub hash_known_hosts: bool,
@@ -108,20 +110,57 @@ pub fn settle(
     local: &Local<'_>,
 ) -> Result<Settings, BadSettings> {
     let mut written = Written::default();
-    let mut blocks = Blocks::new(asked, local);
-    for item in items {
-        match item {
-            Item::Enter => blocks.enter(),
-            Item::Leave => blocks.leave(),
-            Item::Line(line) if matches!(line.keyword.as_str(), "host" | "match") => {
-                let note = blocks.begin(line, &written);
-                written.notes.extend(note);
-            }
-            Item::Line(line) if blocks.holds() => written.take(line)?,
-            Item::Line(_) => {}
-        }
-    }
+    written.take_all(asked, items, local)?;
     written.settings(asked, local)
+}
+
+/// As [`settle`], for a host that is reached at another address than its own: what is written for that address comes
+/// first; what is written for the host holds besides, but for where it is. It is known by the keys of either.
+///
+/// # Errors
+/// As [`settle`].
+pub fn settle_at(
+    host: &Destination,
+    address: &Destination,
+    items: &[Item],
+    local: &Local<'_>,
+) -> Result<Settings, BadSettings> {
+    let own = settle(host, items, local)?;
+    if host == address {
+        return Ok(own);
+    }
+    let mut written = Written::default();
+    written.take_all(address, items, local)?;
+    let (hostname, way) = (written.hostname.take(), written.way.take());
+    written.take_all(host, items, local)?;
+    (written.hostname, written.way) = (hostname, way);
+    let asked = Destination {
+        user: address.user.clone().or_else(|| host.user.clone()),
+        host: address.host.clone(),
+        port: address.port.or(host.port),
+    };
+    let mut settings = written.settings(&asked, local)?;
+    // Lines that hold for both were read twice.
+    for files in [&mut settings.identity_files, &mut settings.certificate_files] {
+        once(files);
+    }
+    once(&mut settings.notes);
+    settings.host = own.host;
+    settings.also_known = Some(match own.key_name {
+        Some(name) => (name, 22),
+        None => (own.hostname, own.port),
+    });
+    Ok(settings)
+}
+
+/// Leaves out what was there before.
+fn once<T: PartialEq + Clone>(all: &mut Vec<T>) {
+    let mut seen = Vec::with_capacity(all.len());
+    all.retain(|one| {
+        let is_new = !seen.contains(one);
+        is_new.then(|| seen.push(one.clone()));
+        is_new
+    });
 }
 
 /// A value and where it stands.
@@ -213,6 +252,29 @@ const NO_MATTER: &[&str] = &[
 ];
 
 impl Written {
+    /// Takes in the lines that hold for a host.
+    fn take_all(
+        &mut self,
+        asked: &Destination,
+        items: &[Item],
+        local: &Local<'_>,
+    ) -> Result<(), BadSettings> {
+        let mut blocks = Blocks::new(asked, local);
+        for item in items {
+            match item {
+                Item::Enter => blocks.enter(),
+                Item::Leave => blocks.leave(),
+                Item::Line(line) if matches!(line.keyword.as_str(), "host" | "match") => {
+                    let note = blocks.begin(line, self);
+                    self.notes.extend(note);
+                }
+                Item::Line(line) if blocks.holds() => self.take(line)?,
+                Item::Line(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, line: &Line) -> Result<(), BadSettings> {
         let keyword = line.keyword.as_str();
         match keyword {
@@ -302,6 +364,7 @@ impl Written {
                 ["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()],
             )?,
             key_name: self.key_name.map(|(_, name)| name),
+            also_known: None,
             hash_known_hosts: of(&self.hash_known_hosts, false),
             strict: of(&self.strict, Strict::Ask),
             timeout_s: of(&self.timeout_s, None),

@@ -26,6 +26,41 @@ fn says(host: &str, text: &str) -> Settings {
     of(host, &items("config", text)).unwrap()
 }
 
+fn says_at(host: &str, address: &str, text: &str) -> Settings {
+    let local = Local {
+        user: "me",
+        home: "/home/me".into(),
+        uid: 7,
+        hostname: "box.lan",
+        variable: &|_| None,
+    };
+    let of = |text: &str| Destination::parse(text).unwrap();
+    settle_at(&of(host), &of(address), &items("config", text), &local).unwrap()
+}
+
+#[test]
+fn at_another_address_a_host_has_its_user_its_files_and_its_key() {
+    let text = "Host nas\n User a\n HostName far\n Port 9\n ProxyJump gate\n IdentityFile ~/k\n\
+                Host *.lan\n User b\n IdentityFile ~/lan\nHost *\n IdentityFile ~/all\n";
+    let got = says_at("nas", "10.0.0.7", text);
+    assert_eq!((got.host.as_str(), got.hostname.as_str(), got.port), ("nas", "10.0.0.7", 9));
+    assert_eq!((got.user.as_str(), got.jumps.len()), ("a", 0));
+    assert_eq!(got.also_known, Some(("far".to_owned(), 9)));
+    let names = |got: &Settings| {
+        got.identity_files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&got), ["/home/me/all", "/home/me/k"]);
+    let got = says_at("c@nas:22", "nas.lan", text);
+    assert_eq!((got.user.as_str(), got.port), ("c", 22), "what was asked for beats it");
+    let got = says_at("nas", "nas.lan", text);
+    assert_eq!((got.user.as_str(), names(&got)[0].as_str()), ("b", "/home/me/lan"));
+    assert_eq!(says_at("nas", "nas", text), says("nas", text));
+    let alias = "Host nas\n HostKeyAlias it\n";
+    let got = says_at("nas", "localhost:2222", alias);
+    assert_eq!((got.key_name.as_deref(), got.port), (Some("it"), 2222));
+    assert_eq!(got.also_known, Some(("it".to_owned(), 22)));
+}
+
 fn refuses(host: &str, text: &str) -> String {
     of(host, &items("config", text)).unwrap_err().to_string()
 }

@@ -1,0 +1,148 @@
+//! Several ways to one host: which is used, what becomes of what is under way when it breaks.
+//!
+//! Holds: a way is cut or made slow between the machines, never by asking yeet.
+
+use std::fs;
+use std::time::Duration;
+
+use super::daemon::{Line, Rig};
+
+/// A home whose host has a second way.
+fn rig() -> Option<(Rig, Line)> {
+    let rig = Rig::new()?;
+    let other = Line::to(rig.server.port);
+    Some((rig, other))
+}
+
+fn way(line: &Line) -> String {
+    format!("127.0.0.1:{}", line.proxy.port)
+}
+
+impl Rig {
+    /// What `route` says of the ways, as soon as it says this.
+    fn ways_until(&self, is_it: impl Fn(&str) -> bool) -> String {
+        loop {
+            let ways = self.well(&["route", "nas"]);
+            if is_it(&ways) {
+                return ways;
+            }
+        }
+    }
+
+    /// The way by which the leaf is reached.
+    fn used(&self) -> String {
+        let said = self.yeet(&["status", "-l"]).1;
+        said.split('\t').nth(6).unwrap_or_default().to_owned()
+    }
+}
+
+#[test]
+fn the_ways_are_the_written_ones_and_what_the_ssh_config_says() {
+    let Some((rig, other)) = rig() else { return };
+    assert_eq!(rig.well(&["route", "nas"]), "nas\tnas\tuntried\t-\t-\n");
+    rig.well(&["route", "nas", &way(&other), "gate>127.0.0.1"]);
+    let said = rig.well(&["route", "nas", "-o", "route,state"]);
+    assert_eq!(
+        said,
+        format!("{}\tuntried\ngate > 127.0.0.1\tuntried\nnas\tuntried\n", way(&other))
+    );
+    let config = rig.home.read("home/.config/yeet/config.toml");
+    assert!(config.starts_with("[host.nas]\nroutes = [\"127.0.0.1:"), "{config}");
+    for wrong in ["a >", "-oProxyCommand=x", "a b"] {
+        let (code, said) = rig.yeet(&["route", "nas", "--", wrong]);
+        assert!(code == 2, "{wrong}: {said}");
+    }
+    assert_eq!(rig.home.read("home/.config/yeet/config.toml"), config, "nothing was done");
+    rig.well(&["route", "nas", "--default"]);
+    assert_eq!(rig.well(&["route", "nas", "-o", "route"]), "nas\n");
+}
+
+#[test]
+fn when_the_way_breaks_the_one_that_stands_by_is_used_and_nothing_is_lost_or_in_conflict() {
+    let Some((rig, other)) = rig() else { return };
+    rig.well(&["route", "nas", &way(&other)]);
+    rig.write("home/src/f", "first");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.ways_until(|ways| ways.contains("\tready\t"));
+    // Which of two that are as good answers first is nobody's promise.
+    let (first, second, names) = match rig.used() == "nas" {
+        true => (&rig.line, &other, ["nas".to_owned(), way(&other)]),
+        false => (&other, &rig.line, [way(&other), "nas".to_owned()]),
+    };
+    for n in 0..60 {
+        rig.write(&format!("home/src/d/{n}"), &"x".repeat(n * 900));
+    }
+    first.cut_after(20_000);
+    // Whoever waits may be told that the leaf was away.
+    while rig.yeet(&["wait"]).0 != 0 {}
+    rig.same();
+    assert_eq!(rig.used(), names[1]);
+    assert_eq!(rig.well(&["conflicts"]), "");
+    let log = rig.well(&["log", "--act", "route", "--json"]);
+    let said = format!("by {}: the connection by {} broke", names[1], names[0]);
+    assert!(
+        log.contains(&said),
+        "{said}\n{log}\n{}\n{}",
+        rig.well(&["route", "nas"]),
+        rig.well(&["log", "-o", "when,act,note,path"])
+    );
+    let why = rig.well(&["explain", "src/f"]);
+    assert!(why.contains(&format!("work by {}: used", names[1])), "{why}");
+    // It is back: it stands by, as it is no better.
+    first.mend();
+    rig.well(&["route", "nas", &way(&other)]);
+    rig.ways_until(|ways| ways.contains(&format!("nas\t{}\tready\t", names[0])));
+    assert_eq!(rig.used(), names[1]);
+    second.cut();
+    rig.write("there/work/d/there", "made there");
+    while rig.yeet(&["wait"]).0 != 0 {}
+    rig.same();
+    assert_eq!(rig.used(), names[0]);
+}
+
+#[test]
+fn a_clearly_better_way_is_moved_to_while_work_goes_on() {
+    let Some((rig, fast)) = rig() else { return };
+    rig.write("home/src/f", "first");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    assert_eq!(rig.used(), "nas");
+    rig.line.slow(Duration::from_millis(15));
+    for n in 0..40 {
+        rig.write(&format!("home/src/d/{n}"), &"x".repeat(n * 900));
+    }
+    rig.well(&["route", "nas", &way(&fast)]);
+    let ways = rig.ways_until(|ways| ways.contains(&format!("{}\tused\t", way(&fast))));
+    assert!(ways.contains("it is better than nas: "), "{ways}");
+    assert!(
+        ways.contains("nas\tnas\tready\t"),
+        "what it was is there for when that breaks: {ways}"
+    );
+    fs::remove_file(rig.at("there/work/f")).unwrap();
+    while rig.yeet(&["wait"]).0 != 0 {}
+    rig.same();
+    assert_eq!(rig.used(), way(&fast));
+    assert_eq!(rig.well(&["conflicts"]), "");
+    let log = rig.well(&["log"]);
+    assert!(!log.contains("\toffline\t"), "it was never away: {log}");
+}
+
+#[test]
+fn a_way_on_which_nothing_moves_any_more_is_left_while_something_is_under_way() {
+    let Some((rig, other)) = rig() else { return };
+    rig.well(&["route", "nas", &way(&other)]);
+    rig.write("home/src/f", "first");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.ways_until(|ways| ways.contains("\tready\t"));
+    other.freeze();
+    rig.write("home/src/f", "second");
+    // Nobody asks how it stands: that it is silent is noticed by the work itself.
+    while rig.home.read("there/work/f") != "second" {
+        std::thread::yield_now();
+    }
+    while rig.yeet(&["wait"]).0 != 0 {}
+    assert_eq!(rig.used(), "nas");
+    rig.same();
+}
