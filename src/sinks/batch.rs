@@ -129,7 +129,8 @@ impl<'a> Fetching<'a> {
             let Some(far) = shop.far(*other) else { continue };
             streams.entry(*other).or_insert_with(|| {
                 let jobs = batch.iter().zip(&others).filter(|(_, at)| **at == Some(*other));
-                Fetched::open(far, jobs.map(|(assigned, _)| &assigned.job))
+                let jobs: Vec<_> = jobs.map(|(assigned, _)| &assigned.job).collect();
+                Fetched::open(far, &jobs)
             });
         }
         Self { shop, streams }
@@ -156,15 +157,18 @@ impl<'a> Fetching<'a> {
         let shop = self.shop;
         let stream = self.stream(other)?;
         let said = stream.next()?;
-        let is_file = matches!(said, Said::File(_));
-        let mut bytes = stream.bytes();
+        let stat = if let Said::File(stat) = &said { Some(*stat) } else { None };
+        let mut bytes = match &stat {
+            Some(stat) => stream.bytes_of(stat),
+            None => stream.bytes(),
+        };
         let result = match (control.is_cancelled(), writes_to(job)) {
             (true, _) | (_, None) => Err(ApplyError::Cancelled),
             (false, Some(at)) => shop.target(at, op).and_then(|target| {
                 act(job, Given::Sent(&said, &mut bytes), target, handles, control)
             }),
         };
-        if is_file {
+        if stat.is_some() {
             bytes.skip();
         }
         result

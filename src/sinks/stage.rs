@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::sinks::apply::forget_old;
 use crate::sys::{self, Dir, File, Leased, Naming, Root};
 
 /// An operation on one path; also its file's name, in 16 hexadecimal digits.
@@ -72,6 +73,7 @@ impl Store {
             _ => {
                 let dir = own.open_child(sync.as_bytes())?;
                 let (no_reflink, no_range) = (AtomicBool::new(false), AtomicBool::new(false));
+                forget_old(&dir, &dir.entries()?);
                 Ok(Self { dir, unnamed: Naming::Never, no_reflink, no_range })
             }
         }

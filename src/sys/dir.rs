@@ -148,6 +148,22 @@ impl Dir {
         with_name(name, |name| Ok(fs::openat(&self.fd, name, flags, mode)?.into()))
     }
 
+    /// Opens a file that is there, to be written to.
+    ///
+    /// # Errors
+    /// The kernel's; or it is no file.
+    pub fn open_write(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file: File =
+            with_name(name, |name| Ok(fs::openat(&self.fd, name, flags, Mode::empty())?.into()))?;
+        match fstat(&file)?.kind {
+            Kind::File => Ok(file),
+            Kind::Dir | Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Device => {
+                Err(io::ErrorKind::InvalidInput.into())
+            }
+        }
+    }
+
     /// Makes a file that has no name: it is gone when it is closed, unless it was given one.
     ///
     /// # Errors

@@ -47,6 +47,20 @@ pub fn sync_fs(at: impl Handle) -> io::Result<()> {
     Ok(fs::syncfs(at)?)
 }
 
+/// What is read or written next is there, in bytes from the beginning.
+///
+/// # Errors
+/// The kernel's.
+pub fn seek_to(file: &File, at: u64) -> io::Result<()> {
+    Ok(fs::seek(file, SeekFrom::Start(at)).map(drop)?)
+}
+
+/// Has a file for oneself, among those who ask for it like this; false if somebody else has.
+#[must_use]
+pub fn claim(file: &File) -> bool {
+    fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
 /// Copies bytes and gives them to `see` on the way, leaving holes where whole blocks are zero.
 ///
 /// At most `limit` bytes are read. `go_on` is asked once a buffer; false ends the copy with `Interrupted`. Returns the bytes copied.

@@ -23,8 +23,8 @@ mod stat;
 pub use caps::{Caps, Naming};
 pub use dir::Dir;
 pub use file::{
-    boot_id, copy_bytes, copy_range, reflink, set_mode, set_mtime, sync_fs, trim_memory,
-    tune_memory, umask,
+    boot_id, claim, copy_bytes, copy_range, reflink, seek_to, set_mode, set_mtime, sync_fs,
+    trim_memory, tune_memory, umask,
 };
 pub use lease::{Lease, Leased, lease};
 pub use limits::{files_max, watches_max};

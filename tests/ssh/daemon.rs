@@ -25,9 +25,11 @@ struct State {
     /// Connections are taken, and nothing comes of them.
     is_silent: bool,
     is_frozen: bool,
+    /// Bytes that have passed, in either direction.
+    passed: u64,
     /// How long each piece is under way.
     delay: Duration,
-    /// Bytes to the server after which it is cut; `None`: never.
+    /// Bytes after which it is cut; `None`: never.
     left: Option<u64>,
     open: Vec<TcpStream>,
 }
@@ -59,8 +61,8 @@ impl Line {
             let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
             let counted = of_all.clone();
             let passing = of_all.clone();
-            drop(std::thread::spawn(move || pass(near, far, &counted, true)));
-            drop(std::thread::spawn(move || pass(back_from, back_to, &passing, false)));
+            drop(std::thread::spawn(move || pass(near, far, &counted)));
+            drop(std::thread::spawn(move || pass(back_from, back_to, &passing)));
         });
         Self { proxy, state }
     }
@@ -71,6 +73,11 @@ impl Line {
 
     pub(crate) fn cut_after(&self, bytes: u64) {
         self.state.lock().unwrap().left = Some(bytes);
+    }
+
+    /// How many bytes have passed since this was asked last.
+    pub(crate) fn passed(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().unwrap().passed)
     }
 
     /// Nothing more passes, in either direction, and nobody is told.
@@ -95,18 +102,19 @@ impl Line {
         if state.is_silent || state.is_frozen {
             state.cut();
         }
-        *state = State::default();
+        *state = State { passed: state.passed, ..State::default() };
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>, counts: bool) {
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
     let mut buffer = [0; 4 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let mut state = state.lock().unwrap();
         if state.is_frozen {
             continue;
         }
-        if let Some(left) = state.left.as_mut().filter(|_| counts) {
+        state.passed += read as u64;
+        if let Some(left) = &mut state.left {
             *left = left.saturating_sub(read as u64);
             if *left == 0 {
                 state.cut();
@@ -289,6 +297,30 @@ fn what_was_under_way_when_a_connection_was_cut_is_done_and_is_nobodys_edit() {
         let now = now.map(|bytes| blake3::hash(bytes).to_hex().to_string());
         assert!(now.is_some_and(|now| now != fields[5]), "{row}");
     }
+}
+
+#[test]
+fn a_large_file_whose_connection_is_cut_is_gone_on_with_where_it_was() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("home/src/f", "first");
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    let large: Vec<u8> =
+        (0..40_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();
+    for (from, to) in [("home/src/there", "there/work/there"), ("there/work/here", "home/src/here")]
+    {
+        rig.line.passed();
+        rig.line.cut_after(25 << 20);
+        fs::write(rig.at(from), &large).unwrap();
+        assert_eq!(rig.yeet(&["wait"]).0, 1, "it was cut");
+        rig.line.mend();
+        rig.well(&["wait"]);
+        assert!(fs::read(rig.at(to)).unwrap() == large);
+        let passed = rig.line.passed();
+        assert!(passed < large.len() as u64 + (8 << 20), "{passed} of {}", large.len());
+    }
+    rig.same();
+    assert_eq!(rig.well(&["conflicts"]) + &rig.yeet(&["versions", "src"]).1, "");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io;
 
 use super::check::expected;
 use super::error::{ApplyError, End};
+use super::part::Part;
 use super::place::{place_unnamed, swap_in};
 use super::staged::Staged;
 use super::still::Still;
@@ -11,6 +12,9 @@ use super::{Applied, Bytes, Control, Handles, KnownDigests, Target};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Content, Digest, Value};
 use crate::sys::{self, File, Kind, Root, Stat};
+
+/// What is read at a time, in bytes.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// What the bytes of a file come from.
 pub enum Origin<'a> {
@@ -140,7 +144,13 @@ pub fn stage_file<'a>(
 ) -> Result<StagedFile<'a>, ApplyError> {
     let mut from = from.open(handles, path, new.size)?;
     let (before, since_ns) = (from.stat(), from.since_ns());
-    let staged = Staged::create(target, new.mode, expect.is_none())?;
+    let is_new = expect.is_none();
+    let staged = match &from {
+        Source::Sent(_, bytes) if bytes.can_go_on() => {
+            Staged::create_to_go_on(target, new.mode, is_new, path)?
+        }
+        Source::Sent(..) | Source::Here(_) => Staged::create(target, new.mode, is_new)?,
+    };
     let announced = new.content.digest();
     let wants_digest = announced.is_some() || target.digests.are_wanted();
     let digest = match &mut from {
@@ -250,6 +260,30 @@ impl Sending {
                 Err(error) => return Err(ApplyError::io("read it")(error)),
             }
         }
+    }
+
+    /// Goes on after what is there already, if that is how the file begins; else at its beginning. From which byte on.
+    ///
+    /// # Errors
+    /// As [`Self::read`], or it was cancelled.
+    pub fn go_on(&mut self, part: Part, control: &Control) -> Result<u64, ApplyError> {
+        let size = self.opened.stat.size;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while part.bytes <= size && size - self.left < part.bytes {
+            if control.is_cancelled() {
+                return Err(ApplyError::Cancelled);
+            }
+            let left = usize::try_from(part.bytes - (size - self.left)).unwrap_or(usize::MAX);
+            self.read(&mut buffer[..left.min(BUFFER_BYTES)])?;
+        }
+        let counts = size - self.left;
+        if counts == part.bytes && *self.hasher.finalize().as_bytes() == part.digest.0 {
+            return Ok(counts);
+        }
+        sys::seek_to(&self.opened.file, 0).map_err(ApplyError::io("read it"))?;
+        self.hasher.reset();
+        self.left = size;
+        Ok(0)
     }
 
     /// The digest of all that was read, once nothing is left.

@@ -10,6 +10,7 @@ mod check;
 mod error;
 mod file;
 mod other;
+mod part;
 mod place;
 mod remove;
 mod staged;
@@ -37,6 +38,8 @@ pub use error::{ApplyError, End};
 use file::gone_or_at;
 pub use file::{Origin, Sending, StagedFile, put_file, send_file, stage_file};
 pub use other::{Bytes, Other, Said, say_entry, say_lacks};
+pub(in crate::sinks) use part::forget_old;
+pub use part::{Part, goes_on};
 pub use place::{make_dir, put_symlink, set_metadata};
 pub use remove::{delete, move_within};
 pub use still::{Still, hold_still};
@@ -181,6 +184,8 @@ pub struct Applied {
     pub kept: Option<Value>,
 }
 
+#[cfg(test)]
+mod part_tests;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(test)]

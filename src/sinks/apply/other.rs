@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::check::present;
 use super::error::{ApplyError, End};
 use super::file::gone_or;
+use super::part::Part;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{Digest, Value};
 #[cfg(test)]
@@ -44,6 +45,19 @@ pub trait Bytes {
     /// # Errors
     /// No more of them will come.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError>;
+
+    /// Whether they can come from any byte on.
+    fn can_go_on(&self) -> bool {
+        false
+    }
+
+    /// Says what is there of them already; from which on they come, 0 if that is none of them.
+    ///
+    /// # Errors
+    /// No more of them will come.
+    fn go_on(&mut self, _part: Part) -> Result<u64, ApplyError> {
+        Ok(0)
+    }
 
     /// Whether the file stayed the same while they were read, and what their digest was there.
     ///

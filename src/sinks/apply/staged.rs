@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::check::{digest_of, reading, value_of};
 use super::error::ApplyError;
+use super::part::{self, PartName};
 use super::{Bytes, Control, Handles, Target};
+use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{self, Digest, Value};
 use crate::sys::{self, File, Kind, Stat};
 
@@ -24,6 +26,10 @@ pub(super) struct Staged<'a> {
     /// Open until it is dropped.
     open: Option<File>,
     has_name: bool,
+    /// The name of what is only a part of it so far.
+    part: Cell<Option<PartName>>,
+    /// It was there before, maybe with another mode.
+    is_old: bool,
     placed: Cell<bool>,
 }
 
@@ -41,7 +47,26 @@ impl<'a> Staged<'a> {
                 .create_with(&target.op.name(), mode)
                 .map_err(ApplyError::io("make a file in .yeet"))?,
         };
-        Ok(Self { target, open: Some(file), has_name, placed: Cell::new(false) })
+        let (part, placed) = (Cell::new(None), Cell::new(false));
+        Ok(Self { target, open: Some(file), has_name, part, is_old: false, placed })
+    }
+
+    /// As [`Self::create`], for a file that is sent: what is there of it is gone on with.
+    pub(super) fn create_to_go_on(
+        target: Target<'a>,
+        mode: u16,
+        is_new: bool,
+        path: &RelPath,
+    ) -> Result<Self, ApplyError> {
+        let name = part::name_of(path);
+        match part::open(target, &name, mode & !SPECIAL_BITS) {
+            Ok(Some(file)) => {
+                let (part, placed) = (Cell::new(Some(name)), Cell::new(false));
+                Ok(Self { target, open: Some(file), has_name: true, part, is_old: true, placed })
+            }
+            Ok(None) => Self::create(target, mode, is_new),
+            Err(error) => Err(ApplyError::io("make a file in .yeet")(error)),
+        }
     }
 
     fn file(&self) -> &File {
@@ -101,11 +126,37 @@ impl<'a> Staged<'a> {
         handles: &Handles,
         control: &Control,
     ) -> Result<Option<Digest>, ApplyError> {
+        let received = self.receive_all(from, stat, handles, control);
+        let Some(part) = self.part.get() else { return received };
+        let dir = self.target.store.dir();
+        match &received {
+            Ok(_) => {
+                let named = dir.rename_new(&part, dir, &self.target.op.name());
+                named.map_err(ApplyError::io("give it its name in .yeet"))?;
+                self.part.set(None);
+            }
+            // It is gone on with.
+            Err(ApplyError::Away { .. } | ApplyError::Cancelled) => self.placed.set(true),
+            Err(_) => {}
+        }
+        received
+    }
+
+    fn receive_all(
+        &self,
+        from: &mut dyn Bytes,
+        stat: &Stat,
+        handles: &Handles,
+        control: &Control,
+    ) -> Result<Option<Digest>, ApplyError> {
         let mut buffer = handles.buffer.borrow_mut();
         if buffer.len() < BUFFER_BYTES {
             buffer.resize(BUFFER_BYTES, 0);
         }
-        let (mut hasher, mut moved) = (blake3::Hasher::new(), 0);
+        let (mut hasher, mut moved) = match self.part.get() {
+            Some(_) => part::go_on(self.file(), stat.size, from, &mut buffer, control)?,
+            None => (blake3::Hasher::new(), 0),
+        };
         loop {
             let read = from.read(&mut buffer)?;
             if read == 0 {
@@ -167,7 +218,7 @@ impl<'a> Staged<'a> {
 
     /// Gives it its mode and mtime, and has it on disk if `flush`.
     pub(super) fn finish(&self, new: &value::File, flush: bool) -> Result<(), ApplyError> {
-        if new.mode & (SPECIAL_BITS | sys::umask()) != 0 {
+        if self.is_old || new.mode & (SPECIAL_BITS | sys::umask()) != 0 {
             sys::set_mode(self.file(), new.mode).map_err(ApplyError::io("set its mode"))?;
         }
         sys::set_mtime(self.file(), new.mtime).map_err(ApplyError::io("set its time"))?;
@@ -210,6 +261,10 @@ impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if self.placed.get() || !self.has_name {
             return;
+        }
+        if let Some(part) = self.part.get() {
+            // Nothing was displaced by it. What stays goes once it is old.
+            return self.target.store.dir().unlink(&part).unwrap_or_default();
         }
         // What has the name now may be something that was displaced: only our own file goes. It may have had a real name
         // for a moment, and a program may have opened it there and be about to write.

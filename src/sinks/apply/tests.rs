@@ -23,13 +23,13 @@ impl KnownDigests for Memory {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
-    from: Root,
-    to: Root,
+    pub(super) from: Root,
+    pub(super) to: Root,
     store: Store,
     digests: Memory,
-    control: Control,
+    pub(super) control: Control,
     ops: AtomicU64,
 }
 
@@ -38,7 +38,7 @@ fn path(text: &[u8]) -> RelPath {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for side in ["a", "b", "outside"] {
             fs::create_dir(dir.path().join(side)).unwrap();
@@ -51,16 +51,16 @@ impl Bench {
         Self { dir, from, to, store, digests, control, ops: AtomicU64::new(1) }
     }
 
-    fn at(&self, rel: &str) -> PathBuf {
+    pub(super) fn at(&self, rel: &str) -> PathBuf {
         self.dir.path().join(rel)
     }
 
-    fn target(&self) -> Target<'_> {
+    pub(super) fn target(&self) -> Target<'_> {
         let op = OpId(self.ops.fetch_add(1, Ordering::Relaxed));
         Target { root: &self.to, store: &self.store, op, digests: &self.digests }
     }
 
-    fn kept(&self) -> Vec<Vec<u8>> {
+    pub(super) fn kept(&self) -> Vec<Vec<u8>> {
         let mut kept: Vec<Vec<u8>> =
             self.store.operations().unwrap().iter().map(|op| self.bytes_of(*op)).collect();
         kept.sort();
@@ -76,7 +76,7 @@ impl Bench {
         }
     }
 
-    fn value(&self, rel: &str) -> Value {
+    pub(super) fn value(&self, rel: &str) -> Value {
         let at = self.at(rel);
         let meta = fs::symlink_metadata(&at).unwrap();
         let mode = u16::try_from(meta.mode() & 0o777).unwrap();
@@ -109,11 +109,11 @@ impl Bench {
         )
     }
 
-    fn write(&self, rel: &str, bytes: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, rel: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.at(rel), bytes).unwrap();
     }
 
-    fn names(&self, side: &str) -> Vec<String> {
+    pub(super) fn names(&self, side: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.at(side))
             .unwrap()
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())

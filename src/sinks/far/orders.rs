@@ -1,18 +1,19 @@
 //! This side: what is ordered from an agent, and what it is asked to offer.
 
 use super::Far;
-use super::sent::{SentFile, send_word};
-use super::wire::{ANSWER_MAX, Failure, Group, Looked, MESSAGE_MAX, Offer, Order, Outcome};
+use super::sent::{Parts, SentFile, send_word};
+use super::wire::{ANSWER_MAX, Failure, Group, Looked, MESSAGE_MAX, Offer, Order, Outcome, Reply};
 use serde::de::DeserializeOwned;
 
 use crate::dataflow::model::job::Job;
 use crate::dataflow::model::value::Value;
 use crate::sinks::act::Word;
-use crate::sinks::apply::{Applied, ApplyError, Control, KnownDigests, Said};
+use crate::sinks::apply::{Applied, ApplyError, Control, KnownDigests, Part, Said, goes_on};
 use crate::sinks::stage::OpId;
 use crate::ssh::link::Broken;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing};
+use crate::sys::Stat;
 
 /// What an order came to: what it did, and what was displaced, also where it failed.
 pub(in crate::sinks) type Ordered = (Result<Applied, ApplyError>, Option<Value>);
@@ -23,8 +24,12 @@ pub(in crate::sinks) struct Orders<'a> {
     incoming: Incoming,
     outgoing: Outgoing,
     ordered: usize,
+    /// A group is of one moment: no part of an earlier one is gone on with.
+    is_group: bool,
     /// Why nothing more goes out.
     broken: Option<Broken>,
+    /// What became of all, said before all was ordered.
+    early: Option<Outcome>,
 }
 
 impl<'a> Orders<'a> {
@@ -32,7 +37,8 @@ impl<'a> Orders<'a> {
     /// The agent is not there.
     pub(in crate::sinks) fn open(far: &'a Far, durable: bool) -> Result<Self, ApplyError> {
         let (incoming, outgoing) = far.ask(|replica| Request::Act { replica, durable })?;
-        Ok(Self { far, incoming, outgoing, ordered: 0, broken: None })
+        let (is_group, broken, early) = (false, None, None);
+        Ok(Self { far, incoming, outgoing, ordered: 0, is_group, broken, early })
     }
 
     /// Orders the jobs of a group, which are acted on once [`Self::go`] is said.
@@ -46,7 +52,8 @@ impl<'a> Orders<'a> {
     ) -> Result<Self, ApplyError> {
         let (incoming, outgoing) = far.ask(|replica| Request::ActGroup { replica, durable })?;
         let broken = outgoing.say(group).err();
-        Ok(Self { far, incoming, outgoing, ordered: 0, broken })
+        let (is_group, early) = (true, None);
+        Ok(Self { far, incoming, outgoing, ordered: 0, is_group, broken, early })
     }
 
     /// That all of a group is of one moment; or why nothing of it is to be done.
@@ -73,11 +80,29 @@ impl<'a> Orders<'a> {
         if !self.say(named, offer) {
             return;
         }
-        let sent = match word {
-            Ok(Word::File(sending)) => send_word(&self.outgoing, *sending, digests, control),
-            Ok(Word::Said(_)) | Err(_) => Ok(()),
-        };
-        self.broken = sent.err();
+        let Ok(Word::File(sending)) = word else { return };
+        let Ok(part) = self.part(sending.stat()) else { return };
+        self.broken = send_word(&self.outgoing, *sending, part, digests, control).err();
+    }
+
+    /// What the agent has of a file that was just ordered; `None` for one that is sent at once.
+    ///
+    /// # Errors
+    /// It is not to be sent.
+    fn part(&mut self, stat: &Stat) -> Result<Option<Part>, ()> {
+        if self.is_group || !goes_on(stat) {
+            return Ok(None);
+        }
+        let heard = self.outgoing.flush().and_then(|()| self.incoming.expect::<Reply>(ANSWER_MAX));
+        match heard {
+            Ok(Reply::Part(part)) => return Ok(Some(part)),
+            Ok(Reply::Outcome(outcome)) => {
+                self.early = Some(outcome);
+                self.broken = Some(Broken::Enough);
+            }
+            Err(broken) => self.broken = Some(broken),
+        }
+        Err(())
     }
 
     /// Whether it goes out.
@@ -101,23 +126,37 @@ impl<'a> Orders<'a> {
         control: &Control,
     ) {
         let offer = from.next().map_err(|error| Failure::of(&error));
-        let is_file = matches!(offer, Ok(Said::File(_)));
+        let stat = if let Ok(Said::File(stat)) = &offer { Some(*stat) } else { None };
         let goes_out = self.say(named, offer);
-        if is_file {
-            let piped = from.bytes().pipe(&self.outgoing, control, !goes_out);
-            self.broken = self.broken.take().or(piped.err());
-        }
+        let Some(stat) = stat else { return };
+        let part = if goes_out { self.part(&stat) } else { Err(()) };
+        let mut bytes = if self.is_group { from.bytes() } else { from.bytes_of(&stat) };
+        let piped = match part {
+            Err(()) => {
+                bytes.skip();
+                return;
+            }
+            Ok(None) => Ok(()),
+            // Where it cannot be heard, the pipe says so to the other side.
+            Ok(Some(part)) => self.outgoing.say(&bytes.ask(part).unwrap_or_default()),
+        };
+        let piped = piped.and_then(|()| bytes.pipe(&self.outgoing, control));
+        self.broken = self.broken.take().or(piped.err());
     }
 
     /// Waits for what became of all that was ordered, in that order; and whether it is on disk there.
     pub(in crate::sinks) fn outcome(mut self) -> (Vec<Ordered>, bool) {
-        let ended = match self.broken.take() {
-            None | Some(Broken::Enough) => {
+        let ended = match (self.broken.take(), self.early.take()) {
+            (None | Some(Broken::Enough), Some(outcome)) => Ok(outcome),
+            (None | Some(Broken::Enough), None) => {
                 // Whoever has answered needs no end.
                 drop(self.outgoing.end());
-                self.incoming.expect::<Outcome>(ANSWER_MAX)
+                self.incoming.expect::<Reply>(ANSWER_MAX).and_then(|reply| match reply {
+                    Reply::Outcome(outcome) => Ok(outcome),
+                    Reply::Part(_) => Err(Broken::Garbled("a part of no file".to_owned())),
+                })
             }
-            Some(broken) => Err(broken),
+            (Some(broken), _) => Err(broken),
         };
         let host = self.far.host.as_str();
         match ended {
@@ -142,6 +181,8 @@ impl<'a> Orders<'a> {
 pub(in crate::sinks) struct Fetched {
     host: String,
     incoming: Incoming,
+    /// Where it is said what is there of large files; `None` where they come at once.
+    outgoing: Option<Outgoing>,
     /// Why nothing more comes.
     broken: Option<Broken>,
 }
@@ -149,24 +190,22 @@ pub(in crate::sinks) struct Fetched {
 impl Fetched {
     /// What comes on a stream from `host`.
     pub(in crate::sinks) fn of(host: &str, incoming: Incoming) -> Self {
-        Self { host: host.to_owned(), incoming, broken: None }
+        Self { host: host.to_owned(), incoming, outgoing: None, broken: None }
     }
 
     /// Asks for all of them at once.
     ///
     /// # Errors
     /// The agent is not there.
-    pub(in crate::sinks) fn open<'j>(
-        far: &Far,
-        jobs: impl Iterator<Item = &'j Job>,
-    ) -> Result<Self, ApplyError> {
+    pub(in crate::sinks) fn open(far: &Far, jobs: &[&Job]) -> Result<Self, ApplyError> {
         let (incoming, outgoing) = far.ask(|replica| Request::Offer { replica })?;
-        let mut asked = Ok(());
+        let mut asked = outgoing.say(&u32::try_from(jobs.len()).unwrap_or(u32::MAX));
         for job in jobs {
             asked = asked.and_then(|()| outgoing.say(job));
         }
-        let broken = asked.and_then(|()| outgoing.end()).err();
-        Ok(Self { broken, ..Self::of(&far.host, incoming) })
+        let broken = asked.and_then(|()| outgoing.flush()).err();
+        let outgoing = Some(outgoing);
+        Ok(Self { host: far.host.clone(), incoming, outgoing, broken })
     }
 
     /// Asks for those of a group, of which it looks at all files before the first and after the last.
@@ -176,7 +215,7 @@ impl Fetched {
     pub(in crate::sinks) fn open_group(far: &Far, group: &Group) -> Result<Self, ApplyError> {
         let (incoming, outgoing) = far.ask(|replica| Request::OfferGroup { replica })?;
         let broken = outgoing.say(group).and_then(|()| outgoing.end()).err();
-        let mut fetched = Self { broken, ..Self::of(&far.host, incoming) };
+        let mut fetched = Self { host: far.host.clone(), incoming, outgoing: None, broken };
         fetched.looked()?;
         Ok(fetched)
     }
@@ -205,8 +244,8 @@ impl Fetched {
     }
 
     /// Why nothing more comes, if that is so.
-    pub(in crate::sinks) fn broken(self) -> Option<Broken> {
-        self.broken
+    pub(in crate::sinks) fn broken(mut self) -> Option<Broken> {
+        self.broken.take()
     }
 
     /// What it says of the next job; of a file, before anything else is asked, [`Self::bytes`] are to be taken.
@@ -219,6 +258,24 @@ impl Fetched {
 
     pub(in crate::sinks) fn bytes(&mut self) -> SentFile<'_> {
         SentFile::new(&mut self.incoming, &self.host, &mut self.broken)
+    }
+
+    /// As [`Self::bytes`], of a file with this stat: a large one is gone on with.
+    pub(in crate::sinks) fn bytes_of(&mut self, stat: &Stat) -> SentFile<'_> {
+        let sent = SentFile::new(&mut self.incoming, &self.host, &mut self.broken);
+        match self.outgoing.as_ref().filter(|_| goes_on(stat)) {
+            Some(outgoing) => sent.after(Parts::Offered(outgoing)),
+            None => sent,
+        }
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        if let Some(outgoing) = self.outgoing.as_ref().filter(|_| self.broken.is_none()) {
+            // Whoever has said all needs no end.
+            drop(outgoing.end());
+        }
     }
 }
 

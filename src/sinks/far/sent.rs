@@ -1,8 +1,8 @@
 //! The bytes of files, on their way between machines.
 
-use super::wire::{Failure, FileEnd, MESSAGE_MAX};
+use super::wire::{Failure, FileEnd, GoesOn, MESSAGE_MAX, Reply, Wanted};
 use crate::dataflow::model::value::Digest;
-use crate::sinks::apply::{ApplyError, Bytes, Control, KnownDigests, Sending};
+use crate::sinks::apply::{ApplyError, Bytes, Control, KnownDigests, Part, Sending};
 use crate::ssh::link::Broken;
 use crate::ssh::talk::{Incoming, Outgoing, PIECE_MAX};
 
@@ -14,13 +14,24 @@ const SKIP_MAX: u64 = 16 << 20;
 pub(super) fn send_word(
     out: &Outgoing,
     mut sending: Sending,
+    part: Option<Part>,
     digests: &dyn KnownDigests,
     control: &Control,
 ) -> Result<(), Broken> {
     let size = usize::try_from(sending.stat().size).unwrap_or(PIECE_MAX);
     let mut buffer = vec![0; size.clamp(1, PIECE_MAX)];
-    let mut moved = 0;
+    let (mut moved, mut failed) = (0, None);
+    if let Some(part) = part {
+        match sending.go_on(part, control) {
+            Ok(counts) => moved = counts,
+            Err(error) => failed = Some(error),
+        }
+        out.say::<GoesOn>(&moved)?;
+    }
     let read = loop {
+        if let Some(error) = failed.take() {
+            break Err(error);
+        }
         if control.is_cancelled() {
             break Err(ApplyError::Cancelled);
         }
@@ -44,6 +55,8 @@ pub(in crate::sinks) struct SentFile<'a> {
     incoming: &'a mut Incoming,
     host: &'a str,
     broken: &'a mut Option<Broken>,
+    /// Where it is said what is there of it, until that was said; `None` for one that comes at once.
+    parts: Option<Parts<'a>>,
     came: u64,
     is_read: bool,
     has_ended: bool,
@@ -55,7 +68,24 @@ impl<'a> SentFile<'a> {
         host: &'a str,
         broken: &'a mut Option<Broken>,
     ) -> Self {
-        Self { incoming, host, broken, came: 0, is_read: false, has_ended: false }
+        Self { incoming, host, broken, parts: None, came: 0, is_read: false, has_ended: false }
+    }
+
+    /// One that comes once it was said what is there of it.
+    pub(super) fn after(self, parts: Parts<'a>) -> Self {
+        Self { parts: Some(parts), ..self }
+    }
+
+    /// Says what is there of it, and hears from where on it comes.
+    pub(super) fn ask(&mut self, part: Part) -> Result<GoesOn, ApplyError> {
+        let asked = match self.parts.take() {
+            Some(Parts::Ordered(out)) => out.say_now(&Reply::Part(part)),
+            Some(Parts::Offered(out)) => out.say_now::<Wanted>(&Some(part)),
+            None => return Ok(0),
+        };
+        let counts = asked.and_then(|()| self.incoming.expect::<GoesOn>(MESSAGE_MAX));
+        self.came = *counts.as_ref().unwrap_or(&0);
+        counts.map_err(|broken| self.lost(broken))
     }
 
     fn lost(&mut self, broken: Broken) -> ApplyError {
@@ -66,6 +96,15 @@ impl<'a> SentFile<'a> {
 
     /// Takes what is left of it, so that what follows can be heard; a lot of it breaks the stream off.
     pub(in crate::sinks) fn skip(mut self) {
+        match self.parts.take() {
+            Some(Parts::Offered(out)) => {
+                *self.broken = self.broken.take().or(out.say_now::<Wanted>(&None).err());
+                return;
+            }
+            // Whoever ordered it hears that all is over.
+            Some(Parts::Ordered(_)) => return,
+            None => {}
+        }
         let mut skipped = 0;
         while !self.is_read && self.broken.is_none() {
             match self.incoming.bytes() {
@@ -82,17 +121,8 @@ impl<'a> SentFile<'a> {
         }
     }
 
-    /// Hands all of it on; to nobody, if `in_vain`.
-    pub(super) fn pipe(
-        mut self,
-        out: &Outgoing,
-        control: &Control,
-        in_vain: bool,
-    ) -> Result<(), Broken> {
-        if in_vain || self.broken.is_some() {
-            self.skip();
-            return Ok(());
-        }
+    /// Hands all of it on.
+    pub(super) fn pipe(mut self, out: &Outgoing, control: &Control) -> Result<(), Broken> {
         while !self.is_read && self.broken.is_none() {
             let piece = match self.incoming.bytes() {
                 Ok([]) => {
@@ -140,7 +170,21 @@ impl<'a> SentFile<'a> {
     }
 }
 
+/// Where it is said what is there of a large file.
+pub(super) enum Parts<'a> {
+    Ordered(&'a Outgoing),
+    Offered(&'a Outgoing),
+}
+
 impl Bytes for SentFile<'_> {
+    fn can_go_on(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    fn go_on(&mut self, part: Part) -> Result<u64, ApplyError> {
+        self.ask(part)
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError> {
         if self.is_read {
             return Ok(0);

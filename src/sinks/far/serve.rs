@@ -1,11 +1,13 @@
 //! The agent's side: carries out what is ordered, offers what is asked for.
 
-use super::sent::{SentFile, send_word};
-use super::wire::{Ended, Failure, JOBS_MAX, MESSAGE_MAX, Offer, Order, Outcome};
+use super::sent::{Parts, SentFile, send_word};
+use super::wire::{Ended, Failure, JOBS_MAX, MESSAGE_MAX, Offer, Order, Outcome, Reply, Wanted};
 use crate::dataflow::model::job::Job;
 use crate::dataflow::model::value::Value;
 use crate::sinks::act::{Given, Word, act, disown, word};
-use crate::sinks::apply::{Applied, ApplyError, Control, Handles, KnownDigests, Said, Target};
+use crate::sinks::apply::{
+    Applied, ApplyError, Control, Handles, KnownDigests, Said, Target, goes_on,
+};
 use crate::sinks::left;
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::{Site, intent_of};
@@ -36,9 +38,13 @@ pub fn serve_orders(
             return Err(Broken::Garbled("more jobs than a batch can have".to_owned()));
         }
         let op = OpId(op);
-        let size = if let Ok(Said::File(stat)) = &offer { Some(stat.size) } else { None };
+        let stat = if let Ok(Said::File(stat)) = &offer { Some(*stat) } else { None };
+        let size = stat.map(|stat| stat.size);
         let mut broken = None;
         let mut sent = SentFile::new(incoming, THEM, &mut broken);
+        if stat.as_ref().is_some_and(goes_on) {
+            sent = sent.after(Parts::Ordered(outgoing));
+        }
         let result = carry_out(site, digests, (op, &job), offer, (&mut sent, &handles));
         let is_over = result.is_err() && size.is_some_and(|size| size > LARGE_BYTES);
         if size.is_some() && !is_over {
@@ -74,7 +80,7 @@ pub(super) fn outcome(
     });
     let ended = ended.collect();
     let durable = durable && sys::sync_fs(&site.root).is_ok();
-    outgoing.say(&Outcome { ended, durable })?;
+    outgoing.say(&Reply::Outcome(Outcome { ended, durable }))?;
     outgoing.end()
 }
 
@@ -115,24 +121,23 @@ pub fn serve_offers(
     digests: &dyn KnownDigests,
     (incoming, outgoing): (&mut Incoming, &Outgoing),
 ) -> Result<(), Broken> {
-    let mut jobs: Vec<Job> = Vec::new();
+    let count: u32 = incoming.expect(MESSAGE_MAX)?;
+    let count = usize::try_from(count).ok().filter(|count| *count <= JOBS_MAX);
+    let count =
+        count.ok_or_else(|| Broken::Garbled("more jobs than a batch can have".to_owned()))?;
     // All of them first: they would have nobody to listen while they ask.
-    while let Some(job) = incoming.hear::<Job>(MESSAGE_MAX)? {
-        if jobs.len() == JOBS_MAX {
-            return Err(Broken::Garbled("more jobs than a batch can have".to_owned()));
-        }
-        jobs.push(job);
-    }
-    offer_all(&jobs, root, digests, outgoing)?;
+    let jobs = (0..count).map(|_| incoming.expect::<Job>(MESSAGE_MAX));
+    let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
+    offer_all(&jobs, root, digests, (Some(incoming), outgoing))?;
     outgoing.end()
 }
 
-/// Says of each job what this end has for it.
+/// Says of each job what this end has for it. `incoming` says what is there of large files; without it they are sent whole.
 pub(super) fn offer_all(
     jobs: &[Job],
     root: &Root,
     digests: &dyn KnownDigests,
-    outgoing: &Outgoing,
+    (mut incoming, outgoing): (Option<&mut Incoming>, &Outgoing),
 ) -> Result<(), Broken> {
     let (handles, control) = (Handles::default(), Control::default());
     for job in jobs {
@@ -140,8 +145,17 @@ pub(super) fn offer_all(
         match word(job, root, None, &handles) {
             Ok(Word::Said(said)) => offer(Ok(said))?,
             Ok(Word::File(sending)) => {
-                offer(Ok(Said::File(*sending.stat())))?;
-                send_word(outgoing, *sending, digests, &control)?;
+                let stat = *sending.stat();
+                offer(Ok(Said::File(stat)))?;
+                let part = match incoming.as_deref_mut().filter(|_| goes_on(&stat)) {
+                    Some(incoming) => {
+                        outgoing.flush()?;
+                        let Some(part) = incoming.expect::<Wanted>(MESSAGE_MAX)? else { continue };
+                        Some(part)
+                    }
+                    None => None,
+                };
+                send_word(outgoing, *sending, part, digests, &control)?;
             }
             Err(error) => offer(Err(Failure::of(&error)))?,
         }

@@ -58,7 +58,7 @@ pub fn serve_group_offers(
     };
     say(Ok(()))?;
     let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
-    offer_all(&jobs, root, digests, outgoing)?;
+    offer_all(&jobs, root, digests, (None, outgoing))?;
     say(have_rested(root, &known, &before).map_err(|error| Failure::of(&error)))?;
     outgoing.end()
 }

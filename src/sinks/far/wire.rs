@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataflow::model::job::Job;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::{Digest, Value};
-use crate::sinks::apply::{Applied, ApplyError, End, Said};
+use crate::sinks::apply::{Applied, ApplyError, End, Part, Said};
 
 /// The longest message about one job, in bytes: two paths, a few values.
 pub(super) const MESSAGE_MAX: usize = 64 << 10;
@@ -14,7 +14,8 @@ pub(super) const ANSWER_MAX: usize = 16 << 20;
 /// The most jobs of a batch.
 pub(super) const JOBS_MAX: usize = 4096;
 
-/// A job for an agent, and what its other end says of it. After the word of a file come its bytes and its [`FileEnd`].
+/// A job for an agent, and what its other end says of it. After the word of a file come its bytes and its [`FileEnd`]; of a large
+/// one that is in no group once the agent has said what is there of it, and after [`GoesOn`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) op: u64,
@@ -38,6 +39,21 @@ pub(super) type Offer = Result<Said, Failure>;
 
 /// After a file's bytes: their digest where they were read, if they are all of it.
 pub(super) type FileEnd = Result<Digest, Failure>;
+
+/// What an agent says while it is given orders.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// What is there of the large file that was ordered last; its bytes are waited for.
+    Part(Part),
+    /// The last word.
+    Outcome(Outcome),
+}
+
+/// What is there of a large file that was offered; `None`: nobody wants it any more.
+pub(super) type Wanted = Option<Part>;
+
+/// From which byte on a large file comes.
+pub(super) type GoesOn = u64;
 
 /// What became of a batch of orders.
 #[derive(Debug, Serialize, Deserialize)]
