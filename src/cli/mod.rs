@@ -29,6 +29,7 @@ mod ui;
 mod versions;
 mod wait;
 mod when;
+mod whom;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -201,6 +202,7 @@ impl RowArgs {
             json: self.json,
             paths_only: self.paths,
             continued: false,
+            optional: 0,
         }
     }
 }

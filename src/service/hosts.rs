@@ -9,6 +9,7 @@ use crossbeam_channel::bounded;
 
 use crate::dataflow::model::replica::Replica;
 use crate::places::Places;
+use crate::service::asked::Askers;
 use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal, Told};
 use crate::ssh::ask::Ask;
 use crate::ssh::bootstrap::Programs;
@@ -83,13 +84,15 @@ pub struct Linked {
 pub struct Hosts {
     ask: Arc<dyn Ask>,
     peers: Mutex<HashMap<String, Arc<Mutex<Weak<Peer>>>>>,
+    /// What answers who asks in replicas there.
+    pub(crate) askers: Askers,
 }
 
 impl Hosts {
     /// `ask` is asked what only a person can say.
     #[must_use]
     pub fn new(ask: Arc<dyn Ask>) -> Self {
-        Self { ask, peers: Mutex::default() }
+        Self { ask, peers: Mutex::default(), askers: Askers::default() }
     }
 
     /// The agent on a host; blocks until it answers.
@@ -107,6 +110,7 @@ impl Hosts {
             return Ok(peer);
         }
         let peer = dial(host.to_owned(), self.ask.clone())?;
+        self.askers.attend(&peer).map_err(NoContact::Here)?;
         *known = Arc::downgrade(&peer);
         Ok(peer)
     }

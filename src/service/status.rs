@@ -118,6 +118,7 @@ impl Actor {
             let absence = [Replica::SOURCE, leaf].into_iter().find_map(|r| self.away.absence(r));
             let reason = absence.filter(|_| state == State::Offline).map(|a| a.reason.word());
             let rtt = self.away.rtt(leaf);
+            let peer = self.shop.far(leaf).and_then(|far| far.peer());
             rows.push(LeafStatus {
                 name: self.record.name.clone(),
                 leaf: self.record.replica_name(leaf).to_owned(),
@@ -127,6 +128,7 @@ impl Actor {
                 bytes: standing.bytes,
                 route: self.record.host(leaf).unwrap_or("local").to_owned(),
                 rtt_ms: rtt.and_then(|rtt| u64::try_from(rtt.as_millis()).ok()),
+                agent: peer.map(|peer| peer.program().to_owned()),
             });
         }
         rows

@@ -44,6 +44,8 @@ pub enum BadPeer {
 /// A running agent that has said who it is. Its methods block; the runtime that started it carries what is said.
 pub struct Peer {
     host: String,
+    /// The agent's own file there.
+    program: String,
     link: Link,
     replicas: AtomicU32,
 }
@@ -77,12 +79,25 @@ impl Peer {
             Err(bad) => return Err(garbled(bad.to_string())),
         }
         let (link, carried) = carry(stream, decoder).map_err(|error| silent(error.to_string()))?;
-        Ok((Self { host, link, replicas: AtomicU32::new(0) }, carried))
+        let (program, replicas) = (agent.path.clone(), AtomicU32::new(0));
+        Ok((Self { host, program, link, replicas }, carried))
     }
 
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Its own file on the host: what a person runs there.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// What it asks in its turn, as long as it is connected.
+    #[must_use]
+    pub fn streams(&self) -> link::Streams {
+        self.link.streams()
     }
 
     /// Asks it for something on a stream of its own.
