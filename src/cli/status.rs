@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Only this leaf
     #[arg(long, value_name = "R")]
     leaf: Option<String>,
-    /// One line a leaf
+    /// One line a leaf; a column AGENT (-o, --json) is the program to ask with inside a leaf on a host
     #[arg(short = 'l', long, conflicts_with_all = ["files", "skipped"])]
     long: bool,
     /// One line for each path with something outstanding

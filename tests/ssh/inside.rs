@@ -3,10 +3,14 @@
 //! Holds: everything there is run over SSH, as a user would, by the program that yeet copied there.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use super::daemon::Rig;
 use super::nobody;
+use super::server::{has, user};
+use yeet::sources::control::wire::{Hello, read_frame, write_frame};
 
 impl Rig {
     /// Runs a line of a shell in the replica on the host; its exit code and what it said.
@@ -207,11 +211,56 @@ fn where_the_daemon_is_not_connected_that_is_said_and_nothing_is_started() {
     }
     rig.refused_there("resume", "resume is not answered here");
     // One that was killed leaves its socket behind.
-    std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    UnixListener::bind(&socket).unwrap();
     rig.refused_there("wait", "the daemon that owns this replica is not connected (");
     rig.well(&["daemon", "start"]);
     rig.well(&["wait", "--offline"]);
     rig.well_there("wait");
+}
+
+#[test]
+fn where_the_daemon_is_of_another_version_the_program_that_speaks_to_it_is_named() {
+    let Some(rig) = Rig::added(&[]) else { return };
+    let socket = rig.socket();
+    rig.well(&["daemon", "stop"]);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut asked, _) = listener.accept().unwrap();
+        let theirs = read_frame::<Hello>(&mut asked).unwrap().unwrap();
+        write_frame(&mut asked, &Hello { version: theirs.version + 1 }).unwrap();
+    });
+    let agent = fs::read_link(rig.at("there/work/.yeet/yeet")).unwrap();
+    let hint = format!("the program that speaks to it is {}", agent.display());
+    rig.refused_there("status", &hint);
+    answering.join().unwrap();
+}
+
+#[test]
+fn another_user_of_the_host_is_not_answered() {
+    let Some(rig) = Rig::added(&[]) else { return };
+    if !has("setpriv") || user() != "root" {
+        return;
+    }
+    // All that is on the way is open to everybody, what is the user's alone is not.
+    let (code, said) = rig.there(
+        "for d in . .. ../.. .yeet; do chmod a+rx $d; done; cp \"$(readlink .yeet/yeet)\" ../all && chmod 755 ../all && \
+         cat .yeet/daemon >/dev/null && env -i HOME=/ setpriv --reuid 12345 --regid 12345 --clear-groups ../all status",
+    );
+    assert!(code == 3 && said.contains("no daemon runs"), "{code}: {said}");
+    let socket = fs::metadata(rig.socket()).unwrap();
+    let dir = fs::metadata(rig.socket().parent().unwrap()).unwrap();
+    assert_eq!((socket.mode() & 0o777, dir.mode() & 0o777), (0o600, 0o700));
+}
+
+#[test]
+fn a_log_that_is_followed_goes_on_and_ends_with_who_follows_it() {
+    let Some(rig) = Rig::added(&[]) else { return };
+    let (code, said) = rig.there(
+        "mkfifo ../followed && { .yeet/yeet log -f --act update >../followed & } && echo more >f && \
+         grep -m 1 'update.*f$' ../followed && kill $!",
+    );
+    assert_eq!(code, 0, "{said}");
+    rig.well(&["wait"]);
 }
 
 #[test]
