@@ -1,34 +1,39 @@
 //! The agent: this program on another machine, at the other end of a connection that its owner made.
 //!
-//! Holds: it ends when its input does; it says nothing but frames, after its magic; it keeps nothing but its own file.
+//! Holds: it ends when its input does; it says nothing but frames, after its magic; it keeps nothing but its own file, and the
+//! sign of a replica.
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
+mod door;
 mod replica;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sinks::far::{
     serve_errand, serve_flush, serve_group, serve_group_offers, serve_offers, serve_orders,
 };
 use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal};
-use crate::ssh::link::{Broken, Link, Over, Stream};
+use crate::ssh::link::{Broken, Link, Over, Stream, Streams};
 use crate::ssh::protocol::{
     Build, Decoder, Frame, Hello, Kind, Limits, Message, PAYLOAD_MAX, Request, Side, VERSION,
     write_magic,
 };
 use crate::ssh::talk::{Incoming, Outgoing, talk};
 use crate::sys;
+use door::Way;
 use replica::Served;
 
-/// Serves whoever is at the other end, until they leave.
+/// Serves whoever is at the other end, until they leave; `program` is this program's own file.
 ///
 /// # Errors
 /// The connection broke, or they speak another protocol.
 pub fn serve(
     build: Build,
+    program: PathBuf,
     mut input: impl Read + Send + 'static,
     mut output: impl Write + Send + 'static,
 ) -> io::Result<()> {
@@ -47,7 +52,7 @@ pub fn serve(
     }
     // Whoever calls this ends the process, and a read that waits with it.
     let link = Link::start(Side::Agent, decoder, input, output, || {})?;
-    let replicas = Replicas::default();
+    let replicas = Replicas { open: Mutex::default(), streams: link.streams(), program };
     std::thread::scope(|scope| {
         loop {
             match link.accept() {
@@ -77,13 +82,18 @@ fn first_frame(decoder: &mut Decoder, input: &mut dyn Read) -> io::Result<Option
     }
 }
 
-/// The replicas that are open, by the number that the caller gave them.
-#[derive(Default)]
-struct Replicas(Mutex<HashMap<u32, Arc<Served>>>);
+/// The replicas that are open.
+struct Replicas {
+    /// By the number that the caller gave them.
+    open: Mutex<HashMap<u32, Arc<Served>>>,
+    streams: Streams,
+    /// This program's own file.
+    program: PathBuf,
+}
 
 impl Replicas {
     fn all(&self) -> MutexGuard<'_, HashMap<u32, Arc<Served>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, number: u32) -> Result<Arc<Served>, Broken> {
@@ -153,7 +163,9 @@ fn open(
     };
     drop(replicas.all().insert(number, served.clone()));
     outgoing.say_now(&Ok::<Opened, Refusal>(opened))?;
-    let ended = served.run(&asked, incoming, outgoing.clone());
+    let (streams, program) = (replicas.streams.clone(), replicas.program.clone());
+    let way = Way { streams, replica: number, program };
+    let ended = served.run(&asked, (incoming, outgoing.clone()), &way);
     drop(replicas.all().remove(&number));
     ended?;
     outgoing.end()
@@ -182,7 +194,7 @@ mod tests {
     fn agent() -> (UnixStream, std::thread::JoinHandle<io::Result<()>>) {
         let (mut a, b) = UnixStream::pair().unwrap();
         let input = b.try_clone().unwrap();
-        let serving = std::thread::spawn(move || serve(BUILD, input, b));
+        let serving = std::thread::spawn(move || serve(BUILD, "/yeet".into(), input, b));
         let mut decoder = Decoder::after_noise();
         assert_eq!(first_frame(&mut decoder, &mut a).unwrap(), Some(hello(BUILD)));
         assert!(decoder.rest().is_empty());

@@ -25,6 +25,8 @@ use crate::ssh::link::Broken;
 use crate::ssh::talk::{Incoming, Outgoing};
 use crate::sys::{self, Holder, Identity, Lock, LockError, Root, RootError, Stat};
 
+use super::door::{Door, Way};
+
 /// How long an agent that is ended may take to be gone.
 const EVICTION_MAX: Duration = Duration::from_secs(5);
 /// Threads that look at a replica.
@@ -115,8 +117,8 @@ impl Served {
     pub(super) fn run(
         &self,
         asked: &Open,
-        mut incoming: Incoming,
-        outgoing: Arc<Outgoing>,
+        (mut incoming, outgoing): (Incoming, Arc<Outgoing>),
+        way: &Way,
     ) -> Result<(), Broken> {
         let failed = |why: String| Broken::Garbled(why);
         let scanner = Arc::new(Scanner::start(SCANNERS).map_err(|e| failed(e.to_string()))?);
@@ -143,9 +145,14 @@ impl Served {
         sources.attach(own, self.site.root.clone()).map_err(|error| failed(error.to_string()))?;
         let looking =
             Looking { sources: &sources, scanner: &scanner, ignores: &ignores, sees: &sees, own };
+        let mut door = None;
         while let Some(ask) = incoming.hear::<Ask>(ASK_MAX)? {
+            if ask == Ask::LetIn && door.is_none() {
+                door = Door::open(&self.site.root, way, &asked.owner);
+            }
             looking.take(ask);
         }
+        drop(door);
         sources.detach(own);
         if !asked.lasting {
             self.site.root.tidy(&asked.store);
@@ -195,9 +202,12 @@ impl Looking<'_> {
             Ask::Read(path) => sources.read(own, &path),
             Ask::Look(path) => sources.look(own, &path),
             Ask::Flush(number) => {
+                self.sees.flushing();
                 if !sources.flush(number) {
-                    self.sees.say(&Told::Flushed(number));
+                    self.sees.flushed(number);
                 }
+                // It is counted.
+                return;
             }
             Ask::Rules { replica, dir, text, again } => {
                 self.ignores.attach(replica);
@@ -216,6 +226,8 @@ impl Looking<'_> {
                 self.scanner.unlist(SYNC, &dirs);
                 self.scanner.scan_again(SYNC, &dirs);
             }
+            // Nothing is to be looked at.
+            Ask::LetIn => {}
         }
         self.sees.asked();
     }
@@ -230,12 +242,14 @@ struct Seeing {
     outgoing: Arc<Outgoing>,
     sources: OnceLock<Weak<Sources>>,
     asked: AtomicU64,
+    /// Flushes under way: what they find is yet to be looked at.
+    flushing: AtomicU64,
 }
 
 impl Sees {
     fn new(own: Replica, outgoing: Arc<Outgoing>) -> Self {
-        let (sources, asked) = (OnceLock::new(), AtomicU64::new(0));
-        Self(Arc::new(Seeing { own, outgoing, sources, asked }))
+        let (sources, asked, flushing) = (OnceLock::new(), AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Seeing { own, outgoing, sources, asked, flushing }))
     }
 
     fn attend(&self, sources: &Arc<Sources>) {
@@ -253,9 +267,26 @@ impl Sees {
         self.quiet_if_so();
     }
 
+    /// A flush was taken in, and begins.
+    fn flushing(&self) {
+        self.0.flushing.fetch_add(1, Ordering::AcqRel);
+        self.0.asked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One has ended. Whoever waits for it wants to know how it stands: whether anything is left to look at goes before.
+    fn flushed(&self, number: u64) {
+        self.0.flushing.fetch_sub(1, Ordering::AcqRel);
+        self.quiet_if_so();
+        self.say(&Told::Flushed(number));
+    }
+
     /// What is begun before this looks says it again when it has ended.
     fn quiet_if_so(&self) {
+        // In this order: a flush that is counted among the asked is known to be under way.
         let asked = self.0.asked.load(Ordering::Acquire);
+        if self.0.flushing.load(Ordering::Acquire) > 0 {
+            return;
+        }
         let sources = self.0.sources.get().and_then(Weak::upgrade);
         if sources.is_some_and(|sources| sources.is_quiet()) {
             self.say(&Told::Quiet { asked });
@@ -269,10 +300,7 @@ impl Sees {
             Seen::Watched { dir, .. } => self.say(&Told::Watched(dir)),
             Seen::RootGone { .. } => self.say(&Told::RootGone),
             Seen::Done { scan, .. } => self.say(&Told::Done(scan)),
-            Seen::Flushed { number } => {
-                self.say(&Told::Flushed(number));
-                self.quiet_if_so();
-            }
+            Seen::Flushed { number } => self.flushed(number),
             Seen::Quiet { replica } if replica == self.0.own => self.quiet_if_so(),
             Seen::Quiet { .. } | Seen::Away { .. } => {}
         }

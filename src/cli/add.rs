@@ -185,7 +185,8 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
         ui.say(&format!("added {name}; the first sync runs (Ctrl-C leaves it running)"));
         let bar = Bar::new();
         let target = Target::Sync(name);
-        let state = wait::wait(ui, target, None, false, Some(&bar))?;
+        let request = Request::Wait { target, leaf: None, offline: false };
+        let state = wait::wait(daemon::connect_or_start()?, ui, &request, Some(&bar))?;
         drop(bar);
         if state != 0 {
             ui.say("not all is in sync yet: see `yeet status`");

@@ -34,6 +34,6 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
         return Err(CommandError::usage("give the agent's own file with --at"));
     };
     let build = Build(digest(file)?.into());
-    agent::serve(build, io::stdin(), io::stdout())?;
+    agent::serve(build, file.clone(), io::stdin(), io::stdout())?;
     Ok(0)
 }

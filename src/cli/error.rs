@@ -26,6 +26,11 @@ impl CommandError {
         Self { code: 3, ..Self::usage(message) }
     }
 
+    /// The daemon could not be asked at all.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self { unreachable: true, ..Self::cannot(message) }
+    }
+
     pub(crate) fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
     }
@@ -60,7 +65,8 @@ impl From<ConnectError> for CommandError {
                 Some("`yeet daemon start` starts it; `yeet add` does so by itself")
             }
             ConnectError::Foreign { .. } => Some("set XDG_RUNTIME_DIR to a directory of your own"),
-            ConnectError::Io { .. } => None,
+            ConnectError::OtherVersion => Some("`yeet daemon stop`, and start it again"),
+            ConnectError::Io { .. } | ConnectError::Silent => None,
         };
         let hint = hint.map(str::to_owned);
         Self { hint, unreachable: true, ..Self::cannot(error.to_string()) }

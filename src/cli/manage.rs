@@ -11,6 +11,7 @@ use super::error::CommandError;
 use super::request::{ask, ask_with, collect};
 use super::target;
 use super::ui::{Field, Ui, escape};
+use super::whom;
 use crate::sources::control::wire::{Reply, Request};
 
 /// Forget a sync or one of its leaves; no file of a replica is touched
@@ -171,6 +172,9 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) fn resume(args: ResumeArgs, ui: &mut Ui) -> Result<u8, CommandError> {
+    if args.name.is_none() {
+        whom::refuse_inside("resume")?;
+    }
     let client = daemon::connect_or_start()?;
     let sync = target::name_or_here(args.name.as_ref(), "resume", ui)?;
     ask_with(client, ui, &Request::Resume { sync }, |_, _| Ok(()))

@@ -30,6 +30,7 @@ mod ui;
 mod versions;
 mod wait;
 mod when;
+mod whom;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -202,6 +203,7 @@ impl RowArgs {
             json: self.json,
             paths_only: self.paths,
             continued: false,
+            optional: 0,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::error::CommandError;
 use super::ui::Ui;
+use super::whom;
 use crate::places::Places;
 use crate::sources::control::socket::Client;
 use crate::sources::control::wire::{Outcome, Reply, Request};
@@ -12,14 +13,14 @@ pub(crate) fn places() -> Result<Places, CommandError> {
     Places::from_env().map_err(CommandError::cannot)
 }
 
-/// Asks the running daemon. `each` gets every reply that is neither a notice nor the last one.
+/// Asks the daemon that it goes to. `each` gets every reply that is neither a notice nor the last one.
 pub(crate) fn ask(
     ui: &mut Ui,
     request: &Request,
     each: impl FnMut(&mut Ui, Reply) -> Result<(), CommandError>,
 ) -> Result<u8, CommandError> {
-    let client = Client::connect(&places()?.runtime)?;
-    ask_with(client, ui, request, each)
+    let (client, request) = whom::connect(request)?;
+    ask_with(client, ui, &request, each)
 }
 
 /// As [`ask`], with a connection that is there already.

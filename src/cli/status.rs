@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::CommandError;
 use super::request::collect;
-use super::ui::{Field, Format, Ui};
+use super::ui::{Field, Format, Ui, escape};
 use super::{RowArgs, target};
 use crate::sources::control::wire::{
     FileStatus, LeafStatus, Reply, Request, State, SyncStatus, Target,
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Only this leaf
     #[arg(long, value_name = "R")]
     leaf: Option<String>,
-    /// One line a leaf
+    /// One line a leaf; a column AGENT (-o, --json) is the program to ask with inside a leaf on a host
     #[arg(short = 'l', long, conflicts_with_all = ["files", "skipped"])]
     long: bool,
     /// One line for each path with something outstanding
@@ -82,6 +82,7 @@ fn leaf_row(row: LeafStatus) -> Vec<Field> {
         Field::count(row.bytes),
         Field::Text(row.route),
         row.rtt_ms.map_or(Field::None, Field::count),
+        row.agent.map_or(Field::None, Field::Text),
     ]
 }
 
@@ -119,7 +120,8 @@ fn table(args: &Args, target: &Target, ui: &mut Ui) -> Result<(Table, u8), Comma
     } else if args.long {
         let pick =
             |reply| if let Reply::LeafStatus(row) = reply { Some(leaf_row(row)) } else { None };
-        let names = &["NAME", "LEAF", "STATE", "REASON", "PENDING", "BYTES", "ROUTE", "RTT_MS"];
+        let names =
+            &["NAME", "LEAF", "STATE", "REASON", "PENDING", "BYTES", "ROUTE", "RTT_MS", "AGENT"];
         (names, collect(ui, &Request::StatusLeaves { target, leaf }, pick)?)
     } else {
         let pick = |reply| if let Reply::Status(row) = reply { Some(sync_row(row)) } else { None };
@@ -130,15 +132,28 @@ fn table(args: &Args, target: &Target, ui: &mut Ui) -> Result<(Table, u8), Comma
     Ok((Table { names, rows }, code))
 }
 
+/// Says by which program the daemon is asked from inside leaves on other machines.
+fn tell_agents(rows: &[Vec<Field>], ui: &mut Ui) {
+    for row in rows {
+        if let [_, Field::Text(leaf), .., Field::Text(agent)] = &row[..] {
+            let (leaf, agent) = (escape(leaf.as_bytes()), escape(agent.as_bytes()));
+            ui.say(&format!("inside {leaf} yeet is {agent}"));
+        }
+    }
+}
+
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let target = target::of(args.target.as_ref(), args.sync.as_ref())?;
-    let format: Format = args.rows.format();
+    let format = Format { optional: usize::from(args.long), ..args.rows.format() };
     let mut last: Option<Vec<Vec<Field>>> = None;
     loop {
         let (table, code) = table(&args, &target, ui)?;
         if !args.quiet && last.as_ref() != Some(&table.rows) {
             ui.rows(&format, table.names, &table.rows)?;
             ui.flush()?;
+        }
+        if args.long && !args.quiet && last.is_none() && format.is_for_people() {
+            tell_agents(&table.rows, ui);
         }
         if !args.watch {
             return Ok(code);

@@ -7,6 +7,7 @@ use super::endpoint::absolute;
 use super::error::CommandError;
 use super::request::collect;
 use super::ui::Ui;
+use super::whom;
 use crate::dataflow::model::path::RelPath;
 use crate::sources::control::wire::{Reply, Request, Target};
 
@@ -63,6 +64,7 @@ pub(crate) fn name_or_here(
     if let Some(argument) = argument {
         return name(argument, what);
     }
+    whom::refuse_inside(what)?;
     let target = here()?;
     let Target::Here { dir } = target else { return Err(CommandError::usage("name a sync")) };
     let target = Target::Path { sync: None, path: dir };

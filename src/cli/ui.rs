@@ -23,6 +23,15 @@ pub(crate) struct Format {
     pub(crate) paths_only: bool,
     /// The header was printed before.
     pub(crate) continued: bool,
+    /// So many columns, the last ones, are printed only where they are named, and in JSON.
+    pub(crate) optional: usize,
+}
+
+impl Format {
+    /// Whether all is printed as it is without options: no program reads it, or one that was told of it.
+    pub(crate) fn is_for_people(&self) -> bool {
+        !self.json && !self.null && !self.paths_only && self.columns.is_empty()
+    }
 }
 
 /// One field of a row.
@@ -268,11 +277,12 @@ impl Ui {
 }
 
 fn pick(format: &Format, names: &[&str]) -> Result<Vec<usize>, CommandError> {
+    let usual = names.len() - format.optional;
     if format.paths_only {
-        return Ok(vec![names.len() - 1]);
+        return Ok(vec![usual - 1]);
     }
     if format.columns.is_empty() {
-        return Ok((0..names.len()).collect());
+        return Ok((0..if format.json { names.len() } else { usual }).collect());
     }
     let find = |wanted: &String| {
         names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).ok_or_else(|| {
@@ -367,5 +377,11 @@ mod tests {
         assert_eq!(of(&[]).unwrap(), [0, 1, 2]);
         assert_eq!(of(&["path", "NAME"]).unwrap(), [2, 0]);
         assert_eq!(of(&["size"]).unwrap_err().code(), 2);
+        let names = ["NAME", "STATE", "AGENT"];
+        let usual = Format { optional: 1, ..Format::default() };
+        assert_eq!(pick(&usual, &names).unwrap(), [0, 1]);
+        let named = Format { columns: vec!["agent".to_owned()], ..usual.clone() };
+        assert_eq!(pick(&named, &names).unwrap(), [2]);
+        assert_eq!(pick(&Format { json: true, ..usual }, &names).unwrap(), [0, 1, 2]);
     }
 }

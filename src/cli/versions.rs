@@ -1,7 +1,11 @@
 //! `yeet versions` and `yeet restore`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use super::endpoint::absolute;
 use super::error::CommandError;
@@ -68,7 +72,84 @@ pub(crate) struct RestoreArgs {
 
 pub(crate) fn restore(args: RestoreArgs, ui: &mut Ui) -> Result<u8, CommandError> {
     let target = target::path(&args.path, args.sync.as_ref())?;
-    let to = args.to.map(|to| absolute(to.as_ref())).transpose()?;
-    let to = to.map(|to| to.as_os_str().as_bytes().to_vec());
-    ask(ui, &Request::Restore { target, version: args.version, to }, |_, _| Ok(()))
+    match args.to {
+        None => ask(ui, &Request::Restore { target, version: args.version }, |_, _| Ok(())),
+        Some(to) => {
+            let (path, to) = (args.path, absolute(to.as_ref())?);
+            let mut taken = Taken { to: &to, version: String::new(), content: None };
+            let displaced = Request::Displaced { target, version: args.version };
+            let code = ask(ui, &displaced, |_, reply| taken.take(reply))?;
+            let version = taken.end()?;
+            let (path, to) = (path.to_string_lossy(), to.display());
+            ui.say(&format!("version {version} of {path} restored to {to}"));
+            Ok(code)
+        }
+    }
+}
+
+/// A displaced version on its way to a file, which is gone if not all of it comes.
+struct Taken<'a> {
+    to: &'a Path,
+    version: String,
+    content: Option<Content>,
+}
+
+enum Content {
+    File { file: File, mode: u16 },
+    Symlink(Vec<u8>),
+}
+
+impl Taken<'_> {
+    fn failed(&self, error: &io::Error) -> CommandError {
+        CommandError::cannot(format!("cannot make {}: {error}", self.to.display()))
+    }
+
+    fn take(&mut self, reply: Reply) -> Result<(), CommandError> {
+        match (reply, &mut self.content) {
+            (Reply::Content { version, mode, is_symlink }, None) => {
+                self.version = version;
+                self.content = Some(match is_symlink {
+                    true => Content::Symlink(Vec::new()),
+                    false => {
+                        // For nobody else before it is whole.
+                        let mut options = OpenOptions::new();
+                        options.write(true).create_new(true).mode(0o600);
+                        let file = options.open(self.to).map_err(|error| self.failed(&error))?;
+                        Content::File { file, mode }
+                    }
+                });
+                Ok(())
+            }
+            (Reply::Bytes(bytes), Some(Content::File { file, .. })) => {
+                file.write_all(&bytes).map_err(|error| self.failed(&error))
+            }
+            (Reply::Bytes(bytes), Some(Content::Symlink(text))) => {
+                text.extend(bytes);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All has come; the version that it was.
+    fn end(mut self) -> Result<String, CommandError> {
+        let made = match &self.content {
+            None => return Err(CommandError::cannot("the daemon sent no version")),
+            Some(Content::Symlink(text)) => symlink(OsStr::from_bytes(text), self.to),
+            Some(Content::File { file, mode }) => file
+                .set_permissions(Permissions::from_mode((*mode).into()))
+                .and_then(|()| file.sync_all()),
+        };
+        made.map_err(|error| self.failed(&error))?;
+        self.content = None;
+        Ok(std::mem::take(&mut self.version))
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(Content::File { .. }) = self.content {
+            drop(std::fs::remove_file(self.to));
+        }
+    }
 }

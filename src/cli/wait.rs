@@ -5,11 +5,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::error::CommandError;
-use super::request::{ask, places};
+use super::request::ask_with;
 use super::target;
 use super::ui::{Bar, Ui};
+use super::whom;
 use crate::sources::control::socket::Client;
-use crate::sources::control::wire::{Reply, Request, Target};
+use crate::sources::control::wire::{Reply, Request};
 
 /// Wait until every change made before now is carried out and durable
 #[derive(clap::Args)]
@@ -39,18 +40,19 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let target = target::of(args.target.as_ref(), args.sync.as_ref())?;
+    let request = Request::Wait { target, leaf: args.leaf, offline: args.offline };
+    let (client, request) = whom::connect(&request)?;
     let Some(seconds) = args.timeout else {
         let bar = ui.is_terminal().then(Bar::new);
-        return wait(ui, target, args.leaf, args.offline, bar.as_ref());
+        return wait(client, ui, &request, bar.as_ref());
     };
     // The daemon is asked on a thread of its own, so that the time can run out meanwhile.
-    drop(Client::connect(&places()?.runtime)?);
     let (tell, told) = channel();
     let terminal = ui.is_terminal();
     std::thread::spawn(move || {
         let bar = terminal.then(Bar::new);
         let mut ui = Ui::new();
-        drop(tell.send(wait(&mut ui, target, args.leaf, args.offline, bar.as_ref())));
+        drop(tell.send(wait(client, &mut ui, &request, bar.as_ref())));
     });
     match told.recv_timeout(Duration::from_secs(seconds)) {
         Ok(result) => result,
@@ -61,14 +63,14 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     }
 }
 
+/// Waits for the answer to a [`Request::Wait`].
 pub(crate) fn wait(
+    client: Client,
     ui: &mut Ui,
-    target: Target,
-    leaf: Option<String>,
-    offline: bool,
+    request: &Request,
     bar: Option<&Bar>,
 ) -> Result<u8, CommandError> {
-    ask(ui, &Request::Wait { target, leaf, offline }, |_, reply| {
+    ask_with(client, ui, request, |_, reply| {
         if let (Reply::Progress(progress), Some(bar)) = (reply, bar) {
             bar.show(&progress);
         }

@@ -15,7 +15,6 @@ use crate::service::resolve::Resolved;
 use crate::service::start::Handle;
 use crate::service::target::{Scope, cannot, usage};
 use crate::service::wishes::os;
-use crate::sinks::desk::{Found, Of};
 use crate::sources::control::socket::Replies;
 use crate::sources::control::wire::{
     Failure, FailureKind, FileStatus, LeafStatus, Listed, Outcome, Progress, Reply, Request, State,
@@ -36,6 +35,16 @@ pub(super) fn well(yes: bool) -> Answer {
     Ok(if yes { Outcome::Well } else { Outcome::NotWell })
 }
 
+/// Says how an answer ended.
+pub(super) fn end(answer: Answer, replies: &Replies) {
+    let last = match answer {
+        Ok(outcome) => Reply::Done(outcome),
+        Err(failure) => Reply::Failed(failure),
+    };
+    // A client that is gone needs no answer.
+    drop(replies.send(&last));
+}
+
 /// The leaf that a name names, in every sync asked about.
 fn leaf_of(handle: &Handle, leaf: Option<&String>) -> Result<Option<Replica>, Failure> {
     let Some(leaf) = leaf else { return Ok(None) };
@@ -54,18 +63,19 @@ impl Daemon {
         if !stops && request != Request::DaemonStatus {
             self.wait_up();
         }
-        let last = match self.carry_out(request, replies) {
-            Ok(outcome) => Reply::Done(outcome),
-            Err(failure) => Reply::Failed(failure),
-        };
-        // A client that is gone needs no answer.
-        drop(replies.send(&last));
+        end(self.carry_out(request, None, replies), replies);
         if stops {
             self.stop.stop();
         }
     }
 
-    fn carry_out(&self, request: Request, replies: &Replies) -> Answer {
+    /// `from`: the replica in which it is asked, if that is on another machine.
+    pub(super) fn carry_out(
+        &self,
+        request: Request,
+        from: Option<Replica>,
+        replies: &Replies,
+    ) -> Answer {
         match request {
             Request::Add { .. } => {
                 let name = self.add(request)?;
@@ -112,14 +122,17 @@ impl Daemon {
                 self.resolve(&which, &winner, dry_run, replies)
             }
             Request::Explain { target } => self.explain(&target, replies),
-            Request::Cat { target, replica } => self.cat(&target, &replica, replies),
-            Request::Sides { target } => self.sides(&target, replies),
+            Request::Cat { target, replica } => self.cat(&target, &replica, from, replies),
+            Request::Sides { target } => self.sides(&target, from, replies),
             Request::Log { target, act, since_ms, limit, follow } => {
                 self.log(&target, act, since_ms, limit, follow, replies)
             }
             Request::Versions { target } => self.versions(&target, replies),
-            Request::Restore { target, version, to } => {
-                self.restore(&target, version.as_deref(), to.as_deref(), replies)
+            Request::Restore { target, version } => {
+                self.restore(&target, version.as_deref(), replies)
+            }
+            Request::Displaced { target, version } => {
+                self.displaced(&target, version.as_deref(), from, replies)
             }
             Request::Allow { sync, dry_run } => self.allow(&sync, dry_run, replies),
             Request::Deny { sync } => self.deny(&sync, replies),
@@ -427,68 +440,6 @@ impl Daemon {
             hint: None,
         };
         replies.send(&Reply::Explanation(explained.ok_or_else(unknown)?)).map_err(gone)?;
-        Ok(Outcome::Well)
-    }
-
-    fn cat(&self, target: &Target, replica: &str, replies: &Replies) -> Answer {
-        let scope = self.place(target)?;
-        let record = scope.handle.record();
-        let Some(at) = record.by_name(replica) else {
-            return Err(cannot(
-                format!("the sync {} has no replica called {replica}", record.name),
-                Some("`yeet list` names them"),
-            ));
-        };
-        let failed = |error: io::Error| {
-            let path = scope.path.as_bytes().escape_ascii();
-            cannot(format!("cannot read {path} at {replica}: {error}"), None)
-        };
-        let replica = at.replica;
-        let shop = scope.handle.ask(|actor: &mut Actor| actor.shop.clone()).ok_or_else(ended)?;
-        let desk =
-            shop.desk(replica).ok_or(io::ErrorKind::NotFound).map_err(|e| failed(e.into()))?;
-        let mut bytes = match desk.read(&Of::Path(scope.path.clone())).map_err(failed)? {
-            Found::Symlink(text) => {
-                replies.send(&Reply::Bytes(text)).map_err(gone)?;
-                return Ok(Outcome::Well);
-            }
-            Found::File { bytes, .. } => bytes,
-        };
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let read = io::Read::read(&mut bytes, &mut buffer).map_err(failed)?;
-            if read == 0 {
-                return Ok(Outcome::Well);
-            }
-            replies.send(&Reply::Bytes(buffer[..read].to_vec())).map_err(gone)?;
-        }
-    }
-
-    fn sides(&self, target: &Target, replies: &Replies) -> Answer {
-        use std::os::unix::ffi::OsStrExt;
-        let scope = self.place(target)?;
-        let record = scope.handle.record();
-        let path = scope.path.clone();
-        let of = scope.handle.ask_flushed(move |actor| {
-            let id = actor.id_of(&path)?;
-            let views = actor.engine.views(id);
-            let differs = views.leaves.iter().find(|leaf| leaf.value != views.source);
-            differs.or(views.leaves.first()).map(|leaf| leaf.leaf)
-        });
-        let leaf = of.ok_or_else(ended)?.or_else(|| record.leaves().iter().next());
-        for replica in [Some(Replica::SOURCE), leaf].into_iter().flatten() {
-            let Some(at) = record.replica(replica) else { continue };
-            if record.host(replica).is_some() {
-                let (replica, is_here) = (at.name.clone(), false);
-                replies.send(&Reply::Side { replica, file: None, is_here }).map_err(gone)?;
-                continue;
-            }
-            let file = at.path.join(os(scope.path.as_bytes()));
-            let file =
-                file.symlink_metadata().is_ok().then(|| file.as_os_str().as_bytes().to_vec());
-            let (replica, is_here) = (at.name.clone(), true);
-            replies.send(&Reply::Side { replica, file, is_here }).map_err(gone)?;
-        }
         Ok(Outcome::Well)
     }
 

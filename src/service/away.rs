@@ -389,6 +389,10 @@ impl Actor {
             let why = format!("cannot start a thread: {error}");
             return self.lose(replica, Absence { reason: Reason::Refused, why, hint: None });
         }
+        // A one-shot copy answers nobody.
+        if self.shop.journal.is_some() {
+            self.sources.let_in(replica);
+        }
         let record = self.record.replicas.iter_mut().find(|record| record.replica == replica);
         if let Some(record) = record.filter(|record| record.identity != opened.identity) {
             record.identity = opened.identity;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crossbeam_channel::Sender;
 
 use crate::dataflow::model::replica::Replica;
+use crate::service::asked::Askers;
 use crate::service::host::{Host, Kept, Wake};
 use crate::sources::control::wire::Way;
 use crate::sources::far::wire::{ASK_MAX, Open, Opened, Refusal, Told};
@@ -68,13 +69,15 @@ pub struct Hosts {
     /// The folder of the config file.
     config: Option<PathBuf>,
     all: Mutex<BTreeMap<String, Arc<Host>>>,
+    /// What answers who asks in replicas there.
+    pub(crate) askers: Askers,
 }
 
 impl Hosts {
     /// `ask` is asked what only a person can say; the ways to hosts are read from the config file in `config`.
     #[must_use]
     pub fn new(ask: Arc<dyn Ask>, config: Option<PathBuf>) -> Self {
-        Self { ask, config, all: Mutex::default() }
+        Self { ask, config, all: Mutex::default(), askers: Askers::default() }
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Host>>> {
@@ -91,7 +94,11 @@ impl Hosts {
     /// # Errors
     /// It cannot be reached.
     pub fn peer(&self, host: &str) -> Result<Arc<Peer>, NoContact> {
-        self.host(host).peer()
+        let peer = self.host(host).peer()?;
+        if peer.is_first_use() {
+            self.askers.attend(&peer).map_err(NoContact::Here)?;
+        }
+        Ok(peer)
     }
 
     /// Whether this is the agent that is in use there.

@@ -7,8 +7,10 @@
 
 pub mod actor;
 pub mod answer;
+pub mod asked;
 pub mod away;
 pub mod conflicts;
+pub mod contents;
 pub mod dial;
 pub mod dispatch;
 pub mod doubts;
@@ -196,6 +198,7 @@ pub fn run(places: &Places, config: Config) -> Result<(), ServiceError> {
         stop: stop.clone(),
         up: (Mutex::new(false), Condvar::new()),
     });
+    daemon.answer_askers();
     // The socket answers at once; what a sync needs to come up does not keep it waiting.
     for record in records {
         let record_of = record.clone();

@@ -1,14 +1,12 @@
 //! Answers about what was: the log, displaced versions and their return.
 
-use std::path::Path;
-
 use crate::dataflow::model::path::RelPath;
 use crate::service::Daemon;
 use crate::service::actor::Actor;
 use crate::service::answer::{Answer, ended, gone, well};
 use crate::service::target::cannot;
-use crate::service::wishes::os;
 use crate::sinks::journal::LogFilter;
+use crate::sinks::journal::record::Kept;
 use crate::sources::control::socket::Replies;
 use crate::sources::control::wire::{Outcome, Reply, Target, Version};
 
@@ -85,16 +83,17 @@ impl Daemon {
         &self,
         target: &Target,
         version: Option<&str>,
-        to: Option<&[u8]>,
         replies: &Replies,
     ) -> Answer {
         let scope = self.place(target)?;
         let (path, version) = (scope.path.clone(), version.map(str::to_owned));
-        let to = to.map(os);
         let asked = scope.handle.ask_flushed(move |actor| {
-            actor.restore_version(&path, version.as_deref(), to.as_deref().map(Path::new))
+            let (op, kept) = actor.version_of(&path, version.as_deref())?;
+            let place = actor.restore(op, &kept)?;
+            let path = path.as_bytes().escape_ascii();
+            Ok(format!("version {op:016x} of {path} restored to {place}"))
         });
-        let notice = asked.ok_or_else(ended)?.map_err(|error| cannot(error, None))?;
+        let notice = asked.ok_or_else(ended)?.map_err(|error: String| cannot(error, None))?;
         replies.send(&Reply::Notice(notice)).map_err(gone)?;
         Ok(Outcome::Well)
     }
@@ -105,7 +104,7 @@ impl Actor {
         let Some(journal) = &self.shop.journal else { return Ok(Vec::new()) };
         journal.barrier().map_err(|error| error.to_string())?;
         let kept = journal.kept(path).map_err(|error| error.to_string())?;
-        let row = |(op, kept): (u64, crate::sinks::journal::record::Kept)| Version {
+        let row = |(op, kept): (u64, Kept)| Version {
             name: self.record.name.clone(),
             version: format!("{op:016x}"),
             when_ms: kept.when_ms,
@@ -118,29 +117,24 @@ impl Actor {
         Ok(kept.into_iter().map(row).collect())
     }
 
-    fn restore_version(
+    /// A displaced version of a path: the newest, unless one is named.
+    pub(super) fn version_of(
         &mut self,
         path: &RelPath,
         version: Option<&str>,
-        to: Option<&Path>,
-    ) -> Result<String, String> {
+    ) -> Result<(u64, Kept), String> {
         let Some(journal) = &self.shop.journal else { return Err("nothing is kept".to_owned()) };
         journal.barrier().map_err(|error| error.to_string())?;
         let kept = journal.kept(path).map_err(|error| error.to_string())?;
         let shown = path.as_bytes().escape_ascii();
-        let mut of_path = kept.iter().filter(|(_, k)| k.path == *path);
+        let mut of_path = kept.into_iter().filter(|(_, k)| k.path == *path);
         let found = match version {
             Some(version) => of_path.find(|(op, _)| format!("{op:016x}") == version),
             None => of_path.max_by_key(|(op, k)| (k.when_ms, *op)),
         };
-        let Some((op, kept)) = found else {
-            return Err(match version {
-                Some(version) => format!("{shown} has no version {version}"),
-                None => format!("no displaced version of {shown} is kept"),
-            });
-        };
-        let (op, kept) = (*op, kept.clone());
-        let place = self.restore(op, &kept, to)?;
-        Ok(format!("version {op:016x} of {shown} restored to {place}"))
+        found.ok_or_else(|| match version {
+            Some(version) => format!("{shown} has no version {version}"),
+            None => format!("no displaced version of {shown} is kept"),
+        })
     }
 }

@@ -4,7 +4,7 @@
 //! bytes. A file against a directory with edits in it is decided by acting at once (docs/design/0008).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,14 +69,17 @@ impl Actor {
         let acted = match winner {
             Winner::Keep(_) | Winner::Newest => Ok(()),
             Winner::Both(suffix) => self.keep_seconds(&path, &views, &parties, keeper, suffix),
-            Winner::With(file) => self.replace_with(&path, &views, Path::new(&os(file))),
+            Winner::With(file) => self.replace_with_file(&path, &views, Path::new(&os(file))),
+            Winner::Content(bytes) => self.replace_with(&path, &views, &mut &bytes[..]),
         };
         if let Err(why) = acted {
             return Resolved::Stands(why);
         }
         let mut yielding: Vec<Replica> = match winner {
             // The new content comes as an edit of the source, which every other content gives way to.
-            Winner::With(_) => parties.iter().copied().filter(|r| !r.is_source()).collect(),
+            Winner::With(_) | Winner::Content(_) => {
+                parties.iter().copied().filter(|r| !r.is_source()).collect()
+            }
             Winner::Keep(_) | Winner::Newest | Winner::Both(_) => {
                 parties.iter().copied().filter(|r| *r != keeper).collect()
             }
@@ -113,7 +116,7 @@ impl Actor {
         winner: &Winner,
     ) -> Result<Replica, String> {
         match winner {
-            Winner::Both(_) | Winner::With(_) => Ok(Replica::SOURCE),
+            Winner::Both(_) | Winner::With(_) | Winner::Content(_) => Ok(Replica::SOURCE),
             Winner::Newest => {
                 let mtime = |r: &Replica| match held_by(views, *r) {
                     Some(Value::File(file)) => Some(file.mtime),
@@ -307,14 +310,30 @@ impl Actor {
         failed.map_or(Ok(()), Err)
     }
 
-    fn replace_with(&mut self, path: &RelPath, views: &Views, file: &Path) -> Result<(), String> {
+    fn replace_with_file(
+        &mut self,
+        path: &RelPath,
+        views: &Views,
+        file: &Path,
+    ) -> Result<(), String> {
         let failed = |error: io::Error| format!("cannot use {}: {error}", file.display());
         let mut open = sys::opened(File::open(file).map_err(failed)?);
+        self.replace_with(path, views, &mut open)
+            .map_err(|why| format!("{}: {why}", file.display()))
+    }
+
+    fn replace_with(
+        &mut self,
+        path: &RelPath,
+        views: &Views,
+        bytes: &mut dyn Read,
+    ) -> Result<(), String> {
         let mode = match views.source {
             Some(Value::File(file)) => file.mode,
             Some(Value::Dir { .. }) => return Err("the source has a directory there".to_owned()),
             Some(_) | None => 0o644,
         };
-        self.place(Replica::SOURCE, path, &mut open, (mode, None), views.source).map_err(failed)
+        let placed = self.place(Replica::SOURCE, path, bytes, (mode, None), views.source);
+        placed.map_err(|error| format!("cannot put it in place: {error}"))
     }
 }

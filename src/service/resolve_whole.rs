@@ -26,7 +26,7 @@ impl Actor {
         let keeper = match winner {
             Winner::Keep(name) => self.record.by_name(name).map(|replica| replica.replica),
             Winner::Newest => self.newest(whole),
-            Winner::Both(_) | Winner::With(_) => None,
+            Winner::Both(_) | Winner::With(_) | Winner::Content(_) => None,
         };
         let Some(keeper) = keeper else {
             let what = whole.word();

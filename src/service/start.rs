@@ -33,6 +33,7 @@ use crate::sinks::schedule::Schedule;
 use crate::sinks::stage::{OpIds, Store};
 use crate::sinks::transfer::{Shop, Site, now_ms};
 use crate::sources::Sources;
+use crate::sources::control::sign::Sign;
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
@@ -196,6 +197,9 @@ fn open_root(shared: &Shared, path: &Path, was: &sys::Identity) -> Result<Opened
     }
     root.prepare().map_err(|source| StartError::Io { path: path.to_owned(), source })?;
     let lock = if shared.registry.is_some() { shared.locks.take(&root, &owner())? } else { None };
+    if lock.is_some() {
+        Sign::take_down(&root);
+    }
     Ok(Ok((Arc::new(root), lock)))
 }
 

@@ -133,6 +133,7 @@ impl Actor {
                 bytes: standing.bytes,
                 route,
                 rtt_ms: rtt.and_then(|rtt| u64::try_from(rtt.mean.as_millis()).ok()),
+                agent: peer.map(|peer| peer.program().to_owned()),
             });
         }
         rows

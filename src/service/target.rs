@@ -59,7 +59,7 @@ impl Daemon {
         }
     }
 
-    fn all_running(&self) -> Vec<Arc<Handle>> {
+    pub(crate) fn all_running(&self) -> Vec<Arc<Handle>> {
         let syncs = self.syncs();
         let running = syncs.values().filter_map(|entry| match entry {
             Entry::Running(handle) => Some(handle.clone()),
@@ -76,6 +76,9 @@ impl Daemon {
             Target::Sync(prefix) => Ok(vec![whole(self.running(prefix)?)]),
             Target::In { sync, path } => {
                 Ok(vec![Scope { handle: self.running(sync)?, path: path.clone() }])
+            }
+            Target::Inside { .. } => {
+                Err(usage("that is asked from inside a replica on another machine", None))
             }
             Target::Here { dir } => {
                 let dir = PathBuf::from(os(dir));

@@ -3,9 +3,7 @@
 //! Holds: a wish is durable before it is acted on, binds to what the daemon holds at that moment, and destroys no
 //! bytes.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataflow::model::fact::Fact;
@@ -17,13 +15,13 @@ use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::service::actor::Actor;
 use crate::service::dispatch::JobKey;
 use crate::service::holds::RootHold;
-use crate::sinks::desk::{self, Found, Of, Placed};
+use crate::sinks::desk::{Found, Of, Placed};
 use crate::sinks::journal::Change;
 use crate::sinks::journal::record::{Kept, LogRecord};
 use crate::sinks::journal::registry::ReplicaRecord;
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::now_ms;
-use crate::sys::{self, Root};
+use crate::sys::Root;
 
 impl Actor {
     /// Makes a user's file of `bytes` at a replica; what it replaces is kept.
@@ -55,43 +53,24 @@ impl Actor {
         journal.submit(vec![Change::Kept { op: op.0, kept }], None);
     }
 
-    /// Brings a displaced version back: to a file, or in place as a new edit.
-    pub(crate) fn restore(
-        &mut self,
-        op: u64,
-        kept: &Kept,
-        to: Option<&Path>,
-    ) -> Result<String, String> {
+    /// Brings a displaced version back in place, as a new edit.
+    pub(crate) fn restore(&mut self, op: u64, kept: &Kept) -> Result<String, String> {
         let failed = |error: io::Error| format!("cannot restore it: {error}");
         let shop = self.shop.clone();
         let desk = shop.desk(kept.replica).ok_or("its replica is not there")?;
         let mut bytes = match desk.read(&Of::Kept(op)).map_err(failed)? {
             Found::File { bytes, .. } => bytes,
-            Found::Symlink(text) => return self.restore_symlink(&text, kept, to),
+            Found::Symlink(text) => return self.restore_symlink(&text, kept),
         };
         let mode = if let Value::File(file) = kept.value { file.mode } else { 0o644 };
-        if let Some(to) = to {
-            let out = OpenOptions::new().write(true).create_new(true).open(to).map_err(failed)?;
-            desk::fill(&sys::opened(out), &mut bytes, mode, None).map_err(failed)?;
-            return Ok(format!("{}", to.display()));
-        }
         let (replica, there) = self.restore_place(kept)?;
         self.place(replica, &kept.path, &mut bytes, (mode, None), there).map_err(failed)?;
         self.log("restore", &kept.path, replica, String::new());
         Ok(self.record.replica_name(replica).to_owned())
     }
 
-    fn restore_symlink(
-        &mut self,
-        text: &[u8],
-        kept: &Kept,
-        to: Option<&Path>,
-    ) -> Result<String, String> {
+    fn restore_symlink(&mut self, text: &[u8], kept: &Kept) -> Result<String, String> {
         let failed = |error: io::Error| format!("cannot restore it: {error}");
-        if let Some(to) = to {
-            std::os::unix::fs::symlink(os(text), to).map_err(failed)?;
-            return Ok(format!("{}", to.display()));
-        }
         let (replica, there) = self.restore_place(kept)?;
         if there.is_some() {
             return Err("something has its name; restore it with --to".to_owned());
@@ -188,7 +167,7 @@ impl Actor {
                 row.replica == replica && row.why == "deleted" && row.when_ms >= since_ms;
             let taken = self.id_of(&row.path).and_then(|id| self.engine.held(id, replica));
             if of_burst && taken.is_none() {
-                self.restore(op, &row, None)?;
+                self.restore(op, &row)?;
                 returned += 1;
             }
         }

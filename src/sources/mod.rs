@@ -169,6 +169,13 @@ impl Sources {
         Ok(())
     }
 
+    /// Has the agent of a replica let in who asks about it on its machine.
+    pub fn let_in(&self, replica: Replica) {
+        if let Some(far) = read(&self.fars).get(&replica) {
+            far.let_in();
+        }
+    }
+
     /// Looks no more at a replica that an agent has; its rules stay.
     pub fn release(&self, replica: Replica) {
         drop(write(&self.fars).remove(&replica));

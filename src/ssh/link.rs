@@ -82,6 +82,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something to write.
     to_write: Condvar,
+    /// The other side has asked for something.
+    to_answer: Condvar,
     /// Anything else has changed.
     changed: Condvar,
 }
@@ -127,6 +129,48 @@ impl State {
     }
 }
 
+/// Opens and takes streams of a connection, as long as there is one; it keeps none up.
+#[derive(Clone)]
+pub struct Streams(Arc<Shared>);
+
+impl Streams {
+    /// As [`Link::open`].
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn open(&self, request: &[u8]) -> Result<Stream, Over> {
+        let mut state = self.0.state();
+        loop {
+            if let Some(over) = &state.over {
+                return Err(over.clone());
+            }
+            if let Some(id) = state.session.open(request.to_vec()) {
+                state.inboxes.insert(id, Inbox::default());
+                self.0.to_write.notify_one();
+                return Ok(Stream::new(&self.0, id, true));
+            }
+            state = self.0.wait(state);
+        }
+    }
+
+    /// As [`Link::accept`].
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn accept(&self) -> Result<(Vec<u8>, Stream), Over> {
+        let mut state = self.0.state();
+        loop {
+            if let Some((id, request)) = state.opened.pop_front() {
+                return Ok((request, Stream::new(&self.0, id, false)));
+            }
+            if let Some(over) = &state.over {
+                return Err(over.clone());
+            }
+            state = self.0.to_answer.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 /// A connection on which both have said hello.
 pub struct Link {
     shared: Arc<Shared>,
@@ -157,8 +201,8 @@ impl Link {
             doubted: Instant::now(),
             closing: false,
         };
-        let (to_write, changed) = (Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { state: Mutex::new(state), to_write, changed });
+        let [to_write, to_answer, changed] = [(); 3].map(|()| Condvar::new());
+        let shared = Arc::new(Shared { state: Mutex::new(state), to_write, to_answer, changed });
         let (reads, writes) = (shared.clone(), shared.clone());
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         // They end with the connection.
@@ -178,18 +222,7 @@ impl Link {
     /// # Errors
     /// The connection is over.
     pub fn open(&self, request: &[u8]) -> Result<Stream, Over> {
-        let mut state = self.shared.state();
-        loop {
-            if let Some(over) = &state.over {
-                return Err(over.clone());
-            }
-            if let Some(id) = state.session.open(request.to_vec()) {
-                state.inboxes.insert(id, Inbox::default());
-                self.shared.to_write.notify_one();
-                return Ok(Stream::new(&self.shared, id, true));
-            }
-            state = self.shared.wait(state);
-        }
+        self.streams().open(request)
     }
 
     /// What the other side asks for next, and the stream to answer on.
@@ -197,16 +230,13 @@ impl Link {
     /// # Errors
     /// The connection is over.
     pub fn accept(&self) -> Result<(Vec<u8>, Stream), Over> {
-        let mut state = self.shared.state();
-        loop {
-            if let Some((id, request)) = state.opened.pop_front() {
-                return Ok((request, Stream::new(&self.shared, id, false)));
-            }
-            if let Some(over) = &state.over {
-                return Err(over.clone());
-            }
-            state = self.shared.wait(state);
-        }
+        self.streams().accept()
+    }
+
+    /// Its streams, for who is not to keep the connection up.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        Streams(self.shared.clone())
     }
 
     /// Makes sure that the other side is there: that it says so, or goes on saying something else, and is never silent for so
@@ -233,8 +263,7 @@ impl Link {
                 let over = Over::Silent(patience);
                 state.over = Some(over.clone());
                 drop(state);
-                self.shared.to_write.notify_all();
-                self.shared.changed.notify_all();
+                self.shared.wake_all();
                 (self.close)();
                 return Err(over);
             }
@@ -267,8 +296,7 @@ impl Drop for Link {
         state.closing = true;
         state.over.get_or_insert_with(|| Over::Lost("it was closed here".to_owned()));
         drop(state);
-        self.shared.to_write.notify_all();
-        self.shared.changed.notify_all();
+        self.shared.wake_all();
         (self.close)();
     }
 }
@@ -306,6 +334,7 @@ impl Shared {
                 Some(Event::Opened { stream, request }) => {
                     state.inboxes.insert(stream, Inbox::default());
                     state.opened.push_back((stream, request));
+                    self.to_answer.notify_one();
                 }
                 Some(Event::Data { stream, bytes }) => {
                     match state.inboxes.get_mut(&stream) {
@@ -365,7 +394,12 @@ impl Shared {
 
     fn end(&self, over: Over) {
         self.state().over.get_or_insert(over);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         self.to_write.notify_all();
+        self.to_answer.notify_all();
         self.changed.notify_all();
     }
 }
@@ -379,6 +413,16 @@ pub struct Stream {
     has_ended: AtomicBool,
     they_ended: AtomicBool,
     has_deadline: bool,
+}
+
+/// What came on a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    Bytes(Vec<u8>),
+    /// The other side has ended.
+    End,
+    /// In the time that was given.
+    Nothing,
 }
 
 impl Stream {
@@ -445,13 +489,28 @@ impl Stream {
     /// # Errors
     /// The other side broke the stream off, or the connection is over.
     pub fn receive(&self) -> Result<Option<Vec<u8>>, Broken> {
+        self.receive_until(None).map(|received| match received {
+            Received::Bytes(bytes) => Some(bytes),
+            Received::End | Received::Nothing => None,
+        })
+    }
+
+    /// As [`Self::receive`], if it comes in this time.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn receive_within(&self, time: Duration) -> Result<Received, Broken> {
+        self.receive_until(Some(Instant::now() + time))
+    }
+
+    fn receive_until(&self, until: Option<Instant>) -> Result<Received, Broken> {
         let mut state = self.shared.state();
         loop {
             let inbox = state.inboxes.entry(self.id).or_default();
             if let Some(bytes) = inbox.chunks.pop_front() {
                 state.session.consumed(self.id, bytes.len());
                 self.shared.to_write.notify_one();
-                return Ok(Some(bytes));
+                return Ok(Received::Bytes(bytes));
             }
             if let Some(why) = inbox.reset.clone() {
                 self.they_ended.store(true, Ordering::Relaxed);
@@ -459,12 +518,20 @@ impl Stream {
             }
             if inbox.has_ended {
                 self.they_ended.store(true, Ordering::Relaxed);
-                return Ok(None);
+                return Ok(Received::End);
             }
             if let Some(over) = &state.over {
                 return Err(over.clone().into());
             }
-            state = self.wait(state);
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            state = match left {
+                None => self.wait(state),
+                Some(left) if left.is_zero() => return Ok(Received::Nothing),
+                Some(left) => {
+                    let waited = self.shared.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,11 +51,14 @@ pub struct Peer {
     host: String,
     /// The way on which it was reached.
     route: Route,
+    /// The agent's own file there.
+    program: String,
     link: Link,
     replicas: AtomicU32,
     rtt: Mutex<Option<Rtt>>,
     /// Told whenever something is asked for.
     asked: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    is_used: AtomicBool,
 }
 
 impl Peer {
@@ -90,7 +93,8 @@ impl Peer {
         let (link, carried) = carry(stream, decoder).map_err(|error| silent(error.to_string()))?;
         let replicas = AtomicU32::new(0);
         let (rtt, asked) = (Mutex::default(), OnceLock::new());
-        Ok((Self { host, route, link, replicas, rtt, asked }, carried))
+        let (program, is_used) = (agent.path.clone(), AtomicBool::new(false));
+        Ok((Self { host, route, program, link, replicas, rtt, asked, is_used }, carried))
     }
 
     #[must_use]
@@ -104,6 +108,12 @@ impl Peer {
         &self.route
     }
 
+    /// Whether nobody has asked this before.
+    #[must_use]
+    pub fn is_first_use(&self) -> bool {
+        !self.is_used.swap(true, Ordering::Relaxed)
+    }
+
     /// How long it takes to answer, if it was ever asked.
     #[must_use]
     pub fn rtt(&self) -> Option<Rtt> {
@@ -113,6 +123,18 @@ impl Peer {
     /// Has it said whenever something is asked for; the first who wants to know is told.
     pub fn when_asked(&self, tell: impl Fn() + Send + Sync + 'static) {
         drop(self.asked.set(Box::new(tell)));
+    }
+
+    /// Its own file on the host: what a person runs there.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// What it asks in its turn, as long as it is connected.
+    #[must_use]
+    pub fn streams(&self) -> link::Streams {
+        self.link.streams()
     }
 
     /// Asks it for something on a stream of its own.

@@ -6,6 +6,7 @@ mod agent;
 mod asked;
 mod copy;
 mod daemon;
+mod inside;
 mod network;
 mod routes;
 mod server;

@@ -10,7 +10,7 @@ mod serve;
 mod together;
 mod wire;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::sinks::apply::ApplyError;
 use crate::ssh::link::Broken;
@@ -71,6 +71,15 @@ impl Far {
     #[must_use]
     pub fn peer(&self) -> Option<Arc<Peer>> {
         self.agent().peer.as_ref().map(|(peer, _)| peer.clone())
+    }
+
+    /// Whether it is the replica that this connection knows by this number.
+    #[must_use]
+    pub fn is_known_as(&self, peer: &Weak<Peer>, number: u32) -> bool {
+        let agent = self.agent();
+        agent.peer.as_ref().is_some_and(|(own, known)| {
+            std::ptr::eq(Arc::as_ptr(own), peer.as_ptr()) && *known == number
+        })
     }
 
     /// The boot of its machine.

@@ -1,7 +1,7 @@
 //! The control socket, from both ends.
 //!
-//! Holds: the socket is its owner's alone (0600 in a 0700 directory, the peer's uid checked at both ends); one daemon
-//! has it at a time; a client that says nothing or nonsense is dropped; at rest nothing wakes.
+//! Holds: a socket is its owner's alone (0600 in a 0700 directory, the peer's uid checked at both ends); one daemon
+//! has its own at a time; a client that says nothing or nonsense is dropped; at rest nothing wakes.
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::wire::{self, Hello, Reply, Request};
@@ -25,6 +26,9 @@ const LOCK: &str = "daemon.lock";
 const CONNECTIONS_MAX: usize = 128;
 /// How long a client may take to say what it wants.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// How long a daemon may take to say hello.
+const HELLO_TIME: Duration = Duration::from_secs(15);
 
 /// How long a daemon that goes down is waited for.
 const ENDING_TIME: Duration = Duration::from_secs(10);
@@ -49,20 +53,30 @@ pub enum ConnectError {
     Foreign { path: PathBuf },
     #[error("cannot reach the daemon at {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    #[error("the daemon is of another version")]
+    OtherVersion,
+    #[error("the daemon does not answer")]
+    Silent,
 }
 
-/// The socket of a daemon, and the lock that makes it the only one.
+/// A control socket, which is gone when this is.
 pub struct Listener {
     listener: UnixListener,
     path: PathBuf,
-    lock: Arc<File>,
+    /// What makes a daemon the only one.
+    lock: Option<Arc<File>>,
 }
 
 impl Listener {
     /// What makes it the only daemon: to be held until all that a next one would open is closed.
     #[must_use]
-    pub fn lock(&self) -> Arc<File> {
+    pub fn lock(&self) -> Option<Arc<File>> {
         self.lock.clone()
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -79,22 +93,49 @@ impl Drop for Listener {
     }
 }
 
-fn own_uid() -> u32 {
+pub(super) fn own_uid() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
-/// Takes the socket in `dir`, which is made if need be.
-///
-/// # Errors
-/// Another daemon has it, or the directory is not this user's alone.
-pub fn bind(dir: &Path) -> Result<Listener, BindError> {
+/// Makes a directory for sockets, for this user alone.
+fn make_private(dir: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io { path: dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let meta = dir.symlink_metadata().map_err(failed)?;
     if !meta.is_dir() || meta.uid() != own_uid() {
         return Err(BindError::Foreign { path: dir.to_owned() });
     }
-    std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Makes the socket, in the place of a dead one's.
+fn listen(path: PathBuf, lock: Option<Arc<File>>) -> Result<Listener, BindError> {
+    let failed = |source| BindError::Io { path: path.clone(), source };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(Listener { listener, path, lock })
+}
+
+/// Makes a socket of that name in `dir`, which is made if need be. Whoever calls this is the only one of that name.
+///
+/// # Errors
+/// The directory is not this user's alone, or holds no sockets, or its path is too long for one.
+pub fn bind_as(dir: &Path, name: &str) -> Result<Listener, BindError> {
+    make_private(dir)?;
+    listen(dir.join(name), None)
+}
+
+/// Takes the daemon's socket in `dir`, which is made if need be.
+///
+/// # Errors
+/// Another daemon has it, or the directory is not this user's alone.
+pub fn bind(dir: &Path) -> Result<Listener, BindError> {
+    let failed = |source| BindError::Io { path: dir.to_owned(), source };
+    make_private(dir)?;
     let mut lock = File::options()
         .read(true)
         .write(true)
@@ -117,13 +158,7 @@ pub fn bind(dir: &Path) -> Result<Listener, BindError> {
     lock.set_len(0).map_err(failed)?;
     writeln!(lock, "pid {}", std::process::id()).map_err(failed)?;
     // With the lock in hand, a socket that is there is a dead daemon's.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Listener { listener, path, lock: Arc::new(lock) })
+    listen(path, Some(Arc::new(lock)))
 }
 
 /// Ends [`serve`].
@@ -136,10 +171,33 @@ impl Stop {
     }
 }
 
-/// Where the answers to one request go.
-pub struct Replies {
-    stream: UnixStream,
+/// Who has asked something, and waits for replies.
+pub trait Asker: Send + Sync {
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// They are gone.
+    fn send(&self, frame: &[u8]) -> io::Result<()>;
+
+    /// Waits until they are gone, or for as long as given; true if they are. They say nothing after their request: anything
+    /// that comes is their end.
+    fn is_gone_within(&self, time: Duration) -> bool;
 }
+
+impl Asker for UnixStream {
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        (&mut &*self).write_all(frame)
+    }
+
+    fn is_gone_within(&self, time: Duration) -> bool {
+        drop(self.set_read_timeout(Some(time)));
+        let read = (&mut &*self).read(&mut [0]);
+        !matches!(&read, Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+}
+
+/// Where the answers to one request go.
+pub struct Replies(Box<dyn Asker>);
 
 impl Replies {
     /// Sends one reply.
@@ -147,63 +205,92 @@ impl Replies {
     /// # Errors
     /// The client is gone.
     pub fn send(&self, reply: &Reply) -> io::Result<()> {
-        wire::write_frame(&mut &self.stream, reply)
+        self.0.send(&frame(reply)?)
     }
 
     /// Waits until the client is gone, or for as long as given; true if it is gone.
     #[must_use]
     pub fn wait_gone(&self, time: Duration) -> bool {
-        // A client says nothing after its request: anything readable is its end.
-        drop(self.stream.set_read_timeout(Some(time)));
-        let read = (&self.stream).read(&mut [0]);
-        !matches!(&read, Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+        self.0.is_gone_within(time)
     }
+}
+
+fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    wire::write_frame(&mut bytes, message)?;
+    Ok(bytes)
 }
 
 /// What answers requests, each on a thread of its own.
 pub type Handler = Arc<dyn Fn(Request, &Replies) + Send + Sync>;
+/// What is done with a connection, on a thread of its own.
+pub type Take = Arc<dyn Fn(UnixStream) + Send + Sync>;
 
 /// Serves until `stop`, SIGTERM or SIGINT. Answers under way are broken off when the process ends.
 ///
 /// # Errors
 /// The runtime cannot be made.
 pub fn serve(listener: Listener, handler: Handler, stop: &Stop) -> io::Result<()> {
+    // A client that breaks off or talks nonsense needs no answer.
+    let take: Take = Arc::new(move |stream| drop(answer(stream, &*handler)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    listener.listener.set_nonblocking(true)?;
     runtime.block_on(async {
-        let accepting = tokio::net::UnixListener::from_std(listener.listener.try_clone()?)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let busy = Arc::new(AtomicUsize::new(0));
-        loop {
+        let over = async {
             tokio::select! {
-                accepted = accepting.accept() => match accepted {
-                    Ok((stream, _)) => accept(stream, &handler, &busy),
-                    // Out of descriptors, most likely: in a moment there may be some.
-                    Err(_) => std::thread::sleep(Duration::from_millis(50)),
-                },
-                () = stop.0.notified() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                () = stop.0.notified() => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
-        }
+        };
+        accept_until(listener, (&take, CONNECTIONS_MAX), over).await
     })
 }
 
-fn accept(stream: tokio::net::UnixStream, handler: &Handler, busy: &Arc<AtomicUsize>) {
+/// Takes connections, so many at a time, until `stop`.
+///
+/// # Errors
+/// The runtime cannot be made.
+pub fn take_all(listener: Listener, take: &Take, most: usize, stop: &Stop) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(accept_until(listener, (take, most), stop.0.notified()))
+}
+
+async fn accept_until(
+    listener: Listener,
+    (take, most): (&Take, usize),
+    over: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.listener.set_nonblocking(true)?;
+    let accepting = tokio::net::UnixListener::from_std(listener.listener.try_clone()?)?;
+    let busy = Arc::new(AtomicUsize::new(0));
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            accepted = accepting.accept() => match accepted {
+                Ok((stream, _)) => accept(stream, (take, most), &busy),
+                // Out of descriptors, most likely: in a moment there may be some.
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            },
+            () = &mut over => return Ok(()),
+        }
+    }
+}
+
+fn accept(stream: tokio::net::UnixStream, (take, most): (&Take, usize), busy: &Arc<AtomicUsize>) {
     let foreign = stream.peer_cred().map_or(true, |peer| peer.uid() != own_uid());
     let Ok(stream) = stream.into_std() else { return };
     if foreign || stream.set_nonblocking(false).is_err() {
         return;
     }
-    if busy.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+    if busy.fetch_add(1, Ordering::Relaxed) >= most {
         busy.fetch_sub(1, Ordering::Relaxed);
         return;
     }
-    let (handler, done) = (handler.clone(), busy.clone());
+    let (take, done) = (take.clone(), busy.clone());
     let answering = std::thread::Builder::new().name("answer".into()).spawn(move || {
-        // A client that breaks off or talks nonsense needs no answer.
-        drop(answer(stream, &handler));
+        take(stream);
         done.fetch_sub(1, Ordering::Relaxed);
     });
     if answering.is_err() {
@@ -211,16 +298,27 @@ fn accept(stream: tokio::net::UnixStream, handler: &Handler, busy: &Arc<AtomicUs
     }
 }
 
-fn answer(stream: UnixStream, handler: &Handler) -> io::Result<()> {
+fn answer(stream: UnixStream, handler: &dyn Fn(Request, &Replies)) -> io::Result<()> {
     stream.set_read_timeout(Some(REQUEST_TIME))?;
-    let mut from = &stream;
-    let Some(hello) = wire::read_frame::<Hello>(&mut from)? else { return Ok(()) };
-    wire::write_frame(&mut &stream, &Hello { version: wire::VERSION })?;
+    converse(&mut stream.try_clone()?, stream, handler)
+}
+
+/// Hears one request and has it answered.
+///
+/// # Errors
+/// Who asks is gone, or talks nonsense.
+pub(super) fn converse(
+    from: &mut impl Read,
+    to: impl Asker + 'static,
+    handler: &dyn Fn(Request, &Replies),
+) -> io::Result<()> {
+    let Some(hello) = wire::read_frame::<Hello>(from)? else { return Ok(()) };
+    to.send(&frame(&Hello { version: wire::VERSION })?)?;
     if hello.version != wire::VERSION {
         return Ok(());
     }
-    let Some(request) = wire::read_frame::<Request>(&mut from)? else { return Ok(()) };
-    handler(request, &Replies { stream });
+    let Some(request) = wire::read_frame::<Request>(from)? else { return Ok(()) };
+    handler(request, &Replies(Box::new(to)));
     Ok(())
 }
 
@@ -236,7 +334,15 @@ impl Client {
     /// # Errors
     /// None runs, or the socket is another user's.
     pub fn connect(dir: &Path) -> Result<Self, ConnectError> {
-        let path = dir.join(SOCKET);
+        Self::connect_at(&dir.join(SOCKET))
+    }
+
+    /// Connects to the daemon that is asked at this socket.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_at(path: &Path) -> Result<Self, ConnectError> {
+        let path = path.to_owned();
         let failed = |source: io::Error| match source.raw_os_error() {
             Some(libc::ENOENT | libc::ECONNREFUSED) => ConnectError::NoDaemon,
             _ => ConnectError::Io { path: path.clone(), source },
@@ -246,6 +352,14 @@ impl Client {
             return Err(ConnectError::Foreign { path });
         }
         let stream = UnixStream::connect(&path).map_err(failed)?;
+        Self::over(stream, path)
+    }
+
+    /// The same over a connection that is there.
+    ///
+    /// # Errors
+    /// Who is at its other end says no hello, or another one.
+    pub(super) fn over(stream: UnixStream, path: PathBuf) -> Result<Self, ConnectError> {
         let mut client = Self { stream, path };
         client.greet()?;
         Ok(client)
@@ -253,15 +367,27 @@ impl Client {
 
     fn greet(&mut self) -> Result<(), ConnectError> {
         let path = self.path.clone();
-        let failed = |source| ConnectError::Io { path: path.clone(), source };
-        let hello = Hello { version: wire::VERSION };
-        wire::write_frame(&mut self.stream, &hello).map_err(failed)?;
-        match wire::read_frame::<Hello>(&mut self.stream).map_err(failed)? {
-            Some(hello) if hello.version == wire::VERSION => Ok(()),
-            Some(_) => {
-                let what = "the daemon is of another version; `yeet daemon stop` and start again";
-                Err(failed(io::Error::other(what)))
+        let failed = |source: io::Error| {
+            use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+            let kind = source.kind();
+            if matches!(kind, WouldBlock | TimedOut) {
+                return ConnectError::Silent;
             }
+            // Whoever was there has gone at this moment.
+            match matches!(kind, BrokenPipe | ConnectionReset | UnexpectedEof) {
+                true => ConnectError::NoDaemon,
+                false => ConnectError::Io { path: path.clone(), source },
+            }
+        };
+        let hello = Hello { version: wire::VERSION };
+        // A daemon answers at once, one on another machine as soon as its line lets it.
+        self.stream.set_read_timeout(Some(HELLO_TIME)).map_err(failed)?;
+        wire::write_frame(&mut self.stream, &hello).map_err(failed)?;
+        let hello = wire::read_frame::<Hello>(&mut self.stream).map_err(failed)?;
+        self.stream.set_read_timeout(None).map_err(failed)?;
+        match hello {
+            Some(hello) if hello.version == wire::VERSION => Ok(()),
+            Some(_) => Err(ConnectError::OtherVersion),
             None => Err(ConnectError::NoDaemon),
         }
     }

@@ -14,10 +14,13 @@ use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::Digest;
 
+mod about;
 pub mod list;
 
 /// The longest frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 16 << 20;
+/// The most content in a request, in bytes.
+pub const CONTENT_BYTES_MAX: usize = 15 << 20;
 /// Raised when a message changes shape.
 pub const VERSION: u32 = 4;
 
@@ -38,6 +41,9 @@ pub enum Target {
     Path { sync: Option<String>, path: Vec<u8> },
     /// A path relative to the root of a sync.
     In { sync: String, path: RelPath },
+    /// A path relative to the root of the replica in which it is asked, and whose agent passes it on (of the named sync, if
+    /// one is named).
+    Inside { sync: Option<String>, path: RelPath },
     /// The sync that the current directory is in, or all if it is in none.
     Here { dir: Vec<u8> },
 }
@@ -64,8 +70,10 @@ pub enum Winner {
     Newest,
     /// The source's stays, every other content becomes a new file with this suffix.
     Both(String),
-    /// An absolute local file whose content everybody gets.
+    /// An absolute file of the daemon's machine, whose content everybody gets.
     With(Vec<u8>),
+    /// This content, of at most [`CONTENT_BYTES_MAX`].
+    Content(Vec<u8>),
 }
 
 /// What `resolve` is about.
@@ -180,11 +188,15 @@ pub enum Request {
     Versions {
         target: Target,
     },
-    /// `to`: an absolute file; `None`: in place, as a new edit.
+    /// In place, as a new edit.
     Restore {
         target: Target,
         version: Option<String>,
-        to: Option<Vec<u8>>,
+    },
+    /// A displaced version: a [`Reply::Content`], then its bytes in [`Reply::Bytes`].
+    Displaced {
+        target: Target,
+        version: Option<String>,
     },
     Allow {
         sync: String,
@@ -268,6 +280,8 @@ pub struct LeafStatus {
     /// `local` for a directory of this machine.
     pub route: String,
     pub rtt_ms: Option<u64>,
+    /// Of a leaf on another machine that is reached: the program there that speaks to this daemon.
+    pub agent: Option<String>,
 }
 
 /// What keeps a path of `status --files`.
@@ -451,7 +465,13 @@ pub enum Reply {
     },
     Explanation(Explanation),
     Bytes(Vec<u8>),
-    /// `file`: its absolute local path; `None` where the replica holds nothing there, or is not of this machine.
+    /// What follows is the content of a file of these permission bits, or the text of a symlink.
+    Content {
+        version: String,
+        mode: u16,
+        is_symlink: bool,
+    },
+    /// `file`: its absolute path where it is asked; `None` where the replica holds nothing there, or is on another machine.
     Side {
         replica: String,
         file: Option<Vec<u8>>,

@@ -188,6 +188,10 @@ impl FarTree {
     pub(super) fn forget(&self, replica: Replica) {
         self.ask(Ask::Forget(replica));
     }
+
+    pub(super) fn let_in(&self) {
+        self.ask(Ask::LetIn);
+    }
 }
 
 impl Drop for FarTree {

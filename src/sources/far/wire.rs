@@ -78,6 +78,8 @@ pub enum Ask {
     Rules { replica: Replica, dir: RelPath, text: Option<Vec<u8>>, again: Option<u64> },
     /// To forget the rules of a replica that belongs to the sync no more.
     Forget(Replica),
+    /// To let in who asks about the replica on its machine: they are answered from now on.
+    LetIn,
 }
 
 /// What an agent tells while a replica is open.

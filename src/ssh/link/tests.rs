@@ -155,3 +155,47 @@ fn whoever_sends_what_makes_no_sense_is_spoken_to_no_more() {
     assert!(matches!(link.open(b"y"), Err(Over::Garbled(_))));
     assert!(matches!(link.ping(PATIENCE), Err(Over::Garbled(_))));
 }
+
+#[test]
+fn both_ends_ask_and_answer_at_the_same_time() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let (caller, agent) = (end(Side::Caller, a), end(Side::Agent, b));
+    let answer_all = |streams: Streams| {
+        std::thread::spawn(move || {
+            while let Ok((request, stream)) = streams.accept() {
+                stream.send(&request.repeat(100_000)).unwrap();
+                stream.end();
+            }
+        })
+    };
+    let answering = [answer_all(caller.streams()), answer_all(agent.streams())];
+    std::thread::scope(|scope| {
+        for link in [&caller, &agent] {
+            for n in 0..10u8 {
+                scope.spawn(move || {
+                    let stream = link.open(&[n]).unwrap();
+                    stream.end();
+                    assert_eq!(stream.receive_all(1 << 20).unwrap(), vec![n; 100_000]);
+                });
+            }
+        }
+    });
+    // Who only takes streams keeps no connection up, and hears of its end.
+    drop(caller);
+    answering.into_iter().for_each(|answering| answering.join().unwrap());
+}
+
+#[test]
+fn who_waits_for_a_while_is_told_that_nothing_came_and_hears_what_comes_later() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let (link, agent) = (end(Side::Caller, a), end(Side::Agent, b));
+    let asked = link.open(b"x").unwrap();
+    let (_, stream) = agent.accept().unwrap();
+    assert_eq!(stream.receive_within(Duration::ZERO), Ok(Received::Nothing));
+    asked.send(b"it").unwrap();
+    assert_eq!(stream.receive_within(PATIENCE), Ok(Received::Bytes(b"it".to_vec())));
+    asked.end();
+    assert_eq!(stream.receive_within(PATIENCE), Ok(Received::End));
+    drop(link);
+    assert!(agent.streams().accept().is_err());
+}

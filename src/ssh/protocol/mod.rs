@@ -13,7 +13,7 @@ mod session_tests;
 pub(crate) use frame::write_magic;
 pub use frame::{BadFrame, Decoder, Frame, Kind, PAYLOAD_MAX};
 pub use message::{BadMessage, Build, Hello, Message, VERSION};
-pub use request::{Limits, Request};
+pub use request::{Call, Limits, Request};
 pub use session::{
     CHUNK_MAX, CREDIT, Event, PENDING_MAX, REQUEST_MAX, STREAMS_MAX, Session, Side, StreamId,
     Violation,

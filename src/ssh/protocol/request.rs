@@ -1,5 +1,6 @@
-//! What is asked of an agent, each on a stream of its own, and the answers.
+//! What is asked of an agent and what an agent asks, each on a stream of its own, and the answers.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::BadMessage;
@@ -26,6 +27,14 @@ pub enum Request {
     Flush { replica: u32 },
 }
 
+/// What an agent asks of who called it, each on a stream that it opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Somebody on its machine asks about an open replica: what follows on the stream, both ways, is what goes over a control
+    /// socket.
+    Control { replica: u32 },
+}
+
 /// What a machine lets one user have; `None` where it does not say, or there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -44,11 +53,27 @@ impl Request {
     /// # Errors
     /// It is no request of this build's.
     pub fn read(bytes: &[u8]) -> Result<Self, BadMessage> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((request, [])) => Ok(request),
-            Ok(_) | Err(_) => Err(BadMessage::Unreadable("request")),
-        }
+        whole(bytes).ok_or(BadMessage::Unreadable("request"))
     }
+}
+
+impl Call {
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// It is no call of this build's.
+    pub fn read(bytes: &[u8]) -> Result<Self, BadMessage> {
+        whole(bytes).ok_or(BadMessage::Unreadable("call"))
+    }
+}
+
+/// What these bytes are, to the last one.
+fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (read, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(read)
 }
 
 #[cfg(test)]
@@ -74,6 +99,17 @@ mod tests {
                 if let Ok(other) = Request::read(&bytes) {
                     assert_eq!(Request::read(&other.bytes()), Ok(other));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn almost_a_call_is_an_error_or_another_one() {
+        let call = Call::Control { replica: 300 };
+        assert_eq!(Call::read(&call.bytes()), Ok(call.clone()));
+        for bytes in mutations(&call.bytes()) {
+            if let Ok(other) = Call::read(&bytes) {
+                assert_eq!(Call::read(&other.bytes()), Ok(other));
             }
         }
     }

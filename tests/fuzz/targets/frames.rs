@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use yeet::ssh::protocol::{
-    Build, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session, Side,
+    Build, Call, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session, Side,
 };
 
 /// The bytes are held until a frame is whole, and the frame then.
@@ -32,13 +32,19 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
         if let Ok(request) = Request::read(&frame.payload) {
             assert_eq!(Request::read(&request.bytes()), Ok(request));
         }
+        if let Ok(call) = Call::read(&frame.payload) {
+            assert_eq!(Call::read(&call.bytes()), Ok(call));
+        }
     }
-    fuzz::within(bytes.len() * GROWTH + 2 * ROOM, || heard(whole.0));
+    for side in [Side::Agent, Side::Caller] {
+        let frames = whole.0.clone();
+        fuzz::within(bytes.len() * GROWTH + 2 * ROOM, || heard(side, frames));
+    }
 });
 
 /// What a session makes of the frames, whichever of them it takes.
-fn heard(frames: Vec<Frame>) {
-    let mut session = Session::new(Side::Agent);
+fn heard(side: Side, frames: Vec<Frame>) {
+    let mut session = Session::new(side);
     for frame in frames {
         if session.receive(frame).is_err() {
             return;
@@ -68,6 +74,8 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut said = Vec::new();
     hello.frame().write(&mut said);
     Message::Ping(300).frame().write(&mut said);
+    let call = Call::Control { replica: 300 }.bytes();
+    Frame { kind: Kind::Open, flags: 0, stream: 2, payload: call }.write(&mut said);
     Message::Goodbye("so long".to_owned()).frame().write(&mut said);
     Frame { kind: Kind::Unknown(9), flags: 1, stream: 300, payload: vec![1; 40] }.write(&mut said);
     let after_noise = [b"\x09Welcome!\n\x00\xffyeet-agent\xff\x00".to_vec(), said.clone()].concat();

@@ -10,7 +10,7 @@ use yeet::dataflow::model::path::RelPath;
 use yeet::dataflow::model::value::Digest;
 use yeet::sources::control::wire::{
     Conflict, ConflictSide, Explanation, Failure, FailureKind, FileKind, FileStatus, Hello,
-    Holding, LeafStatus, Listed, LogLine, NewLeaf, Outcome, Progress, Reply, Request, State,
+    Holding, LeafStatus, Listed, LogLine, NewLeaf, Outcome, Place, Progress, Reply, Request, State,
     SyncStatus, Target, VERSION, Version, Which, Winner, read_frame, write_frame,
 };
 
@@ -56,29 +56,8 @@ where
 }
 
 fn check_request(request: &Request) {
-    let targets: Vec<&Target> = match request {
-        Request::Status { target, .. }
-        | Request::StatusLeaves { target, .. }
-        | Request::StatusFiles { target, .. }
-        | Request::StatusSkipped { target }
-        | Request::Wait { target, .. }
-        | Request::Conflicts { target }
-        | Request::Explain { target }
-        | Request::Cat { target, .. }
-        | Request::Sides { target }
-        | Request::Log { target, .. }
-        | Request::Versions { target }
-        | Request::Restore { target, .. }
-        | Request::Resolve { which: Which::All(target) | Which::Glob(target, _), .. } => {
-            vec![target]
-        }
-        Request::Resolve { which: Which::Paths(targets), .. } | Request::Bump { targets } => {
-            targets.iter().collect()
-        }
-        _ => Vec::new(),
-    };
-    for target in targets {
-        if let Target::In { path, .. } = target {
+    for target in request.clone().targets_mut() {
+        if let Target::In { path, .. } | Target::Inside { path, .. } = target {
             fuzz::check_path(path);
         }
     }
@@ -118,7 +97,9 @@ fn s(text: &str) -> String {
 
 fn requests() -> Vec<Request> {
     let target = Target::In { sync: s("s"), path: fuzz::path(b"a/\xff\n") };
-    let leaves = vec![NewLeaf { path: b"/l".to_vec(), name: Some(s("l")) }];
+    let inside = Target::Inside { sync: None, path: fuzz::path(b"a") };
+    let place = Place { host: Some(s("h")), path: b"/l".to_vec() };
+    let leaves = vec![NewLeaf { place, name: Some(s("l")) }];
     let here = Target::Here { dir: b"/d".to_vec() };
     vec![
         Request::Add {
@@ -127,7 +108,7 @@ fn requests() -> Vec<Request> {
             ignore: vec![s("*.o")],
             ignore_vcs: true,
             groups: vec![s("*.db *.db-wal")],
-            source: b"/s".to_vec(),
+            source: Place { host: None, path: b"/s".to_vec() },
             leaves: leaves.clone(),
         },
         Request::AddTo { sync: s("s"), leaves },
@@ -156,10 +137,12 @@ fn requests() -> Vec<Request> {
             limit: Some(9),
             follow: true,
         },
-        Request::Restore {
-            target: target.clone(),
-            version: Some(s("1")),
-            to: Some(b"/o".to_vec()),
+        Request::Restore { target: target.clone(), version: Some(s("1")) },
+        Request::Displaced { target: inside.clone(), version: None },
+        Request::Resolve {
+            which: Which::All(inside),
+            winner: Winner::Content(b"new".to_vec()),
+            dry_run: false,
         },
         Request::Bump { targets: vec![target, Target::All] },
         Request::Names { conflicts: true },
@@ -208,6 +191,7 @@ fn replies() -> Vec<Reply> {
             bytes: 2,
             route: s("local"),
             rtt_ms: Some(3),
+            agent: Some(s("/a/yeet-1")),
         }),
         Reply::FileStatus(FileStatus {
             name: s("s"),
@@ -236,7 +220,8 @@ fn replies() -> Vec<Reply> {
             commands: vec![s("yeet")],
         }),
         Reply::Bytes(b"bytes".to_vec()),
-        Reply::Side { replica: s("l"), file: Some(b"/f".to_vec()) },
+        Reply::Content { version: s("1"), mode: 0o640, is_symlink: false },
+        Reply::Side { replica: s("l"), file: Some(b"/f".to_vec()), is_here: true },
         Reply::Log(line),
         Reply::Version(Version {
             name: s("s"),

@@ -50,6 +50,11 @@ fn whatever_is_almost_a_message_is_one_or_refused() {
     let replicas = vec![("l".into(), b"/l".to_vec())];
     let (name, state) = ("s".into(), State::Held);
     check(&Reply::Listed(Listed { name, mode: Mode::Mirror, state, replicas }));
+    let inside = Target::Inside { sync: Some("s".into()), path: RelPath::parse(b"a/b").unwrap() };
+    check(&Request::Displaced { target: inside.clone(), version: Some("1".into()) });
+    let winner = Winner::Content(b"new".to_vec());
+    check(&Request::Resolve { which: Which::All(inside), winner, dry_run: false });
+    check(&Reply::Content { version: "1".into(), mode: 0o640, is_symlink: true });
     check(&Hello { version: VERSION });
 }
 
@@ -69,4 +74,11 @@ fn a_list_that_is_cheap_to_send_and_dear_to_hold_is_refused() {
     };
     assert!(read::<Request>(&bump(list::MOST)).is_some());
     assert_eq!(read::<Request>(&bump(list::MOST + 1)), None);
+}
+
+#[test]
+fn the_longest_content_fits_into_a_request() {
+    let winner = Winner::Content(vec![0xff; CONTENT_BYTES_MAX]);
+    let request = Request::Resolve { which: Which::All(Target::All), winner, dry_run: false };
+    assert!(write_frame(&mut io::sink(), &request).is_ok());
 }
