@@ -245,6 +245,7 @@ fn open_of(options: &CopyOptions, replica: Replica, make: bool) -> Open {
         ignore_vcs: false,
         owner: String::new(),
         errand: [0; 16],
+        take_over: false,
         trust_times: !options.verify,
     }
 }

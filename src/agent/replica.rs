@@ -83,9 +83,10 @@ impl Served {
         }
         let other = |error: io::Error| Refusal::Other(error.to_string());
         root.prepare().map_err(other)?;
-        let lock = match asked.lasting {
-            true => lock(&root, asked)?,
-            false => None,
+        // What is only looked for is given back at once, to whoever looked for it.
+        let lock = match asked.owner.is_empty() {
+            true => None,
+            false => lock(&root, asked)?.filter(|_| asked.lasting),
         };
         let store = match asked.lasting {
             true => Store::open(&root, &asked.store),
@@ -173,7 +174,8 @@ fn lock(root: &Root, asked: &Open) -> Result<Option<Lock>, Refusal> {
             Ok(lock) => return Ok(lock),
             Err(LockError::Owned { owner, holder: by, .. }) => {
                 let is_ours = by.errand == holder.errand && by.agent != holder.agent;
-                is_ended |= is_ours && by.agent.is_some_and(|agent| root.evict(agent));
+                is_ended |=
+                    (is_ours || asked.take_over) && by.agent.is_some_and(|agent| root.evict(agent));
                 if !is_ended || sys::now() > until {
                     return Err(Refusal::Owned(owner));
                 }

@@ -12,8 +12,10 @@ use super::terminal::Terminal;
 use super::ui::{Bar, Ui};
 use super::wait;
 use crate::dataflow::model::mode::Mode;
-use crate::service::hosts::Hosts;
+use crate::service::hosts::{Hosts, NoReplica};
 use crate::sources::control::wire::{NewLeaf, Place, Reply, Request, Target};
+use crate::sources::far::wire::Refusal;
+use crate::ssh::ask::Ask;
 
 const AFTER: &str = "\
 Each LEAF may be followed by `--as NAME`, the name of that replica. A leaf that does not exist is made. On a terminal \
@@ -46,6 +48,12 @@ pub(crate) struct Args {
     /// Carry these files of a directory together only, as '*.db *.db-wal'; may be given several times
     #[arg(long, value_name = "PATTERNS")]
     group: Vec<String>,
+    /// Take replicas on hosts from other daemons that have them; asks first
+    #[arg(long)]
+    take_over: bool,
+    /// Do not ask before something is taken over
+    #[arg(short = 'y', long)]
+    yes: bool,
     /// Add the leaves to the sync NAME
     #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs", "group"])]
     to: Option<String>,
@@ -102,6 +110,8 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
             "--group" => args.group.push(value()?),
             "--to" => args.to = Some(value()?),
             "--ignore-vcs" => args.ignore_vcs = true,
+            "--take-over" => args.take_over = true,
+            "-y" | "--yes" => args.yes = true,
             "--" => {}
             unknown if unknown.starts_with('-') => {
                 return Err(CommandError::usage(format!("there is no option {unknown}"))
@@ -113,39 +123,84 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
     Ok(Rest { endpoints })
 }
 
+/// Whether, and how, replicas are taken from other daemons.
+#[derive(Clone, Copy)]
+struct TakeOver {
+    is_wanted: bool,
+    asks: bool,
+}
+
 /// Where an endpoint is, seen from anywhere. A host is visited for it: here is the terminal at which it can be asked whether
 /// it is the right one, and a directory there that cannot be used is said before a sync is made.
-fn place(hosts: &Hosts, written: &OsString, is_source: bool) -> Result<Place, CommandError> {
+fn place(
+    hosts: &Hosts,
+    written: &OsString,
+    is_source: bool,
+    take: TakeOver,
+) -> Result<Place, CommandError> {
     match Endpoint::parse(written)? {
         Endpoint::Local(path) => {
             let path = absolute(&path)?.as_os_str().as_bytes().to_vec();
-            Ok(Place { host: None, path })
+            Ok(Place { host: None, path, take_over: false })
         }
         Endpoint::Remote { host, path } => {
-            let found = hosts.find(&host, path.as_os_str().as_bytes(), !is_source);
-            let path = found.map_err(|error| {
-                let told = CommandError::cannot(error.to_string());
-                match error.hint() {
-                    Some(hint) => told.hinted(hint),
-                    None => told,
+            let find =
+                |take_over| hosts.find(&host, path.as_os_str().as_bytes(), (!is_source, take_over));
+            let (found, take_over) = match find(false) {
+                Err(NoReplica::Refused { refusal: Refusal::Owned(owner), .. })
+                    if take.is_wanted && may_take(written, &owner, take)? =>
+                {
+                    (find(true), true)
                 }
-            })?;
-            Ok(Place { host: Some(host), path })
+                found => (found, false),
+            };
+            let path = found.map_err(|error| not_found(&error))?;
+            Ok(Place { host: Some(host), path, take_over })
         }
     }
+}
+
+fn not_found(error: &NoReplica) -> CommandError {
+    let told = CommandError::cannot(error.to_string());
+    let is_owned = matches!(error, NoReplica::Refused { refusal: Refusal::Owned(_), .. });
+    match error.hint() {
+        Some(hint) => told.hinted(hint),
+        None if is_owned => {
+            told.hinted("forget it there (`yeet forget`), or take it from there with --take-over")
+        }
+        None => told,
+    }
+}
+
+/// Asks whether a replica is to be taken from who has it.
+fn may_take(written: &OsString, owner: &str, take: TakeOver) -> Result<bool, CommandError> {
+    if !take.asks {
+        return Ok(true);
+    }
+    let place = written.to_string_lossy();
+    let question = format!(
+        "{place} belongs to another daemon ({owner}), which will not reach it any more. Take it over?"
+    );
+    let answer = Terminal::new().yes(&question);
+    answer.ok_or_else(|| {
+        CommandError::usage(format!("{place} belongs to another daemon ({owner})"))
+            .hinted("nobody is there to be asked: -y takes it over without a question")
+    })
 }
 
 fn leaf(
     hosts: &Hosts,
     (endpoint, name): (OsString, Option<String>),
+    take: TakeOver,
 ) -> Result<NewLeaf, CommandError> {
-    Ok(NewLeaf { place: place(hosts, &endpoint, false)?, name })
+    Ok(NewLeaf { place: place(hosts, &endpoint, false, take)?, name })
 }
 
 pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let mut endpoints = take_rest(&mut args)?.endpoints.into_iter();
     let hosts = Hosts::new(Arc::new(Terminal::new()), Some(places()?.config));
-    let leaf = |written| leaf(&hosts, written);
+    let take = TakeOver { is_wanted: args.take_over, asks: !args.yes };
+    let leaf = |written| leaf(&hosts, written, take);
     let request = match args.to {
         Some(sync) => {
             Request::AddTo { sync, leaves: endpoints.map(leaf).collect::<Result<_, _>>()? }
@@ -157,7 +212,7 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
             if named.is_some() {
                 return Err(CommandError::usage("the source is always called source"));
             }
-            let source = place(&hosts, &source, true)?;
+            let source = place(&hosts, &source, true, take)?;
             let leaves: Vec<NewLeaf> = endpoints.map(leaf).collect::<Result<_, _>>()?;
             if leaves.is_empty() {
                 return Err(CommandError::usage("a sync needs a leaf: yeet add SOURCE LEAF"));

@@ -334,6 +334,7 @@ impl Actor {
             ignore_vcs: self.record.ignore_vcs,
             owner: format!("{}, pid {}", sys::hostname(), std::process::id()),
             errand: self.away.errand(&self.record.name, replica),
+            take_over: false,
             trust_times: !self.shop.digests.are_wanted(),
         })
     }

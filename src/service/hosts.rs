@@ -1,6 +1,6 @@
 //! Other machines: the agents that run there, and the replicas that they have opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -19,7 +19,7 @@ use crate::ssh::link::Broken;
 use crate::ssh::peer::Peer;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, talk};
-use crate::sys::Identity;
+use crate::sys::{self, Identity};
 
 /// Why a replica on another machine is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,13 +71,21 @@ pub struct Hosts {
     all: Mutex<BTreeMap<String, Arc<Host>>>,
     /// What answers who asks in replicas there.
     pub(crate) askers: Askers,
+    /// Directories on hosts that are to be taken from other daemons.
+    to_take: Mutex<BTreeSet<(String, Vec<u8>)>>,
 }
 
 impl Hosts {
     /// `ask` is asked what only a person can say; the ways to hosts are read from the config file in `config`.
     #[must_use]
     pub fn new(ask: Arc<dyn Ask>, config: Option<PathBuf>) -> Self {
-        Self { ask, config, all: Mutex::default(), askers: Askers::default() }
+        Self {
+            ask,
+            config,
+            all: Mutex::default(),
+            askers: Askers::default(),
+            to_take: Mutex::default(),
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Host>>> {
@@ -113,6 +121,15 @@ impl Hosts {
         self.host(host).keep(wake)
     }
 
+    /// Has a directory on a host taken from another daemon, whenever it is opened there the next time.
+    pub(crate) fn take_over(&self, host: &str, path: &[u8]) {
+        self.to_take().insert((host.to_owned(), path.to_vec()));
+    }
+
+    fn to_take(&self) -> MutexGuard<'_, BTreeSet<(String, Vec<u8>)>> {
+        self.to_take.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The network is another one, or the machine was asleep.
     pub(crate) fn network_changed(&self) {
         let all: Vec<Arc<Host>> = self.all().values().cloned().collect();
@@ -142,6 +159,9 @@ impl Hosts {
     /// # Errors
     /// Its host is not reached, or its agent does not open it.
     pub fn link(&self, host: &str, open: &Open) -> Result<Linked, NoReplica> {
+        let place = (host.to_owned(), open.path.clone());
+        let take_over = open.take_over || self.to_take().contains(&place);
+        let open = &Open { take_over, ..open.clone() };
         let peer = self.peer(host).map_err(Box::new)?;
         let number = peer.number();
         let broken = |broken| NoReplica::Broken { host: host.to_owned(), broken };
@@ -151,6 +171,7 @@ impl Hosts {
         outgoing.say_now(open).map_err(broken)?;
         match incoming.expect::<Result<Opened, Refusal>>(ASK_MAX).map_err(broken)? {
             Ok(opened) => {
+                self.to_take().remove(&place);
                 let why = self.host(host).why();
                 Ok(Linked { peer, number, opened, why, stream: (incoming, outgoing) })
             }
@@ -161,11 +182,17 @@ impl Hosts {
         }
     }
 
-    /// Where a directory on a host is, as written from the root; it is made there if need be and wanted.
+    /// Where a directory on a host is, as written from the root; it is made there if need be and wanted, and taken from
+    /// another daemon if that is wanted.
     ///
     /// # Errors
     /// The host is not reached, or the directory cannot be used.
-    pub fn find(&self, host: &str, path: &[u8], make: bool) -> Result<Vec<u8>, NoReplica> {
+    pub fn find(
+        &self,
+        host: &str,
+        path: &[u8],
+        (make, take_over): (bool, bool),
+    ) -> Result<Vec<u8>, NoReplica> {
         let open = Open {
             path: path.to_vec(),
             make,
@@ -175,8 +202,9 @@ impl Hosts {
             identity: Identity::default(),
             ignore: Vec::new(),
             ignore_vcs: false,
-            owner: String::new(),
+            owner: format!("{}, which adds it", sys::hostname()),
             errand: [0; 16],
+            take_over,
             trust_times: true,
         };
         let linked = self.link(host, &open)?;

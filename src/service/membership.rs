@@ -202,6 +202,7 @@ impl Daemon {
         Ignores::new(&patterns, ignore_vcs).map_err(|error| usage(error.to_string(), None))?;
         let groups = [self.config.groups.clone(), groups_of(&groups)?].concat();
         Groups::parse(&groups).map_err(|error| usage(error.to_string(), None))?;
+        self.note_take_over(&source);
         let source = Found::of(&source, false)?;
         let name = match name {
             Some(name) => self.checked_name(&name)?,
@@ -277,13 +278,20 @@ impl Daemon {
         numbered.into_iter().find(|name| !syncs.contains_key(name)).unwrap_or(base)
     }
 
+    /// Has a replica on a host taken from who has it, when it is reached.
+    fn note_take_over(&self, place: &Place) {
+        if let Some(host) = place.host.as_ref().filter(|_| place.take_over) {
+            self.shared.hosts.take_over(host, &place.path);
+        }
+    }
+
     fn append_leaves(&self, record: &mut SyncRecord, leaves: &[NewLeaf]) -> Result<(), Failure> {
         if leaves.is_empty() {
             return Err(usage("a sync needs a leaf", Some("yeet add SOURCE LEAF")));
         }
         for leaf in leaves {
             let found = match &leaf.place {
-                Place { host: None, path } => {
+                Place { host: None, path, .. } => {
                     // Nothing is made where it would be refused.
                     let planned = Candidate::planned(&PathBuf::from(os(path)));
                     self.refuse_leaf(record, &Found::Here(planned))?;
@@ -292,6 +300,7 @@ impl Daemon {
                 Place { host: Some(_), .. } => Found::of(&leaf.place, true)?,
             };
             self.refuse_leaf(record, &found)?;
+            self.note_take_over(&leaf.place);
             let slot = record.free_slot().ok_or_else(|| {
                 usage("a sync has at most 31 leaves", Some("make a second sync of the same source"))
             })?;

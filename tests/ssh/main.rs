@@ -8,6 +8,7 @@ mod copy;
 mod daemon;
 mod inside;
 mod network;
+mod owner;
 mod routes;
 mod server;
 mod terminal;

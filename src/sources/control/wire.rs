@@ -53,6 +53,8 @@ pub enum Target {
 pub struct Place {
     pub host: Option<String>,
     pub path: Vec<u8>,
+    /// It is taken from another daemon that has it.
+    pub take_over: bool,
 }
 
 /// A leaf to add, and the name it was given with `--as`.

@@ -29,10 +29,12 @@ pub struct Open {
     pub identity: Identity,
     pub ignore: Vec<String>,
     pub ignore_vcs: bool,
-    /// Who is to own it, for others to be told.
+    /// Who is to own it, for others to be told; nobody: it is used whoever owns it.
     pub owner: String,
     /// The same for the same replica of the same daemon, and for no other one.
     pub errand: [u8; 16],
+    /// It is taken from another machine's daemon.
+    pub take_over: bool,
     /// Digests of what is put are of use to nobody.
     pub trust_times: bool,
 }

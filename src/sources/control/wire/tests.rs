@@ -44,7 +44,7 @@ fn whatever_is_almost_a_message_is_one_or_refused() {
     let which = Which::Paths(vec![target.clone(), Target::Here { dir: b"/d".to_vec() }]);
     check(&Request::Resolve { which, winner: Winner::Both("-x".into()), dry_run: true });
     check(&Request::Log { target, act: None, since_ms: Some(7), limit: Some(9), follow: true });
-    let place = Place { host: Some("nas".into()), path: b"/l".to_vec() };
+    let place = Place { host: Some("nas".into()), path: b"/l".to_vec(), take_over: true };
     let leaves = vec![NewLeaf { place, name: Some("l".into()) }];
     check(&Request::AddTo { sync: "s".into(), leaves });
     let replicas = vec![("l".into(), b"/l".to_vec())];
