@@ -137,7 +137,7 @@ impl Taken<'_> {
             None => return Err(CommandError::cannot("the daemon sent no version")),
             Some(Content::Symlink(text)) => symlink(OsStr::from_bytes(text), self.to),
             Some(Content::File { file, mode }) => file
-                .set_permissions(Permissions::from_mode((*mode).into()))
+                .set_permissions(Permissions::from_mode(u32::from(*mode) & 0o777))
                 .and_then(|()| file.sync_all()),
         };
         made.map_err(|error| self.failed(&error))?;

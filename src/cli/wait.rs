@@ -41,8 +41,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let target = target::of(args.target.as_ref(), args.sync.as_ref())?;
     let request = Request::Wait { target, leaf: args.leaf, offline: args.offline };
-    let (client, request) = whom::connect(&request)?;
     let Some(seconds) = args.timeout else {
+        let (client, request) = whom::connect(&request)?;
         let bar = ui.is_terminal().then(Bar::new);
         return wait(client, ui, &request, bar.as_ref());
     };
@@ -50,9 +50,12 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
     let (tell, told) = channel();
     let terminal = ui.is_terminal();
     std::thread::spawn(move || {
-        let bar = terminal.then(Bar::new);
-        let mut ui = Ui::new();
-        drop(tell.send(wait(client, &mut ui, &request, bar.as_ref())));
+        let waited = || {
+            let (client, request) = whom::connect(&request)?;
+            let bar = terminal.then(Bar::new);
+            wait(client, &mut Ui::new(), &request, bar.as_ref())
+        };
+        drop(tell.send(waited()));
     });
     match told.recv_timeout(Duration::from_secs(seconds)) {
         Ok(result) => result,

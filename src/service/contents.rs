@@ -111,7 +111,7 @@ impl Daemon {
         Ok(Outcome::Well)
     }
 
-    /// Where the two sides of a path are: the source's, and that of the first leaf that differs.
+    /// Where the two sides of a path are: the source's, and that of the leaf in which it is asked, or the first that differs.
     pub(super) fn sides(
         &self,
         target: &Target,
@@ -121,10 +121,14 @@ impl Daemon {
         let scope = self.place(target)?;
         let record = scope.handle.record();
         let path = scope.path.clone();
+        let own = from.filter(|from| !from.is_source());
         let of = scope.handle.ask_flushed(move |actor| {
             let id = actor.id_of(&path)?;
             let views = actor.engine.views(id);
-            let differs = views.leaves.iter().find(|leaf| leaf.value != views.source);
+            let differs = views.leaves.iter().find(|leaf| match own {
+                Some(own) => leaf.leaf == own,
+                None => leaf.value != views.source,
+            });
             let leaf = differs.or(views.leaves.first())?;
             Some((leaf.leaf, [views.source.is_some(), leaf.value.is_some()]))
         });

@@ -191,6 +191,10 @@ fn in_a_mode_in_which_a_leaf_does_not_reach_the_source_it_does_not_by_asking_eit
     for words in ["--keep work", "--newest", "--with ../work/f"] {
         rig.refused_there(&format!("resolve {words} ./f"), "only what it has can be kept");
     }
+    let (code, said) = rig.there(".yeet/yeet diff ./f");
+    assert!(code == 1 && said.contains("-newer\n+edited there"), "{said}");
+    let (code, said) = rig.there("echo mine >mine && .yeet/yeet diff ./mine");
+    assert!(code == 1 && said.contains("\n+mine"), "the source has nothing there: {said}");
     rig.refused_there("restore ./f", "would not reach the source");
     rig.refused_there("cat --from near './of near alone'", "is not carried here in this mode");
     rig.well_there("resolve --keep source ./f");

@@ -56,6 +56,7 @@ fn seeds() -> Vec<Vec<u8>> {
         used: leaves,
         held: leaves,
         groups: vec![vec!["*.db".into(), "*.db-wal".into()]],
+        hosts: Vec::new(),
     };
     let source = || replica(Replica::SOURCE, "source", known);
     let leaf = || replica(fuzz::leaf(), "leaf", Identity::default());
