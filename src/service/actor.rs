@@ -135,6 +135,8 @@ pub struct Actor {
     pub(crate) scans_open: HashSet<u64>,
     /// Whether nothing was left to be looked at after the last epoch.
     pub(crate) rested: bool,
+    /// Whether nothing was left to be looked at before this epoch, and all that was found is taken in.
+    pub(crate) caught_up: bool,
     /// The first scan is through.
     pub(crate) scanned_once: bool,
     pub(crate) moved_files: u64,
@@ -197,6 +199,8 @@ impl Actor {
         seen: &Receiver<Seen>,
         budget: &mut usize,
     ) -> bool {
+        // Before the channels are looked into: what was found by then is in them.
+        let quiet = self.sources.is_quiet();
         let mut taken = 1;
         while taken < *budget {
             if let Ok(event) = events.try_recv() {
@@ -209,6 +213,7 @@ impl Actor {
                 break;
             }
         }
+        self.caught_up = quiet && seen.is_empty();
         let began = sys::now();
         self.turn();
         *budget = if sys::now().saturating_duration_since(began) > self.pace.epoch {
@@ -266,6 +271,7 @@ impl Actor {
         self.take_changes(changes);
         self.read_unlearned();
         if !self.done.is_empty() {
+            self.waiters.moved();
             let done = std::mem::take(&mut self.done);
             let ended = self.take_done(done, now);
             let changes = self.settle();

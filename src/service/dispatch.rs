@@ -28,7 +28,7 @@ use crate::sinks::schedule::{Gate, Item, Kind};
 use crate::sinks::transfer::{self, Assigned, Done};
 use crate::sinks::unit;
 #[cfg(test)]
-use crate::sys;
+use crate::sys::sim::fault::{Fault, has};
 
 /// Failures of a passing kind before they are shown as a problem.
 const PASSING_MAX: u32 = 5;
@@ -82,6 +82,9 @@ fn on_its_own(work: Work) {
 
 impl Actor {
     pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>) {
+        if !changes.is_empty() {
+            self.waiters.moved();
+        }
         let gone = || changes.iter().filter(|change| change.diff < 0);
         gone().for_each(|change| self.withdraw(change));
         changes.iter().filter(|c| c.diff > 0).for_each(|change| self.admit(*change));
@@ -104,6 +107,10 @@ impl Actor {
             return;
         }
         self.passing.remove(&key);
+        #[cfg(test)]
+        if has(Fault::NothingForgotten) {
+            return;
+        }
         self.failures.remove(&key);
         self.schedule.cancel(key);
         if self.restless.is_problem(key) {
@@ -316,10 +323,7 @@ impl Actor {
                     self.sources.look(*to, path);
                 }
                 if new.is_dir() {
-                    self.waiters.made_dir();
-                    if !self.sources.notices_in(*to, path) {
-                        self.sources.scan(*to, path);
-                    }
+                    self.made_dir(*to, path);
                 }
                 if !self.sources.is_watching() && new.is_dir() {
                     // Nobody but this process looks at it: what was just made is empty.
@@ -337,6 +341,14 @@ impl Actor {
             Op::Agree { .. } | Op::Read { .. } => {}
         }
         done.agreed.iter().for_each(|fact| self.engine.observe(fact));
+    }
+
+    /// A directory was made, which may hold something by now.
+    pub(crate) fn made_dir(&mut self, at: Replica, path: &RelPath) {
+        self.waiters.made_dir();
+        if !self.sources.notices_in(at, path) {
+            self.sources.scan(at, path);
+        }
     }
 
     /// A sink's report of what a replica holds counts if the replica still is what the job was made from and said
@@ -364,7 +376,7 @@ impl Actor {
     /// Notes for the jobs under way that a replica said what is at a path, or in it.
     pub(crate) fn note_seen(&mut self, replica: Replica, at: PathId) {
         #[cfg(test)]
-        if sys::sim::fault::has(sys::sim::fault::Fault::StaleReport) {
+        if has(Fault::StaleReport) {
             return;
         }
         if self.running.is_empty() {

@@ -13,6 +13,8 @@ use crate::sinks::journal::LogFilter;
 use crate::sinks::journal::record::LogRecord;
 use crate::sources::control::wire::{Explanation, Holding, LogLine};
 use crate::sources::ignores::ALWAYS;
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 /// How many of a path's last acts `explain` shows.
 const ACTS_SHOWN: usize = 10;
@@ -106,10 +108,13 @@ impl Actor {
             waits: None,
         }];
         for leaf in &views.leaves {
+            let held = leaf.value;
+            #[cfg(test)]
+            let held = if has(Fault::AgreedExplained) { leaf.agreed } else { held };
             let of = verdicts.iter().find(|(verdict, _)| verdict.leaf == leaf.leaf);
             holdings.push(Holding {
                 replica: self.record.replica_name(leaf.leaf).to_owned(),
-                holds: words(leaf.value.as_ref()),
+                holds: words(held.as_ref()),
                 agreed: Some(words(leaf.agreed.as_ref())),
                 verdict: Some(
                     of.map_or_else(|| "in sync".to_owned(), |(verdict, _)| self.in_words(verdict)),

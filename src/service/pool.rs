@@ -85,6 +85,18 @@ impl Pool {
         next.map(|queued| (queued.work)()).is_some()
     }
 
+    /// Does the piece of work that came last on this thread; false if there is none. Whatever came before it takes longer.
+    #[cfg(test)]
+    pub(crate) fn step_last(&self) -> bool {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = std::mem::take(&mut state.heap).into_vec();
+        let last = (0..all.len()).max_by_key(|at| all[*at].sequence);
+        let last = last.map(|at| all.swap_remove(at));
+        state.heap = all.into();
+        drop(state);
+        last.map(|queued| (queued.work)()).is_some()
+    }
+
     /// Queues work; what has the smallest `order` is done first, among equals the first come.
     pub fn submit(&self, order: &[u8], work: Work) {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);

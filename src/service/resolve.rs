@@ -297,6 +297,10 @@ impl Actor {
                     self.displaced += u64::from(applied.kept.is_some());
                     let (replica, path) = (at, done.job.path);
                     let value = applied.to_now;
+                    if value.is_some_and(|value| value.is_dir()) {
+                        self.made_dir(replica, &path);
+                    }
+                    self.waiters.moved();
                     self.engine.observe(&Fact::Holds { replica, path, value });
                     done.agreed.iter().for_each(|fact| self.engine.observe(fact));
                 }

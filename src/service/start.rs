@@ -403,6 +403,7 @@ pub fn prepare(
         unlearned: Vec::new(),
         scans_open: HashSet::new(),
         rested: false,
+        caught_up: false,
         scanned_once: false,
         moved_files: 0,
         moved_bytes: 0,

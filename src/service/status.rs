@@ -64,7 +64,7 @@ impl Actor {
     }
 
     pub(crate) fn state(&self, standing: &Standing) -> State {
-        let looking = !self.scans_open.is_empty() || !self.sources.is_quiet();
+        let looking = !self.scans_open.is_empty() || !self.caught_up;
         // What a host that is being reached has is not known either.
         let scanning = looking || self.away.is_trying();
         let state = self.state_at_rest(standing);

@@ -2,7 +2,8 @@
 //!
 //! Holds: an answer is given at a moment of rest that came after everything that had happened before the question was
 //! taken in, and after what that led to: the watchers are flushed first, and again after a directory was made. That it
-//! is there is known before the watchers tell of it, and it may hold something by then.
+//! is there is known before the watchers tell of it, and it may hold something by then. That all is in sync is said only
+//! if nothing has moved since a flush: then it was so at that moment, whatever users have done meanwhile.
 
 use crossbeam_channel::Sender;
 
@@ -10,11 +11,14 @@ use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 use crate::service::actor::{Actor, Question};
 use crate::sources::control::wire::State;
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 struct Waiter {
     flush: Option<u64>,
-    /// How many directories had been made when the flush was asked for.
+    /// How many directories had been made when the flush was asked for, and how often something had moved.
     made: u64,
+    moved: u64,
     then: Question,
 }
 
@@ -27,12 +31,19 @@ pub struct Waiters {
     number: u64,
     /// Counts the directories that were made.
     made: u64,
+    /// Counts the times at which something was to be done, or was done.
+    moved: u64,
 }
 
 impl Waiters {
     /// A directory was made of which nothing was seen yet.
     pub fn made_dir(&mut self) {
         self.made += 1;
+    }
+
+    /// Something is to be done, or was done.
+    pub fn moved(&mut self) {
+        self.moved += 1;
     }
 
     /// The watchers have told all that happened before this number was given out.
@@ -48,6 +59,10 @@ impl Waiters {
 impl Actor {
     /// Asks the watchers for all that happened before now; `None` where nothing is watched.
     pub(crate) fn flush(&mut self) -> Option<u64> {
+        #[cfg(test)]
+        if has(Fault::AnsweredUnflushed) {
+            return None;
+        }
         self.waiters.number += 1;
         let number = self.waiters.number;
         self.sources.flush(number).then_some(number)
@@ -56,8 +71,8 @@ impl Actor {
     /// Runs `then` at the first moment of rest after all that happened before now.
     pub(crate) fn at_rest(&mut self, then: Question) {
         self.away.try_again();
-        let (flush, made) = (self.flush(), self.waiters.made);
-        self.waiters.waiting.push(Waiter { flush, made, then });
+        let waiter = self.waiter(then);
+        self.waiters.waiting.push(waiter);
     }
 
     /// Tells how a part stands at the first moment of rest after all that happened before now. `offline`: and with its
@@ -69,9 +84,14 @@ impl Actor {
         offline: bool,
         tell: Sender<State>,
     ) {
+        let moved = self.waiters.moved;
         self.at_rest(Box::new(move |actor: &mut Self| {
             let standing = actor.standing(&path, leaf);
             let state = actor.state_at_rest(&standing);
+            let has_moved = actor.waiters.moved != moved && actor.sources.is_watching();
+            if state == State::InSync && has_moved {
+                return actor.state_at_next_rest(path, leaf, offline, tell);
+            }
             if offline && state == State::Offline {
                 let again = move |actor: &mut Self| {
                     actor.state_at_next_rest(path, leaf, offline, tell);
@@ -84,10 +104,16 @@ impl Actor {
         }));
     }
 
-    /// Runs `then` once all that happened before now has been looked at, or at once where nothing is watched.
+    /// Runs `then` once the watchers have told all that happened before now, or at once where nothing is watched. Where
+    /// something has moved meanwhile and nothing is left to be moved, they are asked once more.
     pub(crate) fn flushed(&mut self, then: Question) {
-        let (flush, made) = (self.flush(), self.waiters.made);
-        self.waiters.flushing.push(Waiter { flush, made, then });
+        let waiter = self.waiter(then);
+        self.waiters.flushing.push(waiter);
+    }
+
+    fn waiter(&mut self, then: Question) -> Waiter {
+        let flush = self.flush();
+        Waiter { flush, made: self.waiters.made, moved: self.waiters.moved, then }
     }
 
     /// Answers those who wait for rest, of which this is a moment.
@@ -103,7 +129,8 @@ impl Actor {
             match self.flush() {
                 None => ready.extend(again),
                 flush => {
-                    let again = again.into_iter().map(|w| Waiter { flush, made, ..w });
+                    let moved = self.waiters.moved;
+                    let again = again.into_iter().map(|w| Waiter { flush, made, moved, ..w });
                     self.waiters.waiting.extend(again);
                 }
             }
@@ -120,10 +147,23 @@ impl Actor {
             return;
         }
         let flushing = std::mem::take(&mut self.waiters.flushing);
-        let (ready, flushing) = flushing.into_iter().partition(|w| w.flush.is_none());
+        let (ready, flushing): (Vec<_>, Vec<_>) =
+            flushing.into_iter().partition(|w| w.flush.is_none());
         self.waiters.flushing = flushing;
         for waiter in ready {
-            (waiter.then)(self);
+            if self.may_have_missed(&waiter) {
+                self.flushed(waiter.then);
+            } else {
+                (waiter.then)(self);
+            }
         }
+    }
+
+    /// Whether all could be said to be in sync that was so at no moment. Where something is still to be moved nobody is
+    /// told that.
+    fn may_have_missed(&mut self, waiter: &Waiter) -> bool {
+        waiter.moved != self.waiters.moved
+            && self.sources.is_watching()
+            && self.standing(&RelPath::root(), None).pending == 0
     }
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use foldhash::{HashMap, HashMapExt};
 
 use crate::dataflow::model::replica::Replica;
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 /// What kind of work a job is: jobs of one gate can go in one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +59,10 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
 fn lane_of(bytes: u64) -> usize {
+    #[cfg(test)]
+    if has(Fault::SizeIgnored) {
+        return 1;
+    }
     (1..LANE_BYTES_MAX.len()).find(|lane| bytes <= LANE_BYTES_MAX[*lane]).unwrap_or(LANES - 1)
 }
 
@@ -217,6 +223,9 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         let small_running = self.running - self.running_large;
         let large_may = self.running_large + 1 < self.slots;
         let large_must = large.is_some() && self.running_large == 0 && small_running > 0;
+        #[cfg(test)]
+        let (large_may, large_must) =
+            (large_may || has(Fault::LargeTakeAll), large_must && !has(Fault::NothingAges));
         match (small, large) {
             (_, Some((gate, lane))) if large_must => Some(self.take_large(gate, lane)),
             (Some(head), _) => {
@@ -250,6 +259,10 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         (gate, lane): (Gate, usize),
     ) -> (Gate, usize, Place) {
         self.since_aged += 1;
+        #[cfg(test)]
+        if has(Fault::NothingAges) {
+            return (gate, lane, FIRST);
+        }
         if lane == BUMPED || self.since_aged < AGED_EVERY {
             return (gate, lane, FIRST);
         }

@@ -19,6 +19,8 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use crate::dataflow::model::git;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 /// The name of a file of rules, in any directory.
 pub const IGNORE_FILE: &[u8] = b".yeetignore";
@@ -385,6 +387,10 @@ impl DirRules {
             && let Some(pattern) = git::transient(&self.dir, name)
         {
             return Some(IgnoredBy { pattern: pattern.to_owned(), file: None, line: ALWAYS });
+        }
+        #[cfg(test)]
+        if has(Fault::IgnoredCarried) && !is_dir {
+            return None;
         }
         self.chains.iter().find_map(|chain| self.matched_by(chain, name, is_dir))
     }

@@ -59,7 +59,7 @@ pub struct Sources {
     watch: Arc<dyn Watch>,
     /// A test tells what happens.
     #[cfg(test)]
-    simulated: bool,
+    simulated: Option<Arc<watch::simulated::Watched>>,
 }
 
 impl Sources {
@@ -74,8 +74,8 @@ impl Sources {
     ) -> Self {
         let mut sources = Self::unwatched(scanner, sync, ignores, cache, sink);
         #[cfg(test)]
-        if let Some(watch) = watch::simulated::here() {
-            (sources.watch, sources.simulated) = (watch, true);
+        if let Some(watched) = watch::simulated::here() {
+            (sources.watch, sources.simulated) = (watched.clone(), Some(watched));
             return sources;
         }
         let (known, flushes) = (sources.handles.clone(), sources.flushes.clone());
@@ -120,7 +120,7 @@ impl Sources {
             watcher: None,
             watch,
             #[cfg(test)]
-            simulated: false,
+            simulated: None,
         }
     }
 
@@ -264,6 +264,12 @@ impl Sources {
     /// Has [`Seen::Flushed`] told once all that happened before this call is taken in; it has been looked at when
     /// [`Sources::is_quiet`] after that. Returns whether it will be told: without a watcher, only a scan tells.
     pub fn flush(&self, number: u64) -> bool {
+        #[cfg(test)]
+        if let Some(watched) = &self.simulated {
+            self.flushes.begin(number, 1);
+            watched.flush(number);
+            return true;
+        }
         let Some(watcher) = &self.watcher else { return false };
         let fars = read(&self.fars);
         // Counted before any of them can end.
@@ -282,7 +288,7 @@ impl Sources {
     #[must_use]
     pub fn is_watching(&self) -> bool {
         #[cfg(test)]
-        if self.simulated {
+        if self.simulated.is_some() {
             return true;
         }
         self.watcher.is_some()
@@ -295,6 +301,12 @@ impl Sources {
         !self.watch.wanted()
             || is_far
             || path.split().is_none_or(|(dir, _)| self.watch.knows(replica, &dir))
+    }
+
+    /// Tells the end of a flush, as a watcher would.
+    #[cfg(test)]
+    pub(crate) fn flushed(&self, number: u64) {
+        self.flushes.ended(number);
     }
 
     /// Passes a hint on as a watcher would.

@@ -40,6 +40,11 @@ impl World {
         }
         let Some(row) = conflicts.get(dice.index(conflicts.len().max(1))).copied() else { return };
         let winner = dice.index(self.disks);
+        self.resolve_for(row, winner);
+    }
+
+    /// The user decides this conflict for a replica.
+    pub(super) fn resolve_for(&mut self, row: PathId, winner: usize) {
         let actor = self.actor();
         let all = match actor.whole_in_conflict(row) {
             Some(Whole::Group(row)) => actor.engine.paths().group(row),

@@ -5,10 +5,14 @@ use std::ops::Range;
 
 use super::crashes::{CASES, Found, end_everywhere};
 use super::errnos::{fail_at_every_start, fail_everywhere};
+use super::growth::weigh_everything;
 use super::history::outcome;
+use super::orders::compare_all;
 use super::races::race_everywhere;
 use super::reports::meet_everywhere;
+use super::small::send_everything;
 use super::workloads::group_everywhere;
+use crate::dataflow::rules::skewed::{self, Skew};
 use crate::sys::sim::fault::{Fault, Faulty};
 
 /// A fault that so many histories do not show is not found.
@@ -25,6 +29,9 @@ fn in_histories(seeds: Range<u64>) -> Option<(u64, String)> {
 /// What shows a fault: crashes, races and failing calls one after the other, then histories.
 fn found_by(fault: Fault) -> Option<(String, String)> {
     let faulty = Faulty::with(fault);
+    if let Some(found) = found_at_rest(fault) {
+        return found;
+    }
     if !fault.needs_histories()
         && let Some(found) = found_at_once(fault)
     {
@@ -34,6 +41,30 @@ fn found_by(fault: Fault) -> Option<(String, String)> {
     drop(faulty);
     assert_eq!(outcome(seed, &BTreeSet::new()), Ok(()), "seed {seed} fails without {fault:?}, too");
     Some((format!("seed {seed}"), first_line(&shown)))
+}
+
+/// What is asked of whole runs and has tests of its own.
+fn found_at_rest(fault: Fault) -> Option<Option<(String, String)>> {
+    let mut faults = Vec::new();
+    let by = match fault {
+        Fault::LeavesInOrder | Fault::SidesDiffer => {
+            let is_of_leaves = fault == Fault::LeavesInOrder;
+            skewed::set(Some(if is_of_leaves { Skew::LeavesInOrder } else { Skew::SidesDiffer }));
+            compare_all(0..SEEDS_MAX, &mut faults);
+            skewed::set(None);
+            "orders"
+        }
+        Fault::SizeIgnored | Fault::LargeTakeAll | Fault::NothingAges => {
+            send_everything(0..4, &mut faults);
+            "small"
+        }
+        Fault::NothingForgotten => {
+            weigh_everything(&mut faults);
+            "growth"
+        }
+        _ => return None,
+    };
+    Some(faults.first().map(|first| (by.to_owned(), first_line(first))))
 }
 
 fn found_at_once(fault: Fault) -> Option<(String, String)> {

@@ -50,6 +50,8 @@ impl Habit {
         }
         match self {
             Self::Plain => {}
+            // At a rest rules stand.
+            Self::Ignoring if dice.one_in(3) => drop(world.rest()),
             Self::Ignoring => as_user(world, at, |user| user.rule(dice)),
             Self::Linking => as_user(world, at, |user| user.lead(dice)),
             Self::Sweeping => match dice.below(6) {
@@ -62,7 +64,7 @@ impl Habit {
     }
 }
 
-fn as_user(world: &World, at: usize, act: impl FnOnce(&mut User<'_>)) {
+pub(super) fn as_user(world: &World, at: usize, act: impl FnOnce(&mut User<'_>)) {
     with(|kernel: &mut Kernel| {
         let ledger: &mut Ledger = &mut world.ledger.borrow_mut();
         ledger.observe(kernel);
@@ -70,6 +72,16 @@ fn as_user(world: &World, at: usize, act: impl FnOnce(&mut User<'_>)) {
         act(&mut user);
         user.done();
     });
+}
+
+/// Rules of ignoring. No two texts are the same, as with all that users write.
+fn rules(dice: &mut Dice) -> String {
+    let mut text = format!("# {:012x}\n", dice.roll());
+    for _ in 0..=dice.index(2) {
+        text.push_str(PATTERNS[dice.index(PATTERNS.len())]);
+        text.push('\n');
+    }
+    text
 }
 
 impl User<'_> {
@@ -81,13 +93,15 @@ impl User<'_> {
             self.kernel.user_remove(self.at, &path);
             return;
         }
-        // No two texts are the same, as with all that users write.
-        let mut text = format!("# {:012x}\n", dice.roll());
-        for _ in 0..=dice.index(2) {
-            text.push_str(PATTERNS[dice.index(PATTERNS.len())]);
-            text.push('\n');
-        }
+        let text = rules(dice);
         self.write(&path, text.as_bytes());
+    }
+
+    /// Writes rules at the root.
+    pub(super) fn rule_out(&mut self, dice: &mut Dice) {
+        self.kernel.log.push(format!("user of {}: rules", self.at));
+        let text = rules(dice);
+        self.write(RULES, text.as_bytes());
     }
 
     fn lead(&mut self, dice: &mut Dice) {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bench::{Bytes, bytes_of};
+use super::ignoring::{Standing, is_rules};
 use super::moments::Moments;
+use super::questions::Sameness;
 use super::renamed::Renamed;
 use crate::sys::sim::{Disk, Ino, Kernel, Node};
 
@@ -58,6 +60,8 @@ pub(super) struct Ledger {
     trees: Vec<Tree>,
     /// Where two names are a group.
     pub(super) moments: Option<Moments>,
+    pub(super) sameness: Sameness,
+    pub(super) rules: Standing,
     pub(super) fault: Option<String>,
 }
 
@@ -135,7 +139,13 @@ impl Ledger {
                 let (tree, old, new) = (&new, old.get(path), new.get(path));
                 let before = self.before_step.entry((at, path.clone()));
                 let taken_back = before.or_insert_with(|| old.cloned()).as_ref() == new;
+                if is_rules(path) {
+                    self.rules.end();
+                }
                 if !taken_back {
+                    if self.rules.leave_out(path) {
+                        self.fails(format!("Q10: {path} on {at} is ignored, and changed"));
+                    }
                     self.judge(at, path, old, new);
                     if let Some(new) = new {
                         self.check_place(at, path, new);
@@ -150,6 +160,7 @@ impl Ledger {
             }
             self.trees[at] = new;
         }
+        self.sameness.look(kernel);
     }
 
     /// A step is over: what the engine did in it stays.
@@ -240,6 +251,9 @@ impl Ledger {
         let aside = set_aside(&kernel.disks[at]).into_iter();
         let aside: Vec<Bytes> = aside.filter_map(|ino| bytes_of(&kernel.disks[at], ino)).collect();
         for path in changed(&old, &new) {
+            if is_rules(path) {
+                self.rules.end();
+            }
             let (before, now) = (old.get(path), new.get(path));
             if let Some(now) = now {
                 self.written.insert(now.clone());
@@ -263,6 +277,7 @@ impl Ledger {
             moments.note(&new);
         }
         self.trees[at] = new;
+        self.sameness.look(kernel);
     }
 
     /// A user gives a file another time. What a power loss left of the engine's is known by the time that was announced;
@@ -326,6 +341,7 @@ impl Ledger {
         crash(kernel);
         let mut there = durable.clone();
         self.unconfirmed.clear();
+        self.rules.end();
         self.renamed = Renamed::default();
         for (at, disk) in kernel.disks.iter().enumerate() {
             let new = seen(disk, &before[at]);
@@ -383,6 +399,7 @@ impl Ledger {
     /// The daemon is gone.
     pub(super) fn killed(&mut self, kernel: &Kernel) {
         self.observe(kernel);
+        self.rules.end();
         self.renamed = Renamed::default();
     }
 

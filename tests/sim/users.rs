@@ -46,7 +46,11 @@ const ARRIVAL_NS: i64 = 2000;
 /// Whether users give such names.
 pub(super) fn is_given(path: &str) -> bool {
     let known = ["a", "b", "c", "d", "e", "g", RULES];
-    path.split('/').all(|name| known.contains(&name.trim_end_matches(TEMPORARY)))
+    let numbered = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    path.split('/').all(|name| {
+        let name = name.trim_end_matches(TEMPORARY);
+        known.contains(&&name[..numbered(name)])
+    })
 }
 
 fn any_path(dice: &mut Dice) -> String {
@@ -167,15 +171,23 @@ pub(super) fn does(
 pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
     let at = dice.index(kernel.disks.len());
     // Where nothing is mounted nobody works.
-    if !kernel.mounts.values().any(|disk| *disk == at) {
-        return;
+    if kernel.mounts.values().any(|disk| *disk == at) {
+        act_at(kernel, ledger, dice, (at, (at + 1) % kernel.disks.len()));
     }
+}
+
+/// The user of a replica does something, perhaps together with another one.
+pub(super) fn act_at(
+    kernel: &mut Kernel,
+    ledger: &mut Ledger,
+    dice: &mut Dice,
+    (at, other_at): (usize, usize),
+) {
     ledger.observe(kernel);
     let path = any_path(dice);
     let other = any_path(dice);
     let choice = dice.below(31);
     kernel.log.push(format!("user of {at}: {choice} {path} {other}"));
-    let disks = kernel.disks.len();
     let mut user = User { kernel, ledger, at };
     match choice {
         0..=7 => user.write(&path, &bytes(dice)),
@@ -212,7 +224,7 @@ pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
         28 | 29 => {
             let new = bytes(dice);
             user.write(&path, &new);
-            user.at = (at + 1) % disks;
+            user.at = other_at;
             user.write(&path, &new);
         }
         _ => {

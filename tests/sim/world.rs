@@ -4,7 +4,7 @@
 //! Holds: one step at a time is made, chosen from outside; nothing runs by itself.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crossbeam_channel::{Receiver, Sender};
 use super::announced::announced;
 use super::bench::{Bytes, bytes_of, replica};
 use super::ledger::Ledger;
+use super::questions::Asked;
+use super::telling::Telling;
 use super::users::{self, Dice};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::mode::Policy;
@@ -32,11 +34,10 @@ use crate::sinks::journal::registry::SyncRecord;
 use crate::sinks::stage::OpId;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
-use crate::sources::watch::Hint;
 use crate::sources::watch::simulated::{Watched, install};
 use crate::ssh::ask::Nobody;
 use crate::sys::sim::fault::{Fault, has};
-use crate::sys::sim::{Bytes as Torn, Disk, Event, Kernel, Loss, Machine, with};
+use crate::sys::sim::{Bytes as Torn, Disk, Kernel, Loss, Machine, with};
 
 pub(super) const ROOTS: [&str; 3] = ["/sim/r0", "/sim/r1", "/sim/r2"];
 pub(super) const STORES: &str = "/sim";
@@ -65,7 +66,8 @@ pub(super) struct World {
     up: Option<Up>,
     pub(super) record: SyncRecord,
     pub(super) ledger: Rc<RefCell<Ledger>>,
-    hints: VecDeque<(usize, Hint)>,
+    told: Telling,
+    pub(super) asked: Vec<Asked>,
     /// Whether bytes of a crash may be in question.
     crashed: bool,
     /// Calls and lines of the log at the last look.
@@ -130,7 +132,8 @@ impl World {
                 &ROOTS[..disks].iter().map(PathBuf::from).collect::<Vec<_>>(),
             ),
             ledger: Rc::new(RefCell::new(Ledger::new(disks))),
-            hints: VecDeque::new(),
+            told: Telling::default(),
+            asked: Vec::new(),
             crashed: false,
             looked: None,
             disks,
@@ -171,7 +174,7 @@ impl World {
         };
         self.record = ready.actor.record.clone();
         ready.actor.begin();
-        self.hints.clear();
+        self.told.clear();
         with(|kernel| {
             kernel.log.push("daemon started".to_owned());
             kernel.disks.iter_mut().for_each(|disk| disk.events.clear());
@@ -182,6 +185,9 @@ impl World {
             } else {
                 ledger.killed(kernel);
             }
+            if kernel.mounts.len() == self.disks {
+                ledger.rules.begin(kernel);
+            }
         });
         let relay = crossbeam_channel::unbounded();
         self.up = Some(Up { ready, scanner, pool, watched, budget: 256, relay });
@@ -189,6 +195,7 @@ impl World {
 
     fn keep_record(&mut self) {
         self.ledger.borrow_mut().braked.clear();
+        self.asked.clear();
         if let Some(up) = self.up.take() {
             self.record = up.ready.actor.record.clone();
         }
@@ -204,6 +211,12 @@ impl World {
         with(Kernel::kill);
         memory::end_process(false);
         with(|kernel| self.ledger.borrow_mut().killed(kernel));
+    }
+
+    /// The daemon is gone, and nothing is asked about that.
+    pub(super) fn drop_daemon(&mut self) {
+        with(|kernel| kernel.dead = true);
+        self.up = None;
     }
 
     pub(super) fn crash(&mut self, dice: &mut Dice) {
@@ -244,6 +257,7 @@ impl World {
     pub(super) fn restore(&mut self, remains: &Remains) {
         with(|kernel| kernel.dead = true);
         self.up = None;
+        self.asked.clear();
         with(|kernel| {
             kernel.disks.clone_from(&remains.disks);
             kernel.clock_ns = remains.clock_ns;
@@ -251,73 +265,45 @@ impl World {
         memory::restore(&remains.stores);
         self.ledger.borrow_mut().clone_from(&remains.ledger);
         self.record = remains.record.clone();
-        self.hints.clear();
+        self.told.clear();
         self.crashed = false;
         self.looked = None;
     }
 
-    /// Turns what happened on the disks into what a watcher would say.
     fn notice(&mut self) {
-        let Some(up) = &self.up else { return };
-        with(|kernel| {
-            for (at, disk) in kernel.disks.iter_mut().enumerate() {
-                for event in std::mem::take(&mut disk.events) {
-                    if has(Fault::OverflowSilent) && kernel.calls.is_multiple_of(8) {
-                        continue;
-                    }
-                    let names: Vec<(u64, Vec<u8>, bool)> = match event {
-                        Event::Name(dir, name, new) => {
-                            let came = new.is_some_and(|ino| disk.now.names.contains_key(&ino));
-                            vec![(dir, name, came)]
-                        }
-                        Event::Object(ino) => {
-                            let all = disk.now.names.iter().flat_map(|(dir, names)| {
-                                names.iter().map(move |(name, ino)| (*dir, name.clone(), *ino))
-                            });
-                            all.filter(|(.., i)| *i == ino).map(|(d, n, _)| (d, n, false)).collect()
-                        }
-                    };
-                    for (dir, name, came) in names {
-                        let Some(above) = disk.path_of(dir) else { continue };
-                        if above.starts_with(".yeet") || !up.watched.is_watched(at, dir) {
-                            continue;
-                        }
-                        let name = String::from_utf8_lossy(&name).into_owned();
-                        let path = if above.is_empty() { name } else { format!("{above}/{name}") };
-                        let path = RelPath::parse(path.as_bytes()).unwrap();
-                        self.hints.push_back((
-                            at,
-                            if came { Hint::Scan(path) } else { Hint::Look(path) },
-                        ));
-                    }
-                }
-            }
-        });
+        if let Some(up) = &self.up {
+            self.told.notice(&up.watched);
+        }
     }
 
     /// Events are lost, which is told; doubled; or told in another order.
     pub(super) fn disturb_events(&mut self, dice: &mut Dice) {
         self.notice();
-        match dice.below(3) {
-            0 => {
-                let at = dice.index(self.disks);
-                self.hints.retain(|(of, _)| *of != at);
-                self.hints.push_back((at, Hint::Overflow));
-            }
-            1 => {
-                let copy: Vec<_> = self.hints.iter().cloned().collect();
-                self.hints.extend(copy);
-            }
-            _ => self.hints.make_contiguous().reverse(),
-        }
+        self.told.disturb(self.disks, dice);
     }
 
     fn deliver(&mut self) -> bool {
         self.notice();
-        let Some(up) = &mut self.up else { return false };
-        let Some((at, hint)) = self.hints.pop_front() else { return false };
-        up.ready.actor.sources.hint(replica(at), hint);
-        true
+        let Some(up) = &self.up else { return false };
+        let sources = &up.ready.actor.sources;
+        let hint = self.told.next_hint();
+        if let Some((at, hint)) = &hint {
+            sources.hint(replica(*at), hint.clone());
+        }
+        // They are no step of their own: who is asked does what it does without.
+        self.told.ended_flushes().for_each(|number| sources.flushed(number));
+        hint.is_some()
+    }
+
+    /// The scanner at work while the actor is: what it sees reaches the actor in its next epoch.
+    pub(super) fn scanning(&self) -> impl FnOnce() + Send + use<> {
+        let up = self.up.as_ref().expect("the daemon is up");
+        let (scanner, seen, relay) =
+            (up.scanner.clone(), up.ready.seen.clone(), up.relay.0.clone());
+        move || {
+            while scanner.step() {}
+            seen.try_iter().for_each(|seen| relay.send(faulty(seen)).unwrap());
+        }
     }
 
     /// A user acts before a call that is still to come.
@@ -340,7 +326,14 @@ impl World {
         if armed {
             self.arm(dice);
         }
-        let stepped = match part {
+        let stepped = self.step_of(part, dice);
+        with(|kernel| kernel.plan.hook = None);
+        self.look();
+        stepped
+    }
+
+    fn step_of(&mut self, part: u64, dice: &mut Dice) -> bool {
+        match part {
             0 => self.deliver(),
             1 => self.up.as_ref().is_some_and(|up| up.scanner.step()),
             2 => self.up.as_ref().is_some_and(|up| up.pool.step()),
@@ -349,10 +342,21 @@ impl World {
                 with(|kernel| kernel.pass(Duration::from_millis([1, 20, 300][dice.index(3)])));
                 true
             }
-        };
-        with(|kernel| kernel.plan.hook = None);
+        }
+    }
+
+    /// One step of one part, chosen by dice, while no user acts.
+    pub(super) fn undisturbed(&mut self, dice: &mut Dice) {
+        let part = dice.below(5);
+        self.step_of(part, dice);
         self.look();
-        stepped
+    }
+
+    /// All that happened is told, in an order of the dice, and looked at, before anything is done about it.
+    pub(super) fn see_in_any_order(&mut self, dice: &mut Dice) {
+        self.notice();
+        self.told.shuffle(dice);
+        self.see();
     }
 
     /// One round of every part, with a user who does this before each call of a worker; then time passes. What he did is
@@ -377,11 +381,31 @@ impl World {
         with(|kernel| kernel.pass(time));
     }
 
-    pub(super) fn see(&mut self) {
+    /// A worker does the piece of work that came last: those before it take longer.
+    pub(super) fn work_last(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.pool.step_last())
+    }
+
+    /// A worker does the piece of work that came first.
+    pub(super) fn work_first(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.pool.step())
+    }
+
+    /// All that happened is told.
+    pub(super) fn tell(&mut self) {
         while self.deliver() {}
+    }
+
+    pub(super) fn see(&mut self) {
+        self.tell();
         if let Some(up) = &self.up {
             while up.scanner.step() {}
         }
+    }
+
+    /// The workers do all that they have.
+    pub(super) fn work(&self) {
+        while self.up.as_ref().is_some_and(|up| up.pool.step()) {}
     }
 
     pub(super) fn actor(&mut self) -> &mut Actor {
@@ -403,6 +427,7 @@ impl World {
         // Where nothing was called and no user acted, all is as it was.
         let now = with(|kernel| (kernel.calls, kernel.log.len()));
         let braked = self.braked();
+        self.hear();
         if self.looked.replace(now) == Some(now) {
             self.ledger.borrow_mut().braked = braked;
             return;
@@ -499,7 +524,7 @@ impl World {
                 return false;
             }
             let Some(up) = &mut self.up else { return false };
-            if busy || !self.hints.is_empty() {
+            if busy || !self.told.is_empty() {
                 continue;
             }
             let actor = &mut up.ready.actor;
@@ -509,7 +534,12 @@ impl World {
                     let wait = deadline.saturating_duration_since(kernel.now());
                     kernel.pass(wait + Duration::from_millis(1));
                 }),
-                None if actor.is_quiet() => return true,
+                None if actor.is_quiet() => {
+                    if actor.holds.roots.is_empty() {
+                        with(|kernel| self.ledger.borrow_mut().rules.begin(kernel));
+                    }
+                    return true;
+                }
                 None => {}
             }
         }

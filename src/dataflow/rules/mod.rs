@@ -17,6 +17,8 @@ mod reading;
 mod three_way;
 
 #[cfg(test)]
+pub(crate) mod skewed;
+#[cfg(test)]
 mod tests;
 
 pub(in crate::dataflow) use obstacles::remnant;
@@ -53,7 +55,11 @@ pub fn decide(views: &Views, policy: Policy, out: &mut Vec<Decision>) {
         }
     }
     let decisions = &mut out[first..];
+    #[cfg(test)]
+    let own = decisions.to_vec();
     leaves::combine(views, open, decisions);
+    #[cfg(test)]
+    skewed::skew(&own, decisions);
     print::stamp(views, decisions);
 }
 

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Added, Watch, WatchError};
 use crate::dataflow::model::path::RelPath;
@@ -19,13 +19,30 @@ fn at(replica: Replica, dir: &RelPath) -> Option<(usize, Ino)> {
     sim::with(|kernel| kernel.disks[disk].at(&path)).map(|ino| (disk, ino))
 }
 
-/// What is watched.
+/// What is watched, and which flushes have been asked for.
 #[derive(Default)]
-pub(crate) struct Watched(Mutex<BTreeSet<(usize, Ino)>>);
+pub(crate) struct Watched {
+    all: Mutex<BTreeSet<(usize, Ino)>>,
+    flushes: Mutex<Vec<u64>>,
+}
 
 impl Watched {
     fn all<T>(&self, act: impl FnOnce(&mut BTreeSet<(usize, Ino)>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn flushes(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.flushes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever drives it is asked for all that happened before now.
+    pub(crate) fn flush(&self, number: u64) {
+        self.flushes().push(number);
+    }
+
+    /// What has been asked for since the last time: taken before what happened is.
+    pub(crate) fn take_flushes(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.flushes())
     }
 
     pub(crate) fn is_watched(&self, disk: usize, ino: Ino) -> bool {
@@ -59,11 +76,7 @@ pub(crate) fn install(watched: Option<Arc<Watched>>) {
     HERE.set(watched);
 }
 
-pub(super) fn of_this_thread() -> Option<Arc<Watched>> {
-    HERE.with_borrow(Clone::clone)
-}
-
 /// The watcher that sources of this thread are to have.
-pub(crate) fn here() -> Option<Arc<dyn Watch>> {
-    of_this_thread().map(|watched| -> Arc<dyn Watch> { watched })
+pub(crate) fn here() -> Option<Arc<Watched>> {
+    HERE.with_borrow(Clone::clone)
 }

@@ -53,6 +53,24 @@ pub enum Fault {
     BrakeIgnored,
     /// A symlink on the way to a path is followed.
     LinksFollowed,
+    /// Rules of ignoring are about directories alone.
+    IgnoredCarried,
+    /// Whoever asks is answered before the watchers have told what happened.
+    AnsweredUnflushed,
+    /// `explain` tells what was agreed for what there is.
+    AgreedExplained,
+    /// Of different edits of leaves, that of the leaf with the smallest number flows.
+    LeavesInOrder,
+    /// A leaf's edit does not beat a delete at the source, and is in conflict with it.
+    SidesDiffer,
+    /// Jobs go in the order in which they came, whatever their size.
+    SizeIgnored,
+    /// Large jobs may take all slots.
+    LargeTakeAll,
+    /// What is small goes first, for ever.
+    NothingAges,
+    /// What becomes of a path is remembered for ever.
+    NothingForgotten,
 }
 
 impl Fault {
@@ -80,10 +98,13 @@ impl Fault {
                 | Self::EmptiedUnnoticed
                 | Self::BrakeIgnored
                 | Self::LinksFollowed
+                | Self::IgnoredCarried
+                | Self::AnsweredUnflushed
+                | Self::AgreedExplained
         )
     }
 
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 32] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -107,6 +128,15 @@ impl Fault {
         Self::EmptiedUnnoticed,
         Self::BrakeIgnored,
         Self::LinksFollowed,
+        Self::IgnoredCarried,
+        Self::AnsweredUnflushed,
+        Self::AgreedExplained,
+        Self::LeavesInOrder,
+        Self::SidesDiffer,
+        Self::SizeIgnored,
+        Self::LargeTakeAll,
+        Self::NothingAges,
+        Self::NothingForgotten,
     ];
 }
 

@@ -363,6 +363,7 @@ impl Kernel {
 
     pub(super) fn write(&mut self, open: u64, new: &[u8]) -> Call<usize> {
         self.call(|| format!("write {} bytes", new.len()), true)?;
+        self.clock_ns += self.ns_per_byte * i64::try_from(new.len()).unwrap_or(0);
         let (opened, bytes) = self.bytes(open)?;
         let mut bytes = bytes.to_vec();
         let full = self.disks[opened.disk].full;

@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod disk;
 pub mod fault;
+pub mod heap;
 mod kernel;
 mod open;
 pub mod user;
@@ -35,6 +36,8 @@ pub struct Plan {
 /// A simulated machine.
 pub struct Kernel {
     pub clock_ns: i64,
+    /// How long it takes to write a byte.
+    pub ns_per_byte: i64,
     began: (i64, Instant),
     pub disks: Vec<Disk>,
     /// Which disk is mounted where.
@@ -76,6 +79,7 @@ impl Machine {
         let disk = |n: usize| Disk::new(100 + n as u64, clock_ns);
         let kernel = Kernel {
             clock_ns,
+            ns_per_byte: 0,
             began: (clock_ns, Instant::now()),
             disks: (0..paths.len()).map(disk).collect(),
             mounts: paths.iter().enumerate().map(|(n, path)| (PathBuf::from(path), n)).collect(),
