@@ -14,7 +14,6 @@ use super::wait;
 use crate::dataflow::model::mode::Mode;
 use crate::service::hosts::{Hosts, NoReplica};
 use crate::sources::control::wire::{NewLeaf, Place, Reply, Request, Target};
-use crate::sources::far::wire::Refusal;
 use crate::ssh::ask::Ask;
 
 const AFTER: &str = "\
@@ -146,14 +145,13 @@ fn place(
         Endpoint::Remote { host, path } => {
             let find =
                 |take_over| hosts.find(&host, path.as_os_str().as_bytes(), (!is_source, take_over));
-            let (found, take_over) = match find(false) {
-                Err(NoReplica::Refused { refusal: Refusal::Owned(owner), .. })
-                    if take.is_wanted && may_take(written, &owner, take)? =>
-                {
-                    (find(true), true)
-                }
-                found => (found, false),
-            };
+            let (mut found, mut take_over) = (find(false), false);
+            let owner = found.as_ref().err().and_then(NoReplica::owner);
+            if let Some(owner) = owner.filter(|_| take.is_wanted)
+                && may_take(written, owner, take)?
+            {
+                (found, take_over) = (find(true), true);
+            }
             let path = found.map_err(|error| not_found(&error))?;
             Ok(Place { host: Some(host), path, take_over })
         }
@@ -162,10 +160,9 @@ fn place(
 
 fn not_found(error: &NoReplica) -> CommandError {
     let told = CommandError::cannot(error.to_string());
-    let is_owned = matches!(error, NoReplica::Refused { refusal: Refusal::Owned(_), .. });
     match error.hint() {
         Some(hint) => told.hinted(hint),
-        None if is_owned => {
+        None if error.owner().is_some() => {
             told.hinted("forget it there (`yeet forget`), or take it from there with --take-over")
         }
         None => told,

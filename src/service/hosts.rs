@@ -43,6 +43,15 @@ impl NoReplica {
         }
     }
 
+    /// The other daemon that has it, if that is why.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Refused { refusal: Refusal::Owned(owner), .. } => Some(owner),
+            Self::Refused { .. } | Self::Contact(_) | Self::Broken { .. } => None,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
