@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
+mod chores;
 mod replica;
 
 use std::collections::HashMap;

@@ -290,7 +290,8 @@ impl Actor {
         let Some(far) = self.shop.far(replica) else { return };
         let Linked { peer, number, opened, rtt, stream } = linked;
         far.connected(peer, number, opened.boot);
-        if let Err(error) = self.sources.attach_far(replica, stream) {
+        let known = self.engine.files(replica) > 0;
+        if let Err(error) = self.sources.attach_far(replica, known, stream) {
             let why = format!("cannot start a thread: {error}");
             return self.lose(replica, Absence { reason: Reason::Refused, why, hint: None });
         }
@@ -340,6 +341,7 @@ impl Actor {
         if let Some(far) = self.shop.far(replica) {
             far.lost();
         }
+        self.prints.forget(replica);
         self.holds.away = self.holds.away.with(replica);
         // They are not about to be carried out.
         self.passing.retain(|key| !replica.is_source() && key.leaf != replica);

@@ -8,6 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use foldhash::HashMap;
+
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::git;
 use crate::dataflow::model::job::{Job, JobChange, Op};
@@ -83,8 +85,14 @@ fn on_its_own(work: Work) {
 impl Actor {
     pub(crate) fn take_changes(&mut self, changes: Vec<JobChange>) {
         let gone = || changes.iter().filter(|change| change.diff < 0);
+        let key = |change: &JobChange| JobKey { path: change.path, leaf: change.verdict.leaf };
+        let asked = gone().filter_map(|change| Some((key(change), *self.reads.get(&key(change))?)));
+        let asked: HashMap<JobKey, ReplicaSet> = asked.collect();
         gone().for_each(|change| self.withdraw(change));
-        changes.iter().filter(|c| c.diff > 0).for_each(|change| self.admit(*change));
+        changes.iter().filter(|c| c.diff > 0).for_each(|change| {
+            self.admit(*change, asked.get(&key(change)).copied().unwrap_or_default());
+        });
+        self.ask_to_read();
         self.leave_restless(gone());
     }
 
@@ -115,11 +123,12 @@ impl Actor {
         }
     }
 
-    fn admit(&mut self, change: JobChange) {
+    /// `asked`: the replicas that the row before asked to read. What is said of them otherwise since is unlearned.
+    fn admit(&mut self, change: JobChange, asked: ReplicaSet) {
         let key = JobKey { path: change.path, leaf: change.verdict.leaf };
         if let Act::Read(replicas) = change.verdict.act {
-            let path = self.engine.paths().path(change.path);
-            replicas.iter().for_each(|replica| self.sources.read(replica, &path));
+            let new = replicas.iter().filter(|replica| !asked.contains(*replica));
+            new.for_each(|replica| self.read(replica, change.path));
             self.reads.insert(key, replicas);
             return;
         }

@@ -19,6 +19,7 @@ pub mod intake;
 pub mod membership;
 pub mod past;
 pub mod pool;
+pub mod prints;
 pub mod problems;
 pub mod purge;
 pub mod repositories;
