@@ -290,7 +290,7 @@ impl Actor {
         let Some(far) = self.shop.far(replica) else { return };
         let Linked { peer, number, opened, rtt, stream } = linked;
         far.connected(peer, number, opened.boot);
-        let known = self.engine.files(replica) > 0;
+        let known = self.files_had(replica) > 0;
         if let Err(error) = self.sources.attach_far(replica, known, stream) {
             let why = format!("cannot start a thread: {error}");
             return self.lose(replica, Absence { reason: Reason::Refused, why, hint: None });

@@ -184,7 +184,7 @@ impl Actor {
     }
 
     /// How many files a replica had; at the start of a daemon only what was agreed tells.
-    fn files_had(&self, replica: Replica) -> u64 {
+    pub(crate) fn files_had(&self, replica: Replica) -> u64 {
         let seen = self.engine.files(replica);
         let Some(journal) = self.shop.journal.as_ref().filter(|_| seen == 0) else { return seen };
         let leaves = self.record.leaves();

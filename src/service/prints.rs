@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::paths::PathId;
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::service::actor::Actor;
 use crate::sources::far::page::print;
@@ -47,11 +47,19 @@ impl Prints {
 impl Actor {
     /// An agent has listed a directory.
     pub(crate) fn take_print(&mut self, replica: Replica, dir: RelPath, said: Digest) {
-        let Some(id) = self.id_of(&dir) else { return self.sources.list(replica, &dir) };
+        let Some(id) = self.id_of(&dir) else {
+            return match self.as_agreed(&dir, replica).filter(|children| print(children) == said) {
+                Some(children) => self.take_fact(&Fact::Listed { replica, dir, children }),
+                None => self.sources.list(replica, &dir),
+            };
+        };
         // It stands for whatever was to be guessed before.
         self.prints.waiting.remove(&(id, replica));
         let held = self.engine.held_in(id, replica);
-        let guess = [listing(&held), self.as_read(&held, replica)];
+        let mut guess = vec![listing(&held), self.as_read(&held, replica)];
+        if held.is_empty() {
+            guess.extend(self.as_agreed(&dir, replica));
+        }
         if let Some(children) = guess.into_iter().find(|children| print(children) == said) {
             return self.take_fact(&Fact::Listed { replica, dir, children });
         }
@@ -89,6 +97,26 @@ impl Actor {
             }
         }
         children
+    }
+
+    /// What was last agreed in a directory: what a daemon that has just started can know of it.
+    fn as_agreed(&self, dir: &RelPath, replica: Replica) -> Option<Vec<(Name, Value)>> {
+        let journal = self.shop.journal.as_ref()?;
+        let leaf = if replica.is_source() { self.record.leaves().iter().next()? } else { replica };
+        // Where the store cannot be read, it is asked for.
+        let facts = journal.facts_in(dir, ReplicaSet::of(&[leaf])).ok()?;
+        let agreed = facts.into_iter().filter_map(|fact| match fact {
+            Fact::Agreed { path, value, .. } => Some((path.split()?.1, value?)),
+            Fact::Listed { .. }
+            | Fact::Holds { .. }
+            | Fact::Unlisted { .. }
+            | Fact::Past { .. }
+            | Fact::Means { .. }
+            | Fact::Yields { .. } => None,
+        });
+        let mut agreed: Vec<(Name, Value)> = agreed.collect();
+        agreed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Some(agreed)
     }
 
     /// Something else is said of a directory, or of the other end of it.

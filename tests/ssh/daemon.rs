@@ -13,7 +13,7 @@ use super::agent::server;
 use super::server::{Home, Server};
 
 /// Stands between yeet and a server.
-struct Line {
+pub(crate) struct Line {
     proxy: Server,
     state: Arc<Mutex<State>>,
 }
@@ -26,6 +26,8 @@ struct State {
     is_frozen: bool,
     /// Bytes to the server after which it is cut; `None`: never.
     left: Option<u64>,
+    /// Bytes that have passed, in both directions.
+    passed: u64,
     open: Vec<TcpStream>,
 }
 
@@ -62,7 +64,7 @@ impl Line {
         Self { proxy, state }
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.lock().unwrap().cut();
     }
 
@@ -82,12 +84,19 @@ impl Line {
         (state.is_cut, state.is_silent) = (false, true);
     }
 
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         let mut state = self.state.lock().unwrap();
         if state.is_silent || state.is_frozen {
             state.cut();
         }
-        *state = State::default();
+        *state = State { passed: state.passed, ..State::default() };
+    }
+
+    /// How many bytes pass while something is done.
+    pub(crate) fn passes(&self, act: impl FnOnce()) -> u64 {
+        let before = self.state.lock().unwrap().passed;
+        act();
+        self.state.lock().unwrap().passed - before
     }
 }
 
@@ -98,6 +107,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>, counts: bo
         if state.is_frozen {
             continue;
         }
+        state.passed += read as u64;
         if let Some(left) = state.left.as_mut().filter(|_| counts) {
             *left = left.saturating_sub(read as u64);
             if *left == 0 {
@@ -115,15 +125,15 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>, counts: bo
 }
 
 /// A home with a daemon, and a host `nas` behind a line that can be cut.
-struct Rig {
-    home: Home,
-    line: Line,
+pub(crate) struct Rig {
+    pub(crate) home: Home,
+    pub(crate) line: Line,
     program: PathBuf,
     _server: Server,
 }
 
 impl Rig {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let (home, server) = server("")?;
         let line = Line::to(server.port);
         let config = home.read("home/.ssh/config");
@@ -133,7 +143,7 @@ impl Rig {
         Some(Self { home, line, program, _server: server })
     }
 
-    fn yeet(&self, words: &[&str]) -> (i32, String) {
+    pub(crate) fn yeet(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new(&self.program);
         command.args(words).current_dir(self.home.path("home"));
         // diff is one of the system's.
@@ -143,7 +153,7 @@ impl Rig {
         (out.status.code().unwrap(), text(&out.stdout) + &text(&out.stderr))
     }
 
-    fn well(&self, words: &[&str]) -> String {
+    pub(crate) fn well(&self, words: &[&str]) -> String {
         let (code, said) = self.yeet(words);
         assert_eq!(code, 0, "yeet {words:?}: {said}\n{}", self.log());
         said
@@ -153,17 +163,17 @@ impl Rig {
         self.yeet(&["status", "-l"]).1 + &self.yeet(&["status", "--files"]).1
     }
 
-    fn at(&self, rel: &str) -> PathBuf {
+    pub(crate) fn at(&self, rel: &str) -> PathBuf {
         self.home.path(rel)
     }
 
-    fn write(&self, rel: &str, text: &str) {
+    pub(crate) fn write(&self, rel: &str, text: &str) {
         fs::create_dir_all(self.at(rel).parent().unwrap()).unwrap();
         fs::write(self.at(rel), text).unwrap();
     }
 
     /// Makes sure that both sides have the same names with the same bytes.
-    fn same(&self) {
+    pub(crate) fn same(&self) {
         let (here, there) = (files(&self.at("home/src")), files(&self.at("there/work")));
         assert_eq!(here, there, "{}", self.log());
     }

@@ -6,6 +6,7 @@ mod agent;
 mod asked;
 mod copy;
 mod daemon;
+mod manifest;
 mod network;
 mod server;
 mod terminal;

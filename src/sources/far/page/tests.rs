@@ -1,3 +1,5 @@
+//! Pages and messages there and back, and bytes that are almost some.
+
 use proptest::prelude::*;
 
 use super::*;
