@@ -17,6 +17,8 @@ use crate::sources::far::wire::{EXCEPT_MAX, FILL_BYTES_MAX};
 
 /// So many files of a directory are worth one question for all of them.
 const TOGETHER_MIN: usize = 3;
+/// Of more nothing would be heard before the last is read.
+const TOGETHER_MAX: usize = 1 << 14;
 
 type Held = Vec<(PathId, Name, Value)>;
 
@@ -187,31 +189,43 @@ impl Actor {
         for ((replica, dir), mut files) in std::mem::take(&mut self.prints.to_read) {
             files.sort_unstable();
             files.dedup();
-            let mut alone = files;
-            if alone.len() >= TOGETHER_MIN {
-                let mut except = Vec::new();
-                let mut together = BTreeSet::new();
-                for (id, name, value) in self.engine.held_in(dir, replica) {
-                    if unread(&value).is_none() {
-                        continue;
-                    }
-                    match alone.binary_search(&id) {
-                        Ok(_) => drop(together.insert(id)),
-                        Err(_) => except.push(name),
-                    }
-                }
-                if together.len() >= TOGETHER_MIN && except.len() <= together.len().min(EXCEPT_MAX)
-                {
-                    alone.retain(|id| !together.contains(id));
-                    let dir = self.engine.paths().path(dir);
-                    self.sources.fill(replica, &dir, except);
-                }
+            let except =
+                (files.len() >= TOGETHER_MIN).then(|| self.split(replica, dir, &mut files));
+            if let Some(except) = except.flatten() {
+                let dir = self.engine.paths().path(dir);
+                self.sources.fill(replica, &dir, except);
             }
-            for id in alone {
+            for id in files {
                 let path = self.engine.paths().path(id);
                 self.sources.read(replica, &path);
             }
         }
+    }
+
+    /// Takes those of the files out that are read together; returns the other unread ones of the directory.
+    fn split(
+        &mut self,
+        replica: Replica,
+        dir: PathId,
+        files: &mut Vec<PathId>,
+    ) -> Option<Vec<Name>> {
+        let mut except = Vec::new();
+        let mut together = BTreeSet::new();
+        for (id, name, value) in self.engine.held_in(dir, replica) {
+            if unread(&value).is_none() {
+                continue;
+            }
+            match files.binary_search(&id) {
+                Ok(_) => drop(together.insert(id)),
+                Err(_) => except.push(name),
+            }
+        }
+        let is_worth_it = (TOGETHER_MIN..=TOGETHER_MAX).contains(&together.len());
+        if !is_worth_it || except.len() > together.len().min(EXCEPT_MAX) {
+            return None;
+        }
+        files.retain(|id| !together.contains(id));
+        Some(except)
     }
 }
 

@@ -34,7 +34,7 @@ const FILE_ROWS_MAX: usize = 8 << 20;
 const RUNS_UNUSED_MAX: u64 = 16;
 /// So many new rows are worth rewriting the file at rest, and not less than this part of its rows.
 const MUCH_ROWS: usize = 256;
-const MUCH_PART: usize = 16;
+const MUCH_PART: usize = 64;
 const SHARDS: usize = 16;
 
 /// What a file was like when its digest was taken.
