@@ -257,7 +257,8 @@ fn an_unchanged_directory_costs_no_second_listing_when_both_replicas_have_the_sa
     let is_listing = |fact: &&Fact| matches!(fact, Fact::Listed { .. });
     let facts = world.known.seen.iter().filter_map(|seen| match seen {
         Seen::Facts(facts) => Some(facts.iter()),
-        Seen::Trouble { .. }
+        Seen::Same { .. }
+        | Seen::Trouble { .. }
         | Seen::Watched { .. }
         | Seen::RootGone { .. }
         | Seen::Done { .. }

@@ -405,7 +405,10 @@ fn where_the_limit_of_watches_is_reached_the_scan_goes_on_and_says_so() {
                 );
                 unwatched.push(format!("{path:?}"));
             }
-            Seen::Trouble { .. } | Seen::Watched { .. } | Seen::RootGone { .. } => {
+            Seen::Same { .. }
+            | Seen::Trouble { .. }
+            | Seen::Watched { .. }
+            | Seen::RootGone { .. } => {
                 panic!("nothing else is wrong")
             }
             Seen::Done { .. } | Seen::Quiet { .. } | Seen::Flushed { .. } | Seen::Away { .. } => {}

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "io shell")]
 
+mod chores;
 mod door;
 mod replica;
 

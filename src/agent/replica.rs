@@ -7,9 +7,10 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use super::chores::{Chore, Chores};
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::Digest;
 use crate::places::Places;
@@ -17,6 +18,8 @@ use crate::sinks::apply::KnownDigests;
 use crate::sinks::stage::Store;
 use crate::sinks::transfer::Site;
 use crate::sources::Sources;
+use crate::sources::far::page::Last;
+use crate::sources::far::tell::Telling;
 use crate::sources::far::wire::{ASK_MAX, Ask, Open, Opened, Refusal, Told};
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen};
@@ -126,7 +129,8 @@ impl Served {
         let ignores = Ignores::new(&asked.ignore, asked.ignore_vcs);
         let ignores = Arc::new(ignores.map_err(|problem| failed(problem.to_string()))?);
         let own = asked.replica;
-        let sees = Sees::new(own, outgoing);
+        let chores = Chores::start(outgoing.clone(), self.digests.cache.clone());
+        let sees = Sees::new(own, outgoing, chores.map_err(|e| failed(e.to_string()))?);
         let sink = {
             let sees = sees.clone();
             Arc::new(move |seen| sees.tell(seen))
@@ -140,14 +144,16 @@ impl Served {
         ignores.listen(Box::new(move |replica, dir, text, _| {
             if replica == own {
                 let (dir, text) = (dir.clone(), text.map(<[u8]>::to_vec));
-                told.say(&Told::Rules { dir, text });
+                told.say(Told::Rules { dir, text });
             }
         }));
         sources.attach(own, self.site.root.clone()).map_err(|error| failed(error.to_string()))?;
         let looking =
             Looking { sources: &sources, scanner: &scanner, ignores: &ignores, sees: &sees, own };
+        let mut last = Last::default();
         let mut door = None;
-        while let Some(ask) = incoming.hear::<Ask>(ASK_MAX)? {
+        while let Some(bytes) = incoming.message(ASK_MAX)? {
+            let ask = Ask::read(bytes, &mut last).map_err(|bad| failed(bad.to_string()))?;
             if ask == Ask::LetIn && door.is_none() {
                 door = Door::open(&self.site.root, way, &asked.owner);
             }
@@ -200,7 +206,18 @@ impl Looking<'_> {
     fn take(&self, ask: Ask) {
         let (sources, own) = (self.sources, self.own);
         match ask {
-            Ask::Scan { dir, number } => sources.scan_as(own, &dir, number),
+            Ask::Scan { dir, number, known } => {
+                self.sees.telling().scan(number, known);
+                sources.scan_as(own, &dir, number);
+            }
+            Ask::List(dir) => {
+                self.sees.telling().whole(dir.clone());
+                sources.list(own, &dir);
+            }
+            Ask::Fill { dir, except } => {
+                self.sees.telling().print(dir.clone());
+                sources.fill(own, &dir, except);
+            }
             Ask::Read(path) => sources.read(own, &path),
             Ask::Look(path) => sources.look(own, &path),
             Ask::Flush(number) => {
@@ -218,7 +235,7 @@ impl Looking<'_> {
                     let dirs = std::slice::from_ref(&dir);
                     self.scanner.unlist(SYNC, dirs);
                     if let Some(round) = again {
-                        self.sees.say(&Told::RulesTaken(round));
+                        self.sees.say(Told::RulesTaken(round));
                     }
                     self.scanner.scan_again(SYNC, dirs);
                 }
@@ -242,6 +259,9 @@ struct Sees(Arc<Seeing>);
 struct Seeing {
     own: Replica,
     outgoing: Arc<Outgoing>,
+    /// Held while something is said: the order is that in which it is written.
+    telling: Mutex<Telling>,
+    chores: Chores,
     sources: OnceLock<Weak<Sources>>,
     asked: AtomicU64,
     /// Flushes under way: what they find is yet to be looked at.
@@ -249,18 +269,31 @@ struct Seeing {
 }
 
 impl Sees {
-    fn new(own: Replica, outgoing: Arc<Outgoing>) -> Self {
+    fn new(own: Replica, outgoing: Arc<Outgoing>, chores: Chores) -> Self {
         let (sources, asked, flushing) = (OnceLock::new(), AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Seeing { own, outgoing, sources, asked, flushing }))
+        let telling = Mutex::default();
+        Self(Arc::new(Seeing { own, outgoing, telling, chores, flushing, sources, asked }))
+    }
+
+    fn telling(&self) -> MutexGuard<'_, Telling> {
+        self.0.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attend(&self, sources: &Arc<Sources>) {
         drop(self.0.sources.set(Arc::downgrade(sources)));
     }
 
-    fn say(&self, told: &Told) {
+    fn say(&self, told: Told) {
+        let mut telling = self.telling();
+        let outgoing = &self.0.outgoing;
+        let is_urgent = telling.is_urgent(&told);
+        let said = telling.messages(told).try_for_each(|message| outgoing.bytes(&message));
+        let said = said.and_then(|()| if is_urgent { outgoing.flush() } else { Ok(()) });
+        if !is_urgent {
+            self.0.chores.do_soon(Chore::Send);
+        }
         // A connection that broke ends all of this.
-        drop(self.0.outgoing.say_now(told));
+        drop(said);
     }
 
     /// One more was taken in; whoever asked waits for the rest after it.
@@ -279,7 +312,7 @@ impl Sees {
     fn flushed(&self, number: u64) {
         self.0.flushing.fetch_sub(1, Ordering::AcqRel);
         self.quiet_if_so();
-        self.say(&Told::Flushed(number));
+        self.say(Told::Flushed(number));
     }
 
     /// What is begun before this looks says it again when it has ended.
@@ -291,20 +324,21 @@ impl Sees {
         }
         let sources = self.0.sources.get().and_then(Weak::upgrade);
         if sources.is_some_and(|sources| sources.is_quiet()) {
-            self.say(&Told::Quiet { asked });
+            self.say(Told::Quiet { asked });
+            self.0.chores.do_soon(Chore::Remember);
         }
     }
 
     fn tell(&self, seen: Seen) {
         match seen {
-            Seen::Facts(facts) => self.say(&Told::Facts(facts)),
-            Seen::Trouble { path, trouble, .. } => self.say(&Told::Trouble { path, trouble }),
-            Seen::Watched { dir, .. } => self.say(&Told::Watched(dir)),
-            Seen::RootGone { .. } => self.say(&Told::RootGone),
-            Seen::Done { scan, .. } => self.say(&Told::Done(scan)),
+            Seen::Facts(facts) => self.say(Told::Facts(facts)),
+            Seen::Trouble { path, trouble, .. } => self.say(Told::Trouble { path, trouble }),
+            Seen::Watched { dir, .. } => self.say(Told::Watched(dir)),
+            Seen::RootGone { .. } => self.say(Told::RootGone),
+            Seen::Done { scan, .. } => self.say(Told::Done(scan)),
             Seen::Flushed { number } => self.flushed(number),
             Seen::Quiet { replica } if replica == self.0.own => self.quiet_if_so(),
-            Seen::Quiet { .. } | Seen::Away { .. } => {}
+            Seen::Same { .. } | Seen::Quiet { .. } | Seen::Away { .. } => {}
         }
     }
 }

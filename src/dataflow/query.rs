@@ -11,6 +11,7 @@ use super::graph::directories::{Below, Evidence, Fate, fate};
 use super::graph::moves::place;
 use super::graph::rows::{DirFacts, Outcome, Shape, Wish};
 use super::graph::{Reader, Traces};
+use super::model::path::Name;
 use super::model::paths::PathId;
 use super::model::replica::{Replica, ReplicaSet};
 use super::model::value::{Special, Value};
@@ -128,6 +129,20 @@ impl Engine {
     pub fn held(&mut self, path: PathId, replica: Replica) -> Option<Value> {
         self.read();
         self.state.held(path, replica)
+    }
+
+    /// What a replica holds in a directory, by name, as observed so far.
+    pub fn held_in(&mut self, dir: PathId, replica: Replica) -> Vec<(PathId, Name, Value)> {
+        self.read();
+        let children: Vec<PathId> = self.paths().children(dir).collect();
+        let held = children.into_iter().filter_map(|child| {
+            let value = self.state.held(child, replica)?;
+            let name = Name::parse(self.paths.borrow().name(child)).ok()?;
+            Some((child, name, value))
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort_unstable_by(|(_, a, _), (_, b, _)| a.cmp(b));
+        held
     }
 
     /// Whether a directory is agreed here with any leaf.

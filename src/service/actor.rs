@@ -23,6 +23,7 @@ use crate::service::doubts::Doubts;
 use crate::service::groups::Groups;
 use crate::service::holds::Holds;
 use crate::service::pool::Pool;
+use crate::service::prints::Prints;
 use crate::service::problems::Problems;
 use crate::service::repositories::Repositories;
 use crate::service::restless::Restless;
@@ -39,6 +40,9 @@ use crate::sys;
 /// The first epoch takes few facts so that the first job comes out at once; later ones amortize.
 const EPOCH_FACTS_FIRST: usize = 256;
 const EPOCH_FACTS_MAX: usize = 4096;
+
+/// What a directory counts that is told by its print.
+const SAME_FACTS: usize = 16;
 
 /// How long a job that is called off may take to end.
 const WIND_UP_MAX: Duration = Duration::from_secs(10);
@@ -83,6 +87,7 @@ impl Event {
 fn facts_in(seen: &Seen) -> usize {
     match seen {
         Seen::Facts(facts) => facts.iter().map(facts_of).sum(),
+        Seen::Same { .. } => SAME_FACTS,
         Seen::Trouble { .. }
         | Seen::Watched { .. }
         | Seen::RootGone { .. }
@@ -116,6 +121,7 @@ pub struct Actor {
     pub(crate) restless: Restless,
     pub(crate) holds: Holds,
     pub(crate) away: Away,
+    pub(crate) prints: Prints,
     pub(crate) ways: Ways,
     pub(crate) waiters: Waiters,
     /// Jobs that failed because the disk had moved on: they are about to be carried out or to go.
@@ -270,6 +276,7 @@ impl Actor {
         let changes = self.settle();
         self.take_changes(changes);
         self.read_unlearned();
+        self.guess_again();
         if !self.done.is_empty() {
             self.waiters.moved();
             let done = std::mem::take(&mut self.done);
@@ -309,6 +316,9 @@ impl Actor {
 
     /// Nothing is waiting in the channels.
     fn calm(&mut self) {
+        if self.rested && self.guess_no_more() {
+            return;
+        }
         if self.rested && self.settle_all_doubts() {
             self.dispatch(sys::now());
         }
@@ -337,6 +347,7 @@ impl Actor {
             && self.scans_open.is_empty()
             && self.running.is_empty()
             && self.done.is_empty()
+            && self.prints.is_empty()
             && !self.repositories.are_moving()
             && !self.groups.are_moving()
             && (self.passing.is_empty() || self.holds.is_stopped())

@@ -19,6 +19,7 @@ use crate::service::host::{Kept, Wake};
 use crate::service::hosts::{Hosts, Linked, NoReplica};
 use crate::service::problems::{About, Problem};
 use crate::service::start::Handle;
+use crate::sinks::apply::ApplyError;
 use crate::sinks::far::Far;
 use crate::sinks::recover::recover_far;
 use crate::sinks::transfer::Shop;
@@ -386,7 +387,8 @@ impl Actor {
         let Linked { peer, number, opened, why, stream } = linked;
         let route = peer.route().clone();
         far.connected(peer, number, opened.boot);
-        if let Err(error) = self.sources.attach_far(replica, stream) {
+        let known = self.files_had(replica) > 0;
+        if let Err(error) = self.sources.attach_far(replica, known, stream) {
             let why = format!("cannot start a thread: {error}");
             return self.lose(replica, Absence { reason: Reason::Refused, why, hint: None });
         }
@@ -461,11 +463,20 @@ impl Actor {
         }
     }
 
+    /// Something failed because a host is gone. A one-shot copy may end before its connection has said so.
+    pub(crate) fn note_loss(&mut self, leaf: Replica, error: &ApplyError) {
+        if self.shop.journal.is_none() {
+            let problem = Problem::new(error.to_string());
+            self.note_problem(&RelPath::root(), leaf, About::Acting, problem);
+        }
+    }
+
     /// Nothing is begun with a replica until it is reached.
     fn set_away(&mut self, replica: Replica) {
         if let Some(far) = self.shop.far(replica) {
             far.lost();
         }
+        self.prints.forget(replica);
         self.holds.away = self.holds.away.with(replica);
         // They are not about to be carried out.
         self.passing.retain(|key| !replica.is_source() && key.leaf != replica);

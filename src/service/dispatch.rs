@@ -8,6 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use foldhash::HashMap;
+
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::git;
 use crate::dataflow::model::job::{Job, JobChange, Op};
@@ -86,8 +88,14 @@ impl Actor {
             self.waiters.moved();
         }
         let gone = || changes.iter().filter(|change| change.diff < 0);
+        let key = |change: &JobChange| JobKey { path: change.path, leaf: change.verdict.leaf };
+        let asked = gone().filter_map(|change| Some((key(change), *self.reads.get(&key(change))?)));
+        let asked: HashMap<JobKey, ReplicaSet> = asked.collect();
         gone().for_each(|change| self.withdraw(change));
-        changes.iter().filter(|c| c.diff > 0).for_each(|change| self.admit(*change));
+        changes.iter().filter(|c| c.diff > 0).for_each(|change| {
+            self.admit(*change, asked.get(&key(change)).copied().unwrap_or_default());
+        });
+        self.ask_to_read();
         self.leave_restless(gone());
     }
 
@@ -122,11 +130,12 @@ impl Actor {
         }
     }
 
-    fn admit(&mut self, change: JobChange) {
+    /// `asked`: the replicas that the row before asked to read. What is said of them otherwise since is unlearned.
+    fn admit(&mut self, change: JobChange, asked: ReplicaSet) {
         let key = JobKey { path: change.path, leaf: change.verdict.leaf };
         if let Act::Read(replicas) = change.verdict.act {
-            let path = self.engine.paths().path(change.path);
-            replicas.iter().for_each(|replica| self.sources.read(replica, &path));
+            let new = replicas.iter().filter(|replica| !asked.contains(*replica));
+            new.for_each(|replica| self.read(replica, change.path));
             self.reads.insert(key, replicas);
             return;
         }
@@ -457,6 +466,7 @@ impl Actor {
             // It is done when the host is back.
             ApplyError::Away { .. } => {
                 self.passing.remove(&key);
+                self.note_loss(done.job.leaf, error);
                 return;
             }
             _ => {}

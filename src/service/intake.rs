@@ -19,6 +19,7 @@ impl Actor {
     pub(crate) fn take_seen(&mut self, seen: Seen) {
         match seen {
             Seen::Facts(facts) => facts.iter().for_each(|fact| self.take_fact(fact)),
+            Seen::Same { replica, dir, print } => self.take_print(replica, dir, print),
             Seen::Trouble { replica, path, trouble } => self.take_trouble(replica, path, trouble),
             Seen::Watched { replica, dir } => {
                 self.problems.clear(&dir, replica, About::Watching);
@@ -35,7 +36,8 @@ impl Actor {
         }
     }
 
-    fn take_fact(&mut self, fact: &Fact) {
+    pub(crate) fn take_fact(&mut self, fact: &Fact) {
+        self.overtake_prints(fact);
         match fact {
             Fact::Listed { replica, dir, children } => {
                 self.problems.clear(dir, *replica, About::Looking);
@@ -165,7 +167,7 @@ impl Actor {
         }
     }
 
-    fn is_to_be_read(&self, replica: Replica, path: PathId) -> bool {
+    pub(crate) fn is_to_be_read(&self, replica: Replica, path: PathId) -> bool {
         let key = |leaf| JobKey { path, leaf };
         let asks = |leaf| self.reads.get(&key(leaf)).is_some_and(|of| of.contains(replica));
         self.record.leaves().iter().any(asks)
@@ -175,14 +177,14 @@ impl Actor {
     pub(crate) fn read_unlearned(&mut self) {
         for (replica, id) in std::mem::take(&mut self.unlearned) {
             if self.is_to_be_read(replica, id) {
-                let path = self.engine.paths().path(id);
-                self.sources.read(replica, &path);
+                self.read(replica, id);
             }
         }
+        self.ask_to_read();
     }
 
     /// How many files a replica had; at the start of a daemon only what was agreed tells.
-    fn files_had(&self, replica: Replica) -> u64 {
+    pub(crate) fn files_had(&self, replica: Replica) -> u64 {
         let seen = self.engine.files(replica);
         let Some(journal) = self.shop.journal.as_ref().filter(|_| seen == 0) else { return seen };
         let leaves = self.record.leaves();

@@ -24,6 +24,7 @@ pub mod membership;
 pub mod own;
 pub mod past;
 pub mod pool;
+pub mod prints;
 pub mod problems;
 pub mod purge;
 pub mod race;

@@ -20,6 +20,7 @@ use crate::service::away::Away;
 use crate::service::holds::{Holds, RootHold};
 use crate::service::hosts::Hosts;
 use crate::service::pool::Pool;
+use crate::service::prints::Prints;
 use crate::service::problems::{About, Problem, Problems};
 use crate::service::waiting::Waiters;
 use crate::service::ways::Ways;
@@ -394,6 +395,7 @@ pub fn prepare(
         problems,
         holds,
         away: Away::of(&shared.hosts, shared.stores.clone()),
+        prints: Prints::default(),
         ways,
         waiters: Waiters::default(),
         loaded: HashSet::new(),

@@ -146,8 +146,8 @@ pub(super) fn take_rules(
     }
 }
 
-/// `None`: it has to be read, and changes all the time.
-fn value(
+/// What a child is; `None`: it has to be read, and changes all the time.
+pub(super) fn value(
     tree: &Tree,
     handle: &Dir,
     dir: &RelPath,

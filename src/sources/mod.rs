@@ -22,7 +22,7 @@ pub mod stat_cache;
 pub mod tree;
 pub mod watch;
 
-use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::replica::Replica;
 use crate::ssh::talk::{Incoming, Outgoing};
 use crate::sys::Root;
@@ -139,13 +139,14 @@ impl Sources {
     }
 
     /// Takes in a replica that an agent has opened on this stream, in place of what was known of it. Nothing is looked at
-    /// before [`Sources::scan`]; [`Seen::Away`] tells its end.
+    /// before [`Sources::scan`]; [`Seen::Away`] tells its end. `known`: what it had when it was looked at before is.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn attach_far(
         &self,
         replica: Replica,
+        known: bool,
         (incoming, outgoing): (Incoming, Outgoing),
     ) -> io::Result<()> {
         let flushes = self.flushes.clone();
@@ -155,6 +156,7 @@ impl Sources {
             scanner: self.scanner.clone(),
             ignores: self.ignores.clone(),
             sink: self.sink.clone(),
+            known,
             flushed: Arc::new(move |number| flushes.ended(number)),
         };
         self.tell_fars_of_rules();
@@ -248,6 +250,26 @@ impl Sources {
         }
         if let Some(handle) = self.handle(replica) {
             handle.read(path);
+        }
+    }
+
+    /// Lists a directory, and has all of it told.
+    pub fn list(&self, replica: Replica, dir: &RelPath) {
+        if let Some(far) = read(&self.fars).get(&replica) {
+            far.list(dir);
+        }
+        if let Some(handle) = self.handle(replica) {
+            handle.hint(watch::Hint::List(dir.clone()));
+        }
+    }
+
+    /// Reads all small files in a directory that nobody has read, but these, and reports the directory.
+    pub fn fill(&self, replica: Replica, dir: &RelPath, except: Vec<Name>) {
+        if let Some(far) = read(&self.fars).get(&replica) {
+            return far.fill(dir, except);
+        }
+        if let Some(handle) = self.handle(replica) {
+            handle.fill(dir, except);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+mod fill;
 mod flight;
 pub mod pool;
 mod queue;
@@ -18,6 +19,7 @@ use super::watch::{Added, WatchError};
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::Value;
 use crate::sys::{self, Dir, Stat, now_ns};
+use fill::Fill;
 
 /// How often a directory that changes meanwhile is listed in one go.
 const TRIES: u32 = 5;
@@ -63,7 +65,7 @@ impl ListError {
     }
 }
 
-/// Watches and lists one directory. Whatever becomes of that, `rules_changed` gets the directories to be listed again
+/// Watches and lists one directory; `fill` says what is read there. Whatever becomes of that, `rules_changed` gets the directories to be listed again
 /// on all replicas because rules in or below this one are new or gone.
 ///
 /// # Errors
@@ -71,13 +73,14 @@ impl ListError {
 pub fn list(
     tree: &Tree,
     dir: &RelPath,
+    fill: Option<&Fill<'_>>,
     rules_changed: &mut Vec<RelPath>,
 ) -> Result<Listing, ListError> {
     let mut tries = 0;
     let listing = loop {
         tries += 1;
-        let (listing, same) =
-            list_once(tree, dir, rules_changed).map_err(|error| ListError::of(&error, dir))?;
+        let (listing, same) = list_once(tree, dir, fill, rules_changed)
+            .map_err(|error| ListError::of(&error, dir))?;
         if same {
             break Ok(listing);
         }
@@ -96,6 +99,7 @@ pub fn list(
 fn list_once(
     tree: &Tree,
     dir: &RelPath,
+    fill: Option<&Fill<'_>>,
     rules_changed: &mut Vec<RelPath>,
 ) -> std::io::Result<(Listing, bool)> {
     let handle = tree.root.open_dir(dir)?;
@@ -108,19 +112,24 @@ fn list_once(
     let names = handle.entries()?;
     let mut children = Vec::with_capacity(names.len());
     let mut same = true;
-    for name in names {
-        if tree.is_own(dir, &name) {
+    for bytes in names {
+        if tree.is_own(dir, &bytes) {
             continue;
         }
-        let value = match handle.found(&name) {
-            Ok(Some(stat)) => tree.value(&handle, &rules, &name, &stat),
+        let name = Name::parse(&bytes).map_err(|_| std::io::Error::from_raw_os_error(libc::EIO))?;
+        let value = match handle.found(&bytes) {
+            Ok(Some(stat)) => {
+                let value = tree.value(&handle, &rules, &bytes, &stat);
+                let filled =
+                    |fill: &Fill<'_>| fill.value(tree, (dir, &handle), (&name, &stat), value);
+                fill.map_or(value, filled)
+            }
             Ok(None) => {
                 same = false;
                 continue;
             }
             Err(error) => Value::Unreadable { errno: errno(&error) },
         };
-        let name = Name::parse(&name).map_err(|_| std::io::Error::from_raw_os_error(libc::EIO))?;
         children.push((name, value));
     }
     children.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

@@ -32,6 +32,9 @@ const OVERLAY_ROWS_MAX: usize = 1 << 20;
 const FILE_ROWS_MAX: usize = 8 << 20;
 /// A row nobody asked for in so many runs is dropped.
 const RUNS_UNUSED_MAX: u64 = 16;
+/// So many new rows are worth rewriting the file at rest, and not less than this part of its rows.
+const MUCH_ROWS: usize = 256;
+const MUCH_PART: usize = 64;
 const SHARDS: usize = 16;
 
 /// What a file was like when its digest was taken.
@@ -158,6 +161,18 @@ impl StatCache {
     pub fn flush(&self) -> io::Result<()> {
         let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         self.merge()
+    }
+
+    /// As [`Self::flush`], where what is new is worth rewriting the file.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn flush_if_much(&self) -> io::Result<()> {
+        let much = MUCH_ROWS.max(self.mapped().len() / MUCH_PART);
+        match self.overlay_rows.load(Ordering::Relaxed) >= much {
+            true => self.flush(),
+            false => Ok(()),
+        }
     }
 
     fn flush_if_nobody_does(&self) {

@@ -38,15 +38,23 @@ impl Incoming {
     /// # Errors
     /// The stream broke, or what came is no such message, or one of more than `max` bytes.
     pub fn hear<T: DeserializeOwned>(&mut self, max: usize) -> Result<Option<T>, Broken> {
-        if self.buffer.len() == self.at && !self.more()? {
-            return Ok(None);
-        }
-        let piece = self.piece(max)?;
+        let Some(piece) = self.message(max)? else { return Ok(None) };
         let read = postcard::take_from_bytes(piece);
         match read {
             Ok((message, [])) => Ok(Some(message)),
             Ok(_) | Err(_) => Err(garbled("a message that cannot be read")),
         }
+    }
+
+    /// The bytes of the next message; `None` once the other side has ended.
+    ///
+    /// # Errors
+    /// The stream broke, or the message has more than `max` bytes.
+    pub fn message(&mut self, max: usize) -> Result<Option<&[u8]>, Broken> {
+        if self.buffer.len() == self.at && !self.more()? {
+            return Ok(None);
+        }
+        self.piece(max).map(Some)
     }
 
     /// The next message, which has to come.
@@ -142,7 +150,7 @@ impl Outgoing {
         self.flush()
     }
 
-    /// Sends a piece of bytes, at most [`PIECE_MAX`]; an empty one is their end.
+    /// Sends a piece of bytes, at most [`PIECE_MAX`] or what else its reader takes; an empty one is their end.
     ///
     /// # Errors
     /// The stream broke.

@@ -104,6 +104,13 @@ impl Line {
         }
         *state = State { passed: state.passed, ..State::default() };
     }
+
+    /// How many bytes pass while something is done.
+    pub(crate) fn passes(&self, act: impl FnOnce()) -> u64 {
+        let before = self.state.lock().unwrap().passed;
+        act();
+        self.state.lock().unwrap().passed - before
+    }
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {

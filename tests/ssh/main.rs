@@ -7,6 +7,7 @@ mod asked;
 mod copy;
 mod daemon;
 mod inside;
+mod manifest;
 mod network;
 mod owner;
 mod routes;

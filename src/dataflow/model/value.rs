@@ -51,6 +51,14 @@ impl Content {
     pub fn digest(self) -> Option<Digest> {
         self.read.then_some(Digest(self.bytes))
     }
+
+    /// What tells unread content from other; of no use once it has been read.
+    #[must_use]
+    pub fn identity(self) -> u64 {
+        let mut identity = [0; 8];
+        identity.copy_from_slice(&self.bytes[..8]);
+        u64::from_le_bytes(identity)
+    }
 }
 
 impl fmt::Debug for Content {

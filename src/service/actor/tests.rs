@@ -19,6 +19,8 @@ use crate::sources::scan::pool::{Scanner, Trouble};
 use crate::sources::watch::WatchError;
 use crate::ssh::ask::Nobody;
 
+mod prints;
+
 fn leaf() -> Replica {
     Replica::leaf(1).unwrap()
 }

@@ -3,7 +3,9 @@
 //! Holds: what an agent says is about its own replica, or it is believed no more; nothing it says by old rules counts once
 //! new ones are known here; when it is gone, nothing that is missing there counts (INV-3).
 
+pub mod page;
 mod pending;
+pub mod tell;
 pub mod wire;
 
 use std::collections::BTreeSet;
@@ -14,12 +16,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::replica::Replica;
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen, Sink};
 use crate::ssh::link::Broken;
 use crate::ssh::talk::{Incoming, Outgoing};
+use page::Last;
 use pending::Pending;
 use wire::{Ask, MESSAGE_MAX, Told};
 
@@ -50,6 +53,8 @@ struct State {
     scans: BTreeSet<u64>,
     flushes: BTreeSet<u64>,
     pending: Pending,
+    /// Most of what is scanned is known here.
+    known: bool,
     is_over: bool,
     /// Nobody here wants to hear of it any more.
     is_dropped: bool,
@@ -72,6 +77,8 @@ pub(super) struct Wiring {
     pub(super) scanner: Arc<Scanner>,
     pub(super) ignores: Arc<Ignores>,
     pub(super) sink: Sink,
+    /// What it had when it was looked at before is known.
+    pub(super) known: bool,
     /// Called with the number of a flush that is through, or was under way when the agent was lost.
     pub(super) flushed: Arc<dyn Fn(u64) + Send + Sync>,
 }
@@ -90,8 +97,8 @@ impl FarTree {
         let Wiring { replica, scanner, .. } = &wiring;
         let (replica, scanner) = (*replica, scanner.clone());
         let sink = wiring.sink.clone();
-        let shared =
-            Arc::new(Shared { replica, sink, state: Mutex::default(), passing: Mutex::default() });
+        let state = Mutex::new(State { known: wiring.known, ..State::default() });
+        let shared = Arc::new(Shared { replica, sink, state, passing: Mutex::default() });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         drop(thread("far-asks").spawn(move || say_all(&to_ask, &outgoing))?);
         let hears = Hearing { shared: shared.clone(), wiring };
@@ -141,8 +148,19 @@ impl FarTree {
             return None;
         }
         state.scans.insert(number);
-        self.ask_in(&mut state, Ask::Scan { dir: dir.clone(), number });
+        let known = state.known;
+        self.ask_in(&mut state, Ask::Scan { dir: dir.clone(), number, known });
         Some(number)
+    }
+
+    /// Has a directory told whole.
+    pub(super) fn list(&self, dir: &RelPath) {
+        self.ask(Ask::List(dir.clone()));
+    }
+
+    /// Has all small files in a directory read that nobody has read, but these.
+    pub(super) fn fill(&self, dir: &RelPath, except: Vec<Name>) {
+        self.ask(Ask::Fill { dir: dir.clone(), except });
     }
 
     pub(super) fn read(&self, path: &RelPath) {
@@ -201,8 +219,9 @@ impl Drop for FarTree {
 }
 
 fn say_all(asks: &Receiver<Ask>, outgoing: &Outgoing) {
+    let mut last = Last::default();
     while let Ok(ask) = asks.recv() {
-        let said = outgoing.say(&ask).and_then(|()| match asks.is_empty() {
+        let said = outgoing.bytes(&ask.bytes(&mut last)).and_then(|()| match asks.is_empty() {
             true => outgoing.flush(),
             false => Ok(()),
         });
@@ -221,10 +240,13 @@ struct Hearing {
 
 impl Hearing {
     fn run(&self, mut incoming: Incoming) {
+        let mut last = Last::default();
         let why = loop {
-            match incoming.hear::<Told>(MESSAGE_MAX) {
-                Ok(Some(told)) => {
-                    if let Err(broken) = self.take(told) {
+            match incoming.message(MESSAGE_MAX) {
+                Ok(Some(bytes)) => {
+                    let told = Told::read(bytes, self.shared.replica, &mut last);
+                    let garbled = |bad| Broken::Garbled(format!("what it tells is no page: {bad}"));
+                    if let Err(broken) = told.map_err(garbled).and_then(|told| self.take(told)) {
                         break broken.to_string();
                     }
                 }
@@ -275,11 +297,21 @@ impl Hearing {
                     sink(Seen::Facts(facts));
                 }
             }
+            Told::Same { dir, print } => {
+                let _passing = self.shared.passing();
+                if !self.shared.state().pending.covers_dir(&dir) {
+                    sink(Seen::Same { replica, dir, print });
+                }
+            }
             Told::Trouble { path, trouble } => sink(Seen::Trouble { replica, path, trouble }),
             Told::Watched(dir) => sink(Seen::Watched { replica, dir }),
             Told::RootGone => sink(Seen::RootGone { replica }),
             Told::Done(scan) => {
-                if self.shared.state().scans.remove(&scan) {
+                let mut state = self.shared.state();
+                let is_ours = state.scans.remove(&scan);
+                state.known |= is_ours;
+                drop(state);
+                if is_ours {
                     sink(Seen::Done { replica, scan });
                 }
             }

@@ -29,9 +29,14 @@ impl Pending {
         self.rounds.retain(|(other, _)| *other > round);
     }
 
+    /// Whether what is said of a path was said by rules that hold no more.
+    pub(super) fn covers_dir(&self, path: &RelPath) -> bool {
+        self.rounds.iter().any(|(_, dir)| path.is_within(dir))
+    }
+
     /// Whether a fact is about what has been said by rules that hold no more.
     pub(super) fn covers(&self, fact: &Fact) -> bool {
-        let is_in = |path: &RelPath| self.rounds.iter().any(|(_, dir)| path.is_within(dir));
+        let is_in = |path: &RelPath| self.covers_dir(path);
         match fact {
             Fact::Listed { dir, .. } | Fact::Unlisted { dir, .. } => is_in(dir),
             Fact::Holds { path, .. } => is_in(path),

@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::flight::Flights;
 use super::queue::{End, Pass, Passes, PutOff, Queue, Task, Work};
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::value::Digest;
 use crate::sources::tree::Tree;
 use crate::sources::watch::{Hint, WatchError};
 use crate::sys;
@@ -28,6 +29,8 @@ use crate::sys;
 pub enum Seen {
     /// To be told to the engine, in this order.
     Facts(Vec<Fact>),
+    /// A directory was listed by an agent: what is in it has this [`print`](crate::sources::far::page::print).
+    Same { replica: Replica, dir: RelPath, print: Digest },
     /// Something is wrong at a path. Over when the directory is listed, or something is said to be held there.
     Trouble { replica: Replica, path: RelPath, trouble: Trouble },
     /// A directory of which [`Trouble::Unwatched`] was said is watched now.
@@ -77,6 +80,7 @@ pub(super) struct Ground {
     /// How often in a row a directory could not be listed.
     pub(super) failures: Mutex<HashMap<RelPath, u32>>,
     pub(super) shut: Mutex<super::shut::Shut>,
+    pub(super) fills: Mutex<super::fill::Fills>,
 }
 
 pub(super) struct Shared {
@@ -144,7 +148,7 @@ impl Scanner {
         self.shared.take_due(&mut state);
         let Some(work) = state.queue.take(true) else { return false };
         let Some(ground) = state.grounds.get(&work.tree).cloned() else { return true };
-        state.reading += usize::from(work.task == Task::Read);
+        state.reading += usize::from(work.task.reads());
         drop(state);
         self.shared.work(&ground, &work);
         self.shared.finish(&ground, &work);
@@ -189,6 +193,7 @@ impl Scanner {
             unwatched: Mutex::default(),
             failures: Mutex::default(),
             shut: Mutex::default(),
+            fills: Mutex::default(),
         });
         state.grounds.insert(ground.id, ground.clone());
         Handle { shared: self.shared.clone(), ground }
@@ -234,6 +239,12 @@ impl Handle {
     /// Reads the file at `path`, whatever its size, and reports what is there.
     pub fn read(&self, path: &RelPath) {
         self.shared.put(&self.ground, Task::Read, path, &Passes::new());
+    }
+
+    /// Lists the directory `dir`, having read all small files in it that nobody has read but these, and reports it.
+    pub fn fill(&self, dir: &RelPath, except: Vec<Name>) {
+        self.ground.fills().ask(dir, except.into_iter().collect());
+        self.shared.put(&self.ground, Task::Fill, dir, &Passes::new());
     }
 
     /// Follows a hint.
@@ -358,7 +369,7 @@ impl Shared {
             if let Some(work) = state.queue.take(reads)
                 && let Some(ground) = state.grounds.get(&work.tree).cloned()
             {
-                state.reading += usize::from(work.task == Task::Read);
+                state.reading += usize::from(work.task.reads());
                 let untimed = !state.timed && state.queue.next_deadline().is_some();
                 drop(state);
                 if untimed {
@@ -401,7 +412,7 @@ impl Shared {
     }
 
     fn finish(&self, ground: &Ground, work: &Work) {
-        if work.task == Task::Read {
+        if work.task.reads() {
             self.state().reading -= 1;
             self.ready.notify_one();
         }

@@ -22,8 +22,17 @@ pub(super) enum Task {
     List,
     /// Look at it and read it whatever its size.
     Read,
+    /// List it, with what is in its small files.
+    Fill,
     /// List it and all below it.
     Scan,
+}
+
+impl Task {
+    /// Whether it may take as long as reading files does.
+    pub(super) fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::Fill)
+    }
 }
 
 /// The most looks waiting for one tree; beyond, directories are listed instead.
@@ -200,7 +209,7 @@ impl Queue {
 
     fn take_from(&mut self, sync: u32, reads: bool) -> Option<Work> {
         let tasks = self.syncs.get_mut(&sync)?;
-        let mut first = tasks.keys().find(|key| reads || key.task != Task::Read)?;
+        let mut first = tasks.keys().find(|key| reads || !key.task.reads())?;
         if first.task == Task::Arrive
             && !self.arrived.insert(sync)
             && let Some((scan, _)) = tasks.range(Key::first(Task::Scan)..).next()

@@ -8,6 +8,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::fill::Fill;
 use super::flight::{Landing, Sight, enter};
 use super::pool::{Ground, Seen, Shared, Trouble};
 use super::queue::{Passes, Task, Work};
@@ -32,7 +33,7 @@ impl Shared {
             match work.task {
                 Task::Look | Task::Arrive => self.look(ground, path, Reading::IfCheap, work),
                 Task::Read => self.look(ground, path, Reading::Always, work),
-                Task::List | Task::Scan => self.list(ground, path, work),
+                Task::List | Task::Fill | Task::Scan => self.list(ground, path, work),
             }
         }
     }
@@ -124,14 +125,22 @@ impl Shared {
             return;
         }
         let mut rules_changed = Vec::new();
-        let listed = list(&ground.tree, dir, &mut rules_changed);
+        let except = (work.task == Task::Fill).then(|| ground.fills().begin(dir)).flatten();
+        let fill = except.as_ref().map(|except| Fill { except, cancel: &ground.cancelled });
+        let listed = list(&ground.tree, dir, fill.as_ref(), &mut rules_changed);
         self.unlist_on_all(ground.sync, &rules_changed, Some((ground.id, flight)));
-        self.landed(ground, dir, work, flight, listed);
+        if !self.landed(ground, dir, work, flight, listed) {
+            if let Some(except) = except {
+                ground.fills().ask(dir, except);
+            }
+            self.put(ground, work.task, dir, &work.passes);
+        }
         // A scan goes on, or is put in again, by itself.
         let scanned = (work.task == Task::Scan).then_some((ground.id, dir));
         self.scan_on_all(ground.sync, &rules_changed, scanned);
     }
 
+    /// Returns whether it was not overtaken: else it is to be done again.
     fn landed(
         &self,
         ground: &Ground,
@@ -139,15 +148,11 @@ impl Shared {
         work: &Work,
         flight: u64,
         listed: Result<Listing, ListError>,
-    ) {
+    ) -> bool {
         let mut flights = ground.flights();
         let later = match flights.end(flight) {
             Landing::Stands(later) => later,
-            Landing::Overtaken => {
-                drop(flights);
-                self.put(ground, work.task, dir, &work.passes);
-                return;
-            }
+            Landing::Overtaken => return false,
         };
         let replica = ground.tree.replica;
         match listed {
@@ -159,8 +164,9 @@ impl Shared {
                 let below = directories(dir, &children);
                 let failed: Vec<Name> =
                     children.iter().filter(|(_, v)| may_pass(*v)).map(|(n, _)| n.clone()).collect();
-                let fact = Fact::Listed { replica, dir: dir.clone(), children };
-                (ground.sink)(Seen::Facts(vec![fact]));
+                let mut facts = ground.tree.meanings();
+                facts.push(Fact::Listed { replica, dir: dir.clone(), children });
+                (ground.sink)(Seen::Facts(facts));
                 ground.rules_trouble(dir, &listing);
                 drop(flights);
                 match listing.rules_unreadable {
@@ -179,7 +185,8 @@ impl Shared {
                 enter(&mut children, later);
                 ground.listed(dir, &listing, &children);
                 let below = directories(dir, &children);
-                let mut facts = vec![Fact::Unlisted { replica, dir: dir.clone() }];
+                let mut facts = ground.tree.meanings();
+                facts.push(Fact::Unlisted { replica, dir: dir.clone() });
                 facts.extend(children.into_iter().map(|(name, value)| {
                     let (path, value) = (dir.join(&name), Some(value));
                     Fact::Holds { replica, path, value }
@@ -207,6 +214,7 @@ impl Shared {
                 self.failed(ground, &dir, waits);
             }
         }
+        true
     }
 
     fn after_listing(
