@@ -65,15 +65,19 @@ impl Actor {
         if let Some(children) = guess.into_iter().find(|children| print(children) == said) {
             return self.take_fact(&Fact::Listed { replica, dir, children });
         }
-        let others = self.others(replica);
-        let is_read_soon = |(path, _, value): &(PathId, Name, Value)| {
-            unread(value).is_some() && others.iter().any(|other| self.is_to_be_read(*other, *path))
-        };
-        if held.iter().any(is_read_soon) {
+        if self.are_read_soon(&held, replica) {
             self.prints.waiting.insert((id, replica), said);
         } else {
             self.sources.list(replica, &dir);
         }
+    }
+
+    /// Whether more will be known of what others have where files are unread.
+    fn are_read_soon(&self, held: &Held, replica: Replica) -> bool {
+        let others = self.others(replica);
+        held.iter().any(|(path, _, value)| {
+            unread(value).is_some() && others.iter().any(|other| self.is_to_be_read(*other, *path))
+        })
     }
 
     /// The replicas that a replica is compared with.
@@ -155,6 +159,11 @@ impl Actor {
     /// Guesses again where more is known now.
     pub(crate) fn guess_again(&mut self) {
         for (id, replica) in std::mem::take(&mut self.prints.again) {
+            let held = self.engine.held_in(id, replica);
+            // Until then no guess is any better than the last.
+            if self.are_read_soon(&held, replica) {
+                continue;
+            }
             if let Some(said) = self.prints.waiting.remove(&(id, replica)) {
                 let dir = self.engine.paths().path(id);
                 self.take_print(replica, dir, said);
