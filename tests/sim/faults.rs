@@ -54,7 +54,7 @@ fn found_at_rest(fault: Fault) -> Option<Option<(String, String)>> {
             skewed::set(None);
             "orders"
         }
-        Fault::SizeIgnored | Fault::LargeTakeAll | Fault::NothingAges => {
+        Fault::SizeIgnored | Fault::NothingAges => {
             send_everything(0..4, &mut faults);
             "small"
         }

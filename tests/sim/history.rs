@@ -335,6 +335,10 @@ fn what_random_histories_found_stays_mended() {
         ),
         (1006929, "a directory got another name while a file in it was deleted, and then a kill"),
         (744, "a file announced unread was taken for whole after a power loss"),
+        (47, "a wait said in-sync at a rest beside which something had changed"),
+        (1510071, "a status said in-sync whose flush was told together with the end of a job"),
+        (1510604, "a file that gives way to a directory while deletes are held is no delete"),
+        (1510349, "what a user makes of a name that a power loss took comes from what had it"),
         (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
     ];
     for (seed, what) in found {

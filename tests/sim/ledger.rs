@@ -152,6 +152,10 @@ impl Ledger {
                     }
                     let goes = new.is_none() && disk.at(path).is_none();
                     let stays = |old: &Bytes| tree.values().any(|other| other == old);
+                    // A file that gives way to a directory is gone for a moment, and is no delete.
+                    let is_dir =
+                        |disk: &Disk| disk.at(path).is_some_and(|ino| *disk.node(ino) == Node::Dir);
+                    let goes = goes && !kernel.disks.iter().any(is_dir);
                     if goes && old.is_some_and(|old| !stays(old)) {
                         self.check_brake(at, path);
                     }
@@ -374,6 +378,10 @@ impl Ledger {
                 } else if self.written.contains(&bytes) {
                     there.insert(bytes);
                 }
+            }
+            // What a user makes of a name that the power loss took comes from what had it.
+            for (path, was) in before[at].iter().filter(|(path, _)| !new.contains_key(*path)) {
+                self.bury(at, path, Some(was), None);
             }
             for (path, bytes) in &new {
                 self.placed.entry(path.clone()).or_default().insert(bytes.clone());

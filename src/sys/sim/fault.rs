@@ -65,8 +65,6 @@ pub enum Fault {
     SidesDiffer,
     /// Jobs go in the order in which they came, whatever their size.
     SizeIgnored,
-    /// Large jobs may take all slots.
-    LargeTakeAll,
     /// What is small goes first, for ever.
     NothingAges,
     /// What becomes of a path is remembered for ever.
@@ -104,7 +102,7 @@ impl Fault {
         )
     }
 
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 31] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -134,7 +132,6 @@ impl Fault {
         Self::LeavesInOrder,
         Self::SidesDiffer,
         Self::SizeIgnored,
-        Self::LargeTakeAll,
         Self::NothingAges,
         Self::NothingForgotten,
     ];
