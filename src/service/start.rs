@@ -211,6 +211,12 @@ pub struct Options {
     pub lasting: bool,
 }
 
+impl Options {
+    fn pace(&self) -> Pace {
+        if self.lasting { Pace::LASTING } else { Pace::ONCE }
+    }
+}
+
 /// A sync that is ready to run on the thread that made it.
 pub struct Ready {
     pub actor: Actor,
@@ -374,15 +380,14 @@ pub fn prepare(
     let mut holds = Holds::of(&record);
     holds.roots = held.into_iter().collect();
     let engine = engine_of(&record, options)?;
-    let pace = if options.lasting { Pace::LASTING } else { Pace::ONCE };
-    let ways = Ways::of(&record, pace.slots);
+    let ways = Ways::of(&record, options.pace().slots);
     let actor = Actor {
         record,
         shop,
         sources,
         pool: shared.pool.clone(),
         engine,
-        pace,
+        pace: options.pace(),
         schedule: Schedule::new(ways.slots()),
         rows: Default::default(),
         running: Default::default(),

@@ -7,6 +7,7 @@ mod asked;
 mod copy;
 mod daemon;
 mod inside;
+mod line;
 mod manifest;
 mod network;
 mod owner;
