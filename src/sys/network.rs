@@ -140,3 +140,47 @@ fn as_it_is() -> Vec<u8> {
     all.extend(states.concat());
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set in the child that has a network of its own.
+    const INSIDE: &str = "YEET_TEST_NETWORK";
+
+    fn ip(words: &str) {
+        let done = Command::new("ip").args(words.split(' ')).status().unwrap();
+        assert!(done.success(), "ip {words}");
+    }
+
+    #[test]
+    fn another_link_and_another_address_are_noticed() {
+        if std::env::var_os(INSIDE).is_some() {
+            return notices();
+        }
+        let test = "sys::network::tests::another_link_and_another_address_are_noticed";
+        let mut child = Command::new("unshare");
+        child.arg("-n").arg(std::env::current_exe().unwrap()).args(["--exact", test]);
+        let can = Command::new("unshare").args(["-n", "ip", "link"]).output();
+        if !can.is_ok_and(|can| can.status.success()) {
+            return; // It may make no networks, or has no program to change them.
+        }
+        let out = child.env(INSIDE, "1").output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    }
+
+    fn notices() {
+        let mut network = Network::listen().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || while network.changed().is_ok() && tell.send(()).is_ok() {});
+        let noticed = || told.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        ip("link set lo up");
+        noticed();
+        ip("addr add 10.9.0.1/24 dev lo");
+        noticed();
+        ip("addr del 10.9.0.1/24 dev lo");
+        noticed();
+    }
+}

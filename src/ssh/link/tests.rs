@@ -199,3 +199,21 @@ fn who_waits_for_a_while_is_told_that_nothing_came_and_hears_what_comes_later() 
     drop(link);
     assert!(agent.streams().accept().is_err());
 }
+
+#[test]
+fn a_connection_on_which_nothing_moves_is_asked_and_then_given_up() {
+    let (link, serving) = pair();
+    let mut state = link.shared.state();
+    let then = |seconds| Instant::now() + Duration::from_secs(seconds);
+    assert!(!state.doubt(then(1)), "it may take a moment");
+    assert!(state.doubt(then(3)) && state.over.is_none(), "it is asked");
+    assert!(!state.doubt(then(4)), "and not all the time");
+    assert!(state.doubt(then(6)), "again after a while");
+    state.moved = then(6);
+    assert!(!state.doubt(then(7)) && state.over.is_none(), "something came");
+    assert!(state.doubt(then(22)));
+    assert_eq!(state.over, Some(Over::Silent(LOST)));
+    drop(state);
+    drop(link);
+    drop(serving.join());
+}
