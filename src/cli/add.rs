@@ -46,8 +46,11 @@ pub(crate) struct Args {
     /// Carry these files of a directory together only, as '*.db *.db-wal'; may be given several times
     #[arg(long, value_name = "PATTERNS")]
     group: Vec<String>,
+    /// Carry all over SSH: open no other connection to the hosts of this sync
+    #[arg(long)]
+    ssh_only: bool,
     /// Add the leaves to the sync NAME
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs", "group"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs", "group", "ssh_only"])]
     to: Option<String>,
     /// The source and its leaves
     #[arg(
@@ -102,6 +105,7 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
             "--group" => args.group.push(value()?),
             "--to" => args.to = Some(value()?),
             "--ignore-vcs" => args.ignore_vcs = true,
+            "--ssh-only" => args.ssh_only = true,
             "--" => {}
             unknown if unknown.starts_with('-') => {
                 return Err(CommandError::usage(format!("there is no option {unknown}"))
@@ -168,6 +172,7 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
                 ignore: args.ignore,
                 ignore_vcs: args.ignore_vcs,
                 groups: args.group,
+                ssh_only: args.ssh_only,
                 source,
                 leaves,
             }

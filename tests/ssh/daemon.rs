@@ -3,134 +3,12 @@
 //! Holds: what a host has is looked at by its paths; a connection is cut between two machines, never by asking yeet.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::agent::server;
+use super::line::Line;
 use super::server::{Home, Server};
-
-/// Stands between yeet and a server.
-pub(crate) struct Line {
-    pub(crate) proxy: Server,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    is_cut: bool,
-    /// Connections are taken, and nothing comes of them.
-    is_silent: bool,
-    is_frozen: bool,
-    /// Bytes that have passed, in either direction.
-    passed: u64,
-    /// How long each piece is under way.
-    delay: Duration,
-    /// Bytes after which it is cut; `None`: never.
-    left: Option<u64>,
-    open: Vec<TcpStream>,
-}
-
-impl State {
-    fn cut(&mut self) {
-        self.is_cut = true;
-        for stream in self.open.drain(..) {
-            drop(stream.shutdown(Shutdown::Both));
-        }
-    }
-}
-
-impl Line {
-    pub(crate) fn to(port: u16) -> Self {
-        let state = Arc::<Mutex<State>>::default();
-        let of_all = state.clone();
-        let proxy = Server::new(move |near| {
-            let mut state = of_all.lock().unwrap();
-            if state.is_cut {
-                return;
-            }
-            if state.is_silent {
-                state.open.push(near);
-                return;
-            }
-            let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            state.open.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
-            let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
-            let counted = of_all.clone();
-            let passing = of_all.clone();
-            drop(std::thread::spawn(move || pass(near, far, &counted)));
-            drop(std::thread::spawn(move || pass(back_from, back_to, &passing)));
-        });
-        Self { proxy, state }
-    }
-
-    pub(crate) fn cut(&self) {
-        self.state.lock().unwrap().cut();
-    }
-
-    pub(crate) fn cut_after(&self, bytes: u64) {
-        self.state.lock().unwrap().left = Some(bytes);
-    }
-
-    /// How many bytes have passed since this was asked last.
-    pub(crate) fn passed(&self) -> u64 {
-        std::mem::take(&mut self.state.lock().unwrap().passed)
-    }
-
-    /// Nothing more passes, in either direction, and nobody is told.
-    pub(crate) fn freeze(&self) {
-        self.state.lock().unwrap().is_frozen = true;
-    }
-
-    /// What passes from now on takes so much longer.
-    pub(crate) fn slow(&self, delay: Duration) {
-        self.state.lock().unwrap().delay = delay;
-    }
-
-    /// Ends what there is; whoever comes now is not answered.
-    fn hush(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.cut();
-        (state.is_cut, state.is_silent) = (false, true);
-    }
-
-    pub(crate) fn mend(&self) {
-        let mut state = self.state.lock().unwrap();
-        if state.is_silent || state.is_frozen {
-            state.cut();
-        }
-        *state = State { passed: state.passed, ..State::default() };
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
-    let mut buffer = [0; 4 << 10];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        let mut state = state.lock().unwrap();
-        if state.is_frozen {
-            continue;
-        }
-        state.passed += read as u64;
-        if let Some(left) = &mut state.left {
-            *left = left.saturating_sub(read as u64);
-            if *left == 0 {
-                state.cut();
-                break;
-            }
-        }
-        let delay = state.delay;
-        drop(state);
-        std::thread::sleep(delay);
-        if to.write_all(&buffer[..read]).is_err() {
-            break;
-        }
-    }
-    drop(from.shutdown(Shutdown::Both));
-    drop(to.shutdown(Shutdown::Both));
-}
 
 /// A home with a daemon, and a host `nas` behind a line that can be cut.
 pub(crate) struct Rig {
@@ -142,7 +20,19 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Option<Self> {
+        Self::of(server("")?)
+    }
+
+    /// Whose host has a network of its own, of which nothing but the connection to the server is known here.
+    pub(crate) fn apart() -> Option<Self> {
         let (home, server) = server("")?;
+        drop(server);
+        let apart = Server::openssh_apart(&home, "MaxSessions 1");
+        super::at(&home, &apart);
+        Self::of((home, apart))
+    }
+
+    fn of((home, server): (Home, Server)) -> Option<Self> {
         let line = Line::to(server.port);
         let config = home.read("home/.ssh/config");
         home.config(&config.replace(&server.port.to_string(), &line.proxy.port.to_string()));
@@ -303,7 +193,7 @@ fn what_was_under_way_when_a_connection_was_cut_is_done_and_is_nobodys_edit() {
 fn a_large_file_whose_connection_is_cut_is_gone_on_with_where_it_was() {
     let Some(rig) = Rig::new() else { return };
     rig.write("home/src/f", "first");
-    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["add", "--ssh-only", "src", "nas:work"]);
     rig.well(&["wait"]);
     let large: Vec<u8> =
         (0..40_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();

@@ -5,7 +5,8 @@
 use std::fs;
 use std::time::Duration;
 
-use super::daemon::{Line, Rig};
+use super::daemon::Rig;
+use super::line::Line;
 
 /// A home whose host has a second way.
 fn rig() -> Option<(Rig, Line)> {

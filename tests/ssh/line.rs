@@ -1,0 +1,127 @@
+//! What is between yeet and a server, and can be cut, slow or silent.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::server::Server;
+
+/// Stands between yeet and a server.
+pub(crate) struct Line {
+    pub(crate) proxy: Server,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    is_cut: bool,
+    /// Connections are taken, and nothing comes of them.
+    is_silent: bool,
+    is_frozen: bool,
+    /// Bytes that have passed, in either direction.
+    passed: u64,
+    /// How long each piece is under way.
+    delay: Duration,
+    /// Bytes after which it is cut; `None`: never.
+    left: Option<u64>,
+    open: Vec<TcpStream>,
+}
+
+impl State {
+    fn cut(&mut self) {
+        self.is_cut = true;
+        for stream in self.open.drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn to(port: u16) -> Self {
+        let state = Arc::<Mutex<State>>::default();
+        let of_all = state.clone();
+        let proxy = Server::new(move |near| {
+            let mut state = of_all.lock().unwrap();
+            if state.is_cut {
+                return;
+            }
+            if state.is_silent {
+                state.open.push(near);
+                return;
+            }
+            let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            state.open.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
+            let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            let counted = of_all.clone();
+            let passing = of_all.clone();
+            drop(std::thread::spawn(move || pass(near, far, &counted)));
+            drop(std::thread::spawn(move || pass(back_from, back_to, &passing)));
+        });
+        Self { proxy, state }
+    }
+
+    pub(crate) fn cut(&self) {
+        self.state.lock().unwrap().cut();
+    }
+
+    pub(crate) fn cut_after(&self, bytes: u64) {
+        self.state.lock().unwrap().left = Some(bytes);
+    }
+
+    /// How many bytes have passed since this was asked last.
+    pub(crate) fn passed(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().unwrap().passed)
+    }
+
+    /// Nothing more passes, in either direction, and nobody is told.
+    pub(crate) fn freeze(&self) {
+        self.state.lock().unwrap().is_frozen = true;
+    }
+
+    /// What passes from now on takes so much longer.
+    pub(crate) fn slow(&self, delay: Duration) {
+        self.state.lock().unwrap().delay = delay;
+    }
+
+    /// Ends what there is; whoever comes now is not answered.
+    pub(crate) fn hush(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.cut();
+        (state.is_cut, state.is_silent) = (false, true);
+    }
+
+    pub(crate) fn mend(&self) {
+        let mut state = self.state.lock().unwrap();
+        if state.is_silent || state.is_frozen {
+            state.cut();
+        }
+        *state = State { passed: state.passed, ..State::default() };
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
+    let mut buffer = [0; 4 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        let mut state = state.lock().unwrap();
+        if state.is_frozen {
+            continue;
+        }
+        state.passed += read as u64;
+        if let Some(left) = &mut state.left {
+            *left = left.saturating_sub(read as u64);
+            if *left == 0 {
+                state.cut();
+                break;
+            }
+        }
+        let delay = state.delay;
+        drop(state);
+        std::thread::sleep(delay);
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    drop(from.shutdown(Shutdown::Both));
+    drop(to.shutdown(Shutdown::Both));
+}
