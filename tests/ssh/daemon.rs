@@ -201,7 +201,9 @@ fn a_large_file_whose_connection_is_cut_is_gone_on_with_where_it_was() {
     {
         rig.line.passed();
         rig.line.cut_after(25 << 20);
-        fs::write(rig.at(from), &large).unwrap();
+        // At once: one that is seen while it grows has versions.
+        fs::write(rig.at("made"), &large).unwrap();
+        fs::rename(rig.at("made"), rig.at(from)).unwrap();
         assert_eq!(rig.yeet(&["wait"]).0, 1, "it was cut");
         rig.line.mend();
         rig.well(&["wait"]);
