@@ -25,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(30);
 const SAID_MAX: usize = 16 << 10;
 
-/// Which connection it is.
+/// The socket to one agent, or why there is none.
 pub(super) struct Data {
     /// Where the agent's host is; `None`: it cannot be reached but through other machines.
     address: Option<IpAddr>,
