@@ -75,6 +75,8 @@ pub struct CopyOptions {
     pub mirror: bool,
     pub verify: bool,
     pub ignore: Vec<String>,
+    /// Nothing but SSH connects to other machines.
+    pub ssh_only: bool,
     /// The folder of the config file, which knows ways to hosts.
     pub config: Option<PathBuf>,
 }
@@ -130,6 +132,7 @@ fn record(options: &CopyOptions) -> SyncRecord {
         held: ReplicaSet::EMPTY,
         groups: Vec::new(),
         hosts: ends.into_iter().filter_map(host).collect(),
+        ssh_only: options.ssh_only,
     }
 }
 

@@ -48,6 +48,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("abomonation::", &["sources/stat_cache"], "use serde and postcard; see docs/design/0002"),
     ("redb::", &["sinks/journal"], "ask the journal"),
     ("russh::", &["ssh"], "ask a connection"),
+    ("rustls::", &["ssh/socket"], "ask a connection"),
     (
         "allow(unsafe_code",
         &["sys", "ebpf", "sources/stat_cache"],

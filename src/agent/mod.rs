@@ -8,6 +8,7 @@
 mod chores;
 mod door;
 mod replica;
+mod socket;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -27,6 +28,7 @@ use crate::ssh::talk::{Incoming, Outgoing, talk};
 use crate::sys;
 use door::Way;
 use replica::Served;
+use socket::serve_socket;
 
 /// Serves whoever is at the other end, until they leave; `program` is this program's own file.
 ///
@@ -54,15 +56,21 @@ pub fn serve(
     // Whoever calls this ends the process, and a read that waits with it.
     let link = Link::start(Side::Agent, decoder, input, output, || {})?;
     let replicas = Replicas { open: Mutex::default(), streams: link.streams(), program };
+    match serve_link(&replicas, &link) {
+        Over::Goodbye(_) => Ok(()),
+        over @ (Over::Lost(_) | Over::Garbled(_) | Over::Silent(_)) => Err(io::Error::other(over)),
+    }
+}
+
+/// Answers all that is asked on a connection, until it is over.
+fn serve_link(replicas: &Replicas, link: &Link) -> Over {
     std::thread::scope(|scope| {
         loop {
             match link.accept() {
                 Ok((request, stream)) => {
-                    let replicas = &replicas;
                     drop(scope.spawn(move || answer(replicas, &request, stream)));
                 }
-                Err(Over::Goodbye(_)) => return Ok(()),
-                Err(over) => return Err(io::Error::other(over)),
+                Err(over) => return over,
             }
         }
     })
@@ -132,6 +140,7 @@ fn answer(replicas: &Replicas, request: &[u8], stream: Stream) {
         Request::Flush { replica } => {
             replicas.get(replica).and_then(|served| serve_flush(&served.site.root, &outgoing))
         }
+        Request::Socket { pin } => serve_socket(replicas, pin, (incoming, &outgoing)),
     };
     if let Err(broken) = answered {
         outgoing.refuse(&broken.to_string());

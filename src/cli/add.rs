@@ -53,8 +53,11 @@ pub(crate) struct Args {
     /// Do not ask before something is taken over
     #[arg(short = 'y', long)]
     yes: bool,
+    /// Carry all over SSH: open no other connection to the hosts of this sync
+    #[arg(long)]
+    ssh_only: bool,
     /// Add the leaves to the sync NAME
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs", "group"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "mode", "ignore", "ignore_vcs", "group", "ssh_only"])]
     to: Option<String>,
     /// The source and its leaves
     #[arg(
@@ -111,6 +114,7 @@ fn take_rest(args: &mut Args) -> Result<Rest, CommandError> {
             "--ignore-vcs" => args.ignore_vcs = true,
             "--take-over" => args.take_over = true,
             "-y" | "--yes" => args.yes = true,
+            "--ssh-only" => args.ssh_only = true,
             "--" => {}
             unknown if unknown.starts_with('-') => {
                 return Err(CommandError::usage(format!("there is no option {unknown}"))
@@ -220,6 +224,7 @@ pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
                 ignore: args.ignore,
                 ignore_vcs: args.ignore_vcs,
                 groups: args.group,
+                ssh_only: args.ssh_only,
                 source,
                 leaves,
             }

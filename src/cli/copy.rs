@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Leave out what matches (gitignore syntax); may be given several times
     #[arg(long, value_name = "GLOB")]
     ignore: Vec<String>,
+    /// Carry all over SSH: open no other connection to a host
+    #[arg(long)]
+    ssh_only: bool,
     /// The directory to copy from
     #[arg(value_name = "SRC")]
     source: OsString,
@@ -57,6 +60,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Result<u8, CommandError> {
         mirror: args.mirror,
         verify: args.verify,
         ignore: args.ignore,
+        ssh_only: args.ssh_only,
         // A copy between two directories here needs no home.
         config: places().ok().map(|places| places.config),
     };

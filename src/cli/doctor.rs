@@ -1,6 +1,7 @@
 //! `yeet doctor`: what this machine has, and every step of the way to a host.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RowArgs;
 use super::error::CommandError;
@@ -236,13 +237,25 @@ async fn try_agent(reach: &mut Reach, route: Route, agent: &Installed, found: &m
         peer.ping()?;
         let took = sys::now().duration_since(before);
         let limits = peer.limits()?;
+        let data = peer.try_data();
         peer.goodbye();
-        Ok((took, limits))
+        Ok((took, limits, data))
     };
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     match tokio::task::spawn_blocking(ask).await {
-        Ok(Ok((took, limits))) => {
-            let ms = took.as_secs_f64() * 1000.0;
-            found.ok("answer", format!("the agent answers in {ms:.1} ms"));
+        Ok(Ok((took, limits, data))) => {
+            found.ok("answer", format!("the agent answers in {:.1} ms", ms(took)));
+            match data {
+                Ok((took, refused)) => {
+                    let made =
+                        format!("data has a connection of its own, made in {:.1} ms", ms(took));
+                    found.ok("socket", made);
+                    for stranger in refused {
+                        found.note("socket", format!("turned away: {stranger}"));
+                    }
+                }
+                Err(why) => found.note("socket", format!("data goes over SSH alone: {why}")),
+            }
             tell_limits(limits, found);
         }
         Ok(Err(error)) => found.failed("answer", error.to_string()),

@@ -32,7 +32,8 @@ pub(crate) fn forget(args: ForgetArgs, ui: &mut Ui) -> Result<u8, CommandError> 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Settings: mode, ignore (patterns, one a line), ignore-vcs (true or false), group (files that go \
-together, a group a line), keep-age (as 30d), keep-size (as 10G).
+together, a group a line), keep-age (as 30d), keep-size (as 10G), ssh-only (yes: no other \
+connection to hosts than that of SSH; or no).
 
 Examples:
   yeet set work

@@ -250,7 +250,7 @@ fn settled(
     host: &str,
     linked: Linked,
 ) -> Result<(Linked, Vec<Fact>), Absence> {
-    let far = Far::new(host.to_owned());
+    let far = Far::new(host.to_owned(), true);
     far.connected(linked.peer.clone(), linked.number, linked.opened.boot);
     match recover_far(shop, replica, &far) {
         Ok(agreed) => Ok((linked, agreed)),

@@ -163,6 +163,11 @@ impl Actor {
                 let why = why.unwrap_or_default();
                 notes.push(format!("{name} by {}: {}{rtt}{why}", way.route, way.state));
             }
+            let peer = self.shop.far(*replica).and_then(|far| far.peer());
+            if let Some(words) = peer.and_then(|peer| peer.data()).filter(|_| !self.record.ssh_only)
+            {
+                notes.push(format!("{}: data goes by {words}", self.record.replica_name(*replica)));
+            }
         }
         notes
     }

@@ -192,7 +192,8 @@ fn refuse_overlap(a: &Found, b: &Found) -> Result<(), Failure> {
 
 impl Daemon {
     pub(crate) fn add(&self, request: Request) -> Result<String, Failure> {
-        let Request::Add { name, mode, ignore, ignore_vcs, groups, source, leaves } = request
+        let Request::Add { name, mode, ignore, ignore_vcs, groups, ssh_only, source, leaves } =
+            request
         else {
             return Err(usage("not an add", None));
         };
@@ -226,6 +227,7 @@ impl Daemon {
             held: ReplicaSet::EMPTY,
             groups,
             hosts: source.host(Replica::SOURCE).into_iter().collect(),
+            ssh_only,
         };
         self.refuse_taken(&source, true, &name)?;
         self.append_leaves(&mut record, &leaves)?;
@@ -520,6 +522,9 @@ fn groups_of(lines: &[String]) -> Result<Vec<Vec<String>>, Failure> {
     Ok(groups)
 }
 
+const SETTINGS: &str =
+    "the settings are mode, ignore, ignore-vcs, group, keep-age, keep-size and ssh-only";
+
 fn set_one(record: &mut SyncRecord, key: &str, value: &str) -> Result<(), Failure> {
     let bad = |what: &str| usage(format!("{value:?} is no {what}"), None);
     match key {
@@ -541,13 +546,17 @@ fn set_one(record: &mut SyncRecord, key: &str, value: &str) -> Result<(), Failur
             let lines: Vec<String> = value.lines().map(str::to_owned).collect();
             record.groups = groups_of(&lines)?;
         }
+        "ssh-only" => {
+            record.ssh_only = match value {
+                "yes" => true,
+                "no" => false,
+                _ => return Err(bad("answer (yes or no)")),
+            }
+        }
         "keep-age" => record.keep_age_s = parse_age(value).ok_or_else(|| bad("age (as 30d)"))?,
         "keep-size" => record.keep_size = parse_size(value).ok_or_else(|| bad("size (as 10G)"))?,
         _ => {
-            return Err(usage(
-                format!("there is no setting {key}"),
-                Some("the settings are mode, ignore, ignore-vcs, group, keep-age and keep-size"),
-            ));
+            return Err(usage(format!("there is no setting {key}"), Some(SETTINGS)));
         }
     }
     Ok(())
@@ -562,6 +571,7 @@ fn settings_of(record: &SyncRecord) -> Vec<(String, String)> {
         ("group", groups.join("\n")),
         ("keep-age", format!("{}s", record.keep_age_s)),
         ("keep-size", record.keep_size.to_string()),
+        ("ssh-only", if record.ssh_only { "yes" } else { "no" }.to_owned()),
     ];
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -264,7 +264,8 @@ fn open_grounds(
     };
     grounds.sites.resize_with(32, || None);
     for (replica, host) in &record.hosts {
-        grounds.far[usize::from(replica.slot())] = Some(Arc::new(Far::new(host.clone())));
+        grounds.far[usize::from(replica.slot())] =
+            Some(Arc::new(Far::new(host.clone(), record.ssh_only)));
     }
     for replica in &mut record.replicas {
         if grounds.far[usize::from(replica.replica.slot())].is_some() {

@@ -72,7 +72,8 @@ fn order_all<K>(
     ops: &[OpId],
     stills: Stills,
 ) -> Acted {
-    let mut orders = match Orders::open(far, shop.journal.is_some()) {
+    let bytes = Job::bytes_of(batch.iter().map(|assigned| &assigned.job));
+    let mut orders = match Orders::open(far, shop.journal.is_some(), bytes) {
         Ok(orders) => orders,
         Err(error) => return none_done(batch.len(), error),
     };

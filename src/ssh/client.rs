@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use russh::client::{Config, Handle, Handler, Session, connect_stream};
 use russh::keys::{Algorithm, PublicKeyOrCertificate};
 use russh::{ChannelOpenFailure, Disconnect, Names, Preferred, cipher};
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -59,6 +62,8 @@ pub struct Connection {
     /// The last is the host's; the others carry it.
     pub(super) handles: Vec<Handle<Host>>,
     pub hops: Vec<Hop>,
+    /// Where the host is; `None` behind another machine, from where it may be somewhere else.
+    pub(super) address: Option<IpAddr>,
 }
 
 /// Connects to a host through all machines before it, `way`'s last one; `passed` is told of each.
@@ -73,12 +78,18 @@ pub async fn connect(
     passed: &mut dyn FnMut(&Hop),
 ) -> Result<Connection, SshError> {
     let ask = Arc::new(Patient { ask, is_asking: AtomicBool::new(false) });
-    let mut connection = Connection { host: String::new(), handles: Vec::new(), hops: Vec::new() };
+    let (host, handles, hops) = (String::new(), Vec::new(), Vec::new());
+    let mut connection = Connection { host, handles, hops, address: None };
     for settings in way {
         let (handle, hop) = match connection.handles.last() {
-            None => shake(dial(settings).await?, settings, here, &ask, now_s).await?,
+            None => {
+                let stream = dial(settings).await?;
+                connection.address = stream.peer_addr().ok().map(|at| at.ip());
+                shake(stream, settings, here, &ask, now_s).await?
+            }
             Some(gateway) => {
                 let stream = forward(gateway, &connection.host, settings).await?;
+                connection.address = None;
                 shake(stream, settings, here, &ask, now_s).await?
             }
         };
@@ -121,20 +132,20 @@ async fn dial(settings: &Settings) -> Result<TcpStream, SshError> {
         Ok(stream) => stream.map_err(|error| failed(plain(&error)))?,
         Err(_) => return Err(failed(format!("no answer in {} s", patience.as_secs()))),
     };
-    stream.set_nodelay(true).map_err(|error| failed(plain(&error)))?;
-    notice_silence(&stream);
+    set_up(&stream);
     Ok(stream)
 }
 
-/// Has a connection end when what was sent is not taken for so long. At rest nothing is sent (INV-8): whether the other
-/// machine is there is found out when somebody wants to know.
-fn notice_silence(stream: &TcpStream) {
-    // Where it cannot be set, it takes longer.
-    rustix::net::sockopt::set_tcp_user_timeout(stream, 15_000).unwrap_or_default();
+/// Has what is sent go out at once, and a connection end when what was sent is not taken for so long. At rest nothing is
+/// sent (INV-8): whether the other machine is there is found out when somebody wants to know.
+pub(super) fn set_up(stream: &impl AsFd) {
+    // Where they cannot be set, all takes longer.
+    sockopt::set_tcp_nodelay(stream, true).unwrap_or_default();
+    sockopt::set_tcp_user_timeout(stream, 15_000).unwrap_or_default();
 }
 
 /// A system's error without its number.
-fn plain(error: &std::io::Error) -> String {
+pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
@@ -269,17 +280,17 @@ fn is_rsa(algorithm: &Algorithm) -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn has_aes() -> bool {
+pub(super) fn has_aes() -> bool {
     std::arch::is_x86_feature_detected!("aes")
 }
 
 #[cfg(target_arch = "aarch64")]
-fn has_aes() -> bool {
+pub(super) fn has_aes() -> bool {
     std::arch::is_aarch64_feature_detected!("aes")
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn has_aes() -> bool {
+pub(super) fn has_aes() -> bool {
     false
 }
 

@@ -233,6 +233,12 @@ impl Link {
         self.streams().accept()
     }
 
+    /// Ends it here and now.
+    pub fn end(&self, why: &str) {
+        self.shared.end(Over::Lost(why.to_owned()));
+        (self.close)();
+    }
+
     /// Its streams, for who is not to keep the connection up.
     #[must_use]
     pub fn streams(&self) -> Streams {
@@ -294,10 +300,8 @@ impl Drop for Link {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.closing = true;
-        state.over.get_or_insert_with(|| Over::Lost("it was closed here".to_owned()));
         drop(state);
-        self.shared.wake_all();
-        (self.close)();
+        self.end("it was closed here");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Other machines, by SSH and without an `ssh` program.
 //!
-//! Holds: russh is known here and nowhere else; what says whom to trust and how to log in (`destination`, `pattern`,
+//! Holds: russh and rustls are known here and nowhere else; what says whom to trust and how to log in (`destination`, `pattern`,
 //! `settings`, `known_hosts`, `hops`, `route`, `routes`) and what two yeets say (`protocol`) is pure; nothing is asked of a person but
 //! through [`ask::Ask`].
 
@@ -9,6 +9,7 @@ mod auth;
 pub mod bootstrap;
 pub mod client;
 pub mod contact;
+mod data;
 pub mod destination;
 pub mod error;
 pub mod exec;
@@ -25,6 +26,7 @@ pub mod reach;
 pub mod route;
 pub mod routes;
 pub mod settings;
+pub mod socket;
 pub mod talk;
 mod trust;
 

@@ -5,7 +5,7 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::ask::printable;
 use super::bootstrap::Installed;
+use super::data::Data;
 use super::error::SshError;
 use super::exec::Stream;
 use super::link::{self, Broken, Link, Over};
@@ -23,6 +24,7 @@ use super::protocol::{
 use super::reach::Reach;
 use super::route::Route;
 use super::routes::Rtt;
+use super::socket::Refused;
 use super::talk::talk;
 
 /// How long an agent may take for an answer that needs no work.
@@ -54,6 +56,7 @@ pub struct Peer {
     /// The agent's own file there.
     program: String,
     link: Link,
+    data: Arc<Data>,
     replicas: AtomicU32,
     rtt: Mutex<Option<Rtt>>,
     /// Told whenever something is asked for.
@@ -94,7 +97,8 @@ impl Peer {
         let replicas = AtomicU32::new(0);
         let (rtt, asked) = (Mutex::default(), OnceLock::new());
         let (program, is_used) = (agent.path.clone(), AtomicBool::new(false));
-        Ok((Self { host, route, program, link, replicas, rtt, asked, is_used }, carried))
+        let data = Arc::new(Data::new(reach.address(), link.streams()));
+        Ok((Self { host, route, program, link, data, replicas, rtt, asked, is_used }, carried))
     }
 
     #[must_use]
@@ -146,6 +150,36 @@ impl Peer {
             tell();
         }
         self.link.open(&request.bytes())
+    }
+
+    /// As [`Self::open`], for what will carry so many bytes: over the data socket where there is one, or can be.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_bulk(&self, request: &Request, bytes: u64) -> Result<link::Stream, Over> {
+        if self.link.is_up()
+            && let Some(stream) = self.data.open(request, bytes)
+        {
+            if let Some(tell) = self.asked.get() {
+                tell();
+            }
+            return Ok(stream);
+        }
+        self.open(request)
+    }
+
+    /// Makes a data socket now: how long that took, and whom the agent turned away meanwhile.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub fn try_data(&self) -> Result<(Duration, Refused), String> {
+        self.data.try_now()
+    }
+
+    /// What carries data, in words, once it was seen.
+    #[must_use]
+    pub fn data(&self) -> Option<String> {
+        self.data.words()
     }
 
     /// Makes sure that it is there, as [`Link::ping`] does.

@@ -3,6 +3,7 @@
 //! Some servers serve one channel a connection (tinysshd), or one at a time: where a connection takes no more, another
 //! one is made. So every command given here can be run twice without harm.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
@@ -44,6 +45,12 @@ impl Reach {
     #[must_use]
     pub fn host(&self) -> &str {
         self.connection.host()
+    }
+
+    /// Where the host is, if no other machine is passed on the way there.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.connection.address
     }
 
     /// Runs a command, as [`Connection::run`] does.

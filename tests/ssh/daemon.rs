@@ -20,7 +20,19 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Option<Self> {
+        Self::of(server("")?)
+    }
+
+    /// Whose host has a network of its own, of which nothing but the connection to the server is known here.
+    pub(crate) fn apart() -> Option<Self> {
         let (home, server) = server("")?;
+        drop(server);
+        let apart = Server::openssh_apart(&home, "MaxSessions 1");
+        super::at(&home, &apart);
+        Self::of((home, apart))
+    }
+
+    fn of((home, server): (Home, Server)) -> Option<Self> {
         let line = Line::to(server.port);
         let config = home.read("home/.ssh/config");
         home.config(&config.replace(&server.port.to_string(), &line.proxy.port.to_string()));
@@ -181,7 +193,7 @@ fn what_was_under_way_when_a_connection_was_cut_is_done_and_is_nobodys_edit() {
 fn a_large_file_whose_connection_is_cut_is_gone_on_with_where_it_was() {
     let Some(rig) = Rig::new() else { return };
     rig.write("home/src/f", "first");
-    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["add", "--ssh-only", "src", "nas:work"]);
     rig.well(&["wait"]);
     let large: Vec<u8> =
         (0..40_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();
@@ -189,7 +201,9 @@ fn a_large_file_whose_connection_is_cut_is_gone_on_with_where_it_was() {
     {
         rig.line.passed();
         rig.line.cut_after(25 << 20);
-        fs::write(rig.at(from), &large).unwrap();
+        // At once: one that is seen while it grows has versions.
+        fs::write(rig.at("made"), &large).unwrap();
+        fs::rename(rig.at("made"), rig.at(from)).unwrap();
         assert_eq!(rig.yeet(&["wait"]).0, 1, "it was cut");
         rig.line.mend();
         rig.well(&["wait"]);

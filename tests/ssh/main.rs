@@ -13,6 +13,7 @@ mod network;
 mod owner;
 mod routes;
 mod server;
+mod socket;
 mod terminal;
 
 use std::sync::Arc;
@@ -426,7 +427,7 @@ fn the_doctor_tells_every_step_and_which_one_failed() {
     let steps: Vec<&str> = said.lines().filter_map(|line| line.split('\t').next()).collect();
     let all = [
         "settings", "reach", "key", "banner", "login", "command", "machine", "folder", "agent",
-        "answer", "watches", "files",
+        "answer", "socket", "watches", "files",
     ];
     assert_eq!(steps, all, "{said}");
     assert!(said.contains(&format!("nas is {}@127.0.0.1:{}", user(), server.port)), "{said}");

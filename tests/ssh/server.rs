@@ -260,6 +260,15 @@ impl Server {
 
     /// The same, each connection after `setup` in a mount namespace of its own.
     pub(crate) fn openssh_after(home: &Home, more: &str, setup: &str) -> Self {
+        Self::openssh_in("-m", home, more, setup)
+    }
+
+    /// The same, each connection on a machine whose ports are not reached.
+    pub(crate) fn openssh_apart(home: &Home, more: &str) -> Self {
+        Self::openssh_in("-mn", home, more, "")
+    }
+
+    fn openssh_in(namespaces: &'static str, home: &Home, more: &str, setup: &str) -> Self {
         let config = Self::configure(home, more);
         let setup = format!(
             "{{ {}; }} </dev/null >&2\nexec /usr/sbin/sshd -i -f \"$1\"",
@@ -267,7 +276,7 @@ impl Server {
         );
         Self::by_process(move || {
             let mut command = Command::new("unshare");
-            command.args(["-m", "sh", "-c", &setup, "sh"]).arg(&config);
+            command.args([namespaces, "sh", "-c", &setup, "sh"]).arg(&config);
             command
         })
     }

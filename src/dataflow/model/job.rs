@@ -45,3 +45,18 @@ pub enum Op {
     /// Hash what these replicas hold.
     Read { replicas: Vec<(Replica, Value)> },
 }
+
+impl Job {
+    /// What may have to be carried for all of them, in bytes.
+    pub fn bytes_of<'a>(jobs: impl IntoIterator<Item = &'a Self>) -> u64 {
+        jobs.into_iter().fold(0, |sum, job| sum.saturating_add(job.bytes()))
+    }
+
+    /// What may have to be carried for it, in bytes.
+    fn bytes(&self) -> u64 {
+        match &self.op {
+            Op::Put { new, .. } => new.bytes(),
+            Op::Move { .. } | Op::Delete { .. } | Op::Agree { .. } | Op::Read { .. } => 0,
+        }
+    }
+}

@@ -154,7 +154,7 @@ fn send(outgoing: &Outgoing, bytes: &mut dyn Read) -> io::Result<()> {
 impl Far {
     fn errand(&self, errand: &Errand) -> io::Result<(Incoming, Outgoing)> {
         let (incoming, outgoing) =
-            self.ask(|replica| Request::Errand { replica }).map_err(io::Error::other)?;
+            self.ask_bulk(0, |replica| Request::Errand { replica }).map_err(io::Error::other)?;
         outgoing.say(errand).map_err(io::Error::other)?;
         Ok((incoming, outgoing))
     }

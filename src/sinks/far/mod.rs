@@ -13,7 +13,7 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::sinks::apply::ApplyError;
-use crate::ssh::link::Broken;
+use crate::ssh::link::{Broken, Over, Stream};
 use crate::ssh::peer::Peer;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, talk};
@@ -30,6 +30,8 @@ pub(super) use wire::Group;
 pub struct Far {
     /// What it is called where errors name it.
     host: String,
+    /// All goes over SSH.
+    ssh_only: bool,
     agent: Mutex<Agent>,
 }
 
@@ -44,8 +46,8 @@ struct Agent {
 impl Far {
     /// One that is not connected.
     #[must_use]
-    pub fn new(host: String) -> Self {
-        Self { host, agent: Mutex::default() }
+    pub fn new(host: String, ssh_only: bool) -> Self {
+        Self { host, ssh_only, agent: Mutex::default() }
     }
 
     fn agent(&self) -> MutexGuard<'_, Agent> {
@@ -89,11 +91,31 @@ impl Far {
     }
 
     fn ask(&self, request: impl Fn(u32) -> Request) -> Result<(Incoming, Outgoing), ApplyError> {
+        self.ask_by(request, Peer::open)
+    }
+
+    /// As [`Self::ask`], for what carries so many bytes.
+    fn ask_bulk(
+        &self,
+        bytes: u64,
+        request: impl Fn(u32) -> Request,
+    ) -> Result<(Incoming, Outgoing), ApplyError> {
+        match self.ssh_only {
+            true => self.ask(request),
+            false => self.ask_by(request, |peer, request| peer.open_bulk(request, bytes)),
+        }
+    }
+
+    fn ask_by(
+        &self,
+        request: impl Fn(u32) -> Request,
+        open: impl Fn(&Peer, &Request) -> Result<Stream, Over>,
+    ) -> Result<(Incoming, Outgoing), ApplyError> {
         let agent = self.agent().peer.clone();
         let Some((peer, number)) = agent else {
             return Err(self.away("it is not connected"));
         };
-        let stream = peer.open(&request(number)).map_err(|over| self.away(&over.to_string()))?;
+        let stream = open(&peer, &request(number)).map_err(|over| self.away(&over.to_string()))?;
         Ok(talk(stream.with_deadline()))
     }
 

@@ -35,8 +35,13 @@ pub(in crate::sinks) struct Orders<'a> {
 impl<'a> Orders<'a> {
     /// # Errors
     /// The agent is not there.
-    pub(in crate::sinks) fn open(far: &'a Far, durable: bool) -> Result<Self, ApplyError> {
-        let (incoming, outgoing) = far.ask(|replica| Request::Act { replica, durable })?;
+    pub(in crate::sinks) fn open(
+        far: &'a Far,
+        durable: bool,
+        bytes: u64,
+    ) -> Result<Self, ApplyError> {
+        let act = |replica| Request::Act { replica, durable };
+        let (incoming, outgoing) = far.ask_bulk(bytes, act)?;
         let (is_group, broken, early) = (false, None, None);
         Ok(Self { far, incoming, outgoing, ordered: 0, is_group, broken, early })
     }
@@ -50,7 +55,8 @@ impl<'a> Orders<'a> {
         durable: bool,
         group: &Group,
     ) -> Result<Self, ApplyError> {
-        let (incoming, outgoing) = far.ask(|replica| Request::ActGroup { replica, durable })?;
+        let act = |replica| Request::ActGroup { replica, durable };
+        let (incoming, outgoing) = far.ask_bulk(group.bytes(), act)?;
         let broken = outgoing.say(group).err();
         let (is_group, early) = (true, None);
         Ok(Self { far, incoming, outgoing, ordered: 0, is_group, broken, early })
@@ -198,7 +204,8 @@ impl Fetched {
     /// # Errors
     /// The agent is not there.
     pub(in crate::sinks) fn open(far: &Far, jobs: &[&Job]) -> Result<Self, ApplyError> {
-        let (incoming, outgoing) = far.ask(|replica| Request::Offer { replica })?;
+        let bytes = Job::bytes_of(jobs.iter().copied());
+        let (incoming, outgoing) = far.ask_bulk(bytes, |replica| Request::Offer { replica })?;
         let mut asked = outgoing.say(&u32::try_from(jobs.len()).unwrap_or(u32::MAX));
         for job in jobs {
             asked = asked.and_then(|()| outgoing.say(job));
@@ -213,7 +220,8 @@ impl Fetched {
     /// # Errors
     /// The agent is not there, or a file is not what is known of it.
     pub(in crate::sinks) fn open_group(far: &Far, group: &Group) -> Result<Self, ApplyError> {
-        let (incoming, outgoing) = far.ask(|replica| Request::OfferGroup { replica })?;
+        let offer = |replica| Request::OfferGroup { replica };
+        let (incoming, outgoing) = far.ask_bulk(group.bytes(), offer)?;
         let broken = outgoing.say(group).and_then(|()| outgoing.end()).err();
         let mut fetched = Self { host: far.host.clone(), incoming, outgoing: None, broken };
         fetched.looked()?;

@@ -31,6 +31,13 @@ pub(in crate::sinks) struct Group {
     pub(in crate::sinks) jobs: Vec<(u64, Job)>,
 }
 
+impl Group {
+    /// What may have to be carried for it.
+    pub(super) fn bytes(&self) -> u64 {
+        Job::bytes_of(self.jobs.iter().map(|(_, job)| job))
+    }
+}
+
 /// What came of a look at all files of a group.
 pub(super) type Looked = Result<(), Failure>;
 

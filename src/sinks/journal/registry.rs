@@ -78,6 +78,8 @@ pub struct SyncRecord {
     /// The replicas on other machines, and what was written for these. What was written before there were any ends
     /// before it.
     pub hosts: Vec<(Replica, String)>,
+    /// Nothing but SSH connects to these machines. What was written before one could say so ends before it.
+    pub ssh_only: bool,
 }
 
 impl SyncRecord {
@@ -88,7 +90,8 @@ impl SyncRecord {
     pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
         let sync: Self = record::decode(bytes)
             .or_else(|_| record::decode(&[bytes, &[0]].concat()))
-            .or_else(|_| record::decode(&[bytes, &[0, 0]].concat()))?;
+            .or_else(|_| record::decode(&[bytes, &[0, 0]].concat()))
+            .or_else(|_| record::decode(&[bytes, &[0, 0, 0]].concat()))?;
         let source_first = sync.replicas.first().is_some_and(|first| first.replica.is_source());
         let once = sync.leaves().iter().count() + 1 == sync.replicas.len();
         let absolute = sync.replicas.iter().all(|replica| replica.path.is_absolute());
@@ -124,6 +127,7 @@ impl SyncRecord {
             held: ReplicaSet::EMPTY,
             groups: Vec::new(),
             hosts: Vec::new(),
+            ssh_only: false,
         };
         record.used = record.leaves();
         record
@@ -242,6 +246,7 @@ mod tests {
         sync.ignore = vec!["*.o".into()];
         sync.groups = vec![vec!["*.db".into(), "*.db-wal".into()]];
         sync.hosts = vec![(Replica::leaf(1).unwrap(), "me@nas".into())];
+        sync.ssh_only = true;
         assert_eq!(read_back(&sync).as_ref(), Ok(&sync));
         for bytes in mutations(&record::encode(&sync)) {
             let Ok(other) = SyncRecord::read(&bytes) else { continue };
@@ -252,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_there_were_groups_or_hosts_is_a_sync_without_any() {
+    fn what_was_written_before_there_were_groups_hosts_or_sockets_is_a_sync_without_any() {
         let sync = sync();
         let bytes = record::encode(&sync);
-        assert_eq!(&bytes[bytes.len() - 2..], [0, 0], "no groups and no hosts");
-        for missing in 0..=2 {
+        assert_eq!(&bytes[bytes.len() - 3..], [0, 0, 0], "no groups, no hosts, any socket");
+        for missing in 0..=3 {
             assert_eq!(SyncRecord::read(&bytes[..bytes.len() - missing]), Ok(sync.clone()));
         }
-        assert_eq!(SyncRecord::read(&bytes[..bytes.len() - 3]), Err(BadRecord));
+        assert_eq!(SyncRecord::read(&bytes[..bytes.len() - 4]), Err(BadRecord));
         assert_eq!(SyncRecord::read(&[&bytes[..], &[0]].concat()), Err(BadRecord));
     }
 

@@ -22,7 +22,7 @@ pub const FRAME_BYTES_MAX: u32 = 16 << 20;
 /// The most content in a request, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 15 << 20;
 /// Raised when a message changes shape.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The first frame of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +101,7 @@ pub enum Request {
         /// Files that go together: a group a line, blanks between its patterns.
         #[serde(deserialize_with = "list::read")]
         groups: Vec<String>,
+        ssh_only: bool,
         source: Place,
         #[serde(deserialize_with = "list::read")]
         leaves: Vec<NewLeaf>,

@@ -25,6 +25,8 @@ pub enum Request {
     Errand { replica: u32 },
     /// That replica is to be flushed to disk.
     Flush { replica: u32 },
+    /// A socket for data, for whoever has the certificate with this digest; it is there as long as the stream is.
+    Socket { pin: [u8; 32] },
 }
 
 /// What an agent asks of who called it, each on a stream that it opens.
@@ -93,6 +95,7 @@ mod tests {
             Request::OfferGroup { replica },
             Request::Errand { replica },
             Request::Flush { replica },
+            Request::Socket { pin: [7; 32] },
         ] {
             assert_eq!(Request::read(&request.bytes()), Ok(request.clone()));
             for bytes in mutations(&request.bytes()) {

@@ -198,7 +198,11 @@ impl Session {
         let most = CHUNK_MAX.min(stream.may_send as usize).min(stream.pending.len());
         let mut out = Vec::new();
         if most > 0 {
-            let payload: Vec<u8> = stream.pending.drain(..most).collect();
+            // Not byte by byte, as a drain would be collected.
+            let (first, second) = stream.pending.as_slices();
+            let of_first = most.min(first.len());
+            let payload = [&first[..of_first], &second[..most - of_first]].concat();
+            drop(stream.pending.drain(..most));
             stream.may_send -= u32::try_from(most).unwrap_or(u32::MAX);
             Frame { kind: Kind::Data, flags: 0, stream: id, payload }.write(&mut out);
         }

@@ -56,7 +56,8 @@ fn seeds() -> Vec<Vec<u8>> {
         used: leaves,
         held: leaves,
         groups: vec![vec!["*.db".into(), "*.db-wal".into()]],
-        hosts: Vec::new(),
+        hosts: vec![(Replica::SOURCE, "me@nas".into())],
+        ssh_only: true,
     };
     let source = || replica(Replica::SOURCE, "source", known);
     let leaf = || replica(fuzz::leaf(), "leaf", Identity::default());

@@ -108,6 +108,7 @@ fn requests() -> Vec<Request> {
             ignore: vec![s("*.o")],
             ignore_vcs: true,
             groups: vec![s("*.db *.db-wal")],
+            ssh_only: true,
             source: Place { host: None, path: b"/s".to_vec() },
             leaves: leaves.clone(),
         },
