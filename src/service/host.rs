@@ -394,14 +394,18 @@ impl Host {
         }
         let host = self.clone();
         let check = move || {
-            if let Some(used) = used {
-                used.check(SILENCE_MAX).unwrap_or_default();
-            }
+            // Both at the same time: whoever loses one wants the other at once.
+            let checked = used.map(|used| {
+                let thread = std::thread::Builder::new().name("routes".to_owned());
+                thread.spawn(move || used.check(SILENCE_MAX).unwrap_or_default())
+            });
             if spare.is_some_and(|spare| spare.check(SILENCE_MAX).is_err()) {
                 let gone = host.state().spare.take();
                 let over = Standing::Untried;
                 gone.inspect(|gone| host.state().routes.note(gone.route(), over));
             }
+            // It has no word to say that is of use here.
+            drop(checked.and_then(Result::ok).map(std::thread::JoinHandle::join));
             host.stirred.notify_all();
             host.look_for_better();
         };
@@ -493,10 +497,18 @@ pub fn ways(
         routes.push(plain);
     }
     let here = Here::from_env()?;
-    let counted = routes.into_iter().map(|route| {
+    let mut passed: Vec<Vec<(String, u16)>> = Vec::new();
+    let mut counted = Vec::new();
+    for route in routes {
         // One that makes no sense says so when it is tried.
-        let gateways = here.way_by(host, &route).map_or(0, |way| way.len().saturating_sub(1));
-        (route, u32::try_from(gateways).unwrap_or(u32::MAX))
-    });
-    Ok(counted.collect())
+        let way = here.way_by(host, &route).unwrap_or_default();
+        let way: Vec<_> = way.into_iter().map(|machine| (machine.hostname, machine.port)).collect();
+        // By another name it is the same: what breaks one breaks the other.
+        if !way.is_empty() && passed.contains(&way) {
+            continue;
+        }
+        counted.push((route, u32::try_from(way.len().saturating_sub(1)).unwrap_or(u32::MAX)));
+        passed.push(way);
+    }
+    Ok(counted)
 }
