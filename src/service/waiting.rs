@@ -3,7 +3,8 @@
 //! Holds: an answer is given at a moment of rest that came after everything that had happened before the question was
 //! taken in, and after what that led to: the watchers are flushed first, and again after a directory was made. That it
 //! is there is known before the watchers tell of it, and it may hold something by then. That all is in sync is said only
-//! if nothing has moved since a flush: then it was so at that moment, whatever users have done meanwhile.
+//! if nothing has moved since a flush: then it was so at that moment, whatever users have done meanwhile. Where something
+//! moves all the time, an answer still comes: that all from before the question has arrived.
 
 use crossbeam_channel::Sender;
 
@@ -14,11 +15,15 @@ use crate::sources::control::wire::State;
 #[cfg(test)]
 use crate::sys::sim::fault::{Fault, has};
 
+/// So often it is tried to see a moment at which nothing moves.
+const TRIES_MAX: u32 = 4;
+
 struct Waiter {
     flush: Option<u64>,
     /// How many directories had been made when the flush was asked for, and how often something had moved.
     made: u64,
     moved: u64,
+    tries: u32,
     then: Question,
 }
 
@@ -84,13 +89,23 @@ impl Actor {
         offline: bool,
         tell: Sender<State>,
     ) {
+        self.state_at_a_rest((path, leaf), offline, tell, TRIES_MAX);
+    }
+
+    fn state_at_a_rest(
+        &mut self,
+        (path, leaf): (RelPath, Option<Replica>),
+        offline: bool,
+        tell: Sender<State>,
+        tries: u32,
+    ) {
         let moved = self.waiters.moved;
         self.at_rest(Box::new(move |actor: &mut Self| {
             let standing = actor.standing(&path, leaf);
             let state = actor.state_at_rest(&standing);
             let has_moved = actor.waiters.moved != moved && actor.sources.is_watching();
-            if state == State::InSync && has_moved {
-                return actor.state_at_next_rest(path, leaf, offline, tell);
+            if state == State::InSync && has_moved && tries > 0 {
+                return actor.state_at_a_rest((path, leaf), offline, tell, tries - 1);
             }
             if offline && state == State::Offline {
                 let again = move |actor: &mut Self| {
@@ -113,7 +128,8 @@ impl Actor {
 
     fn waiter(&mut self, then: Question) -> Waiter {
         let flush = self.flush();
-        Waiter { flush, made: self.waiters.made, moved: self.waiters.moved, then }
+        let Waiters { made, moved, .. } = self.waiters;
+        Waiter { flush, made, moved, tries: TRIES_MAX, then }
     }
 
     /// Answers those who wait for rest, of which this is a moment.
@@ -151,8 +167,10 @@ impl Actor {
             flushing.into_iter().partition(|w| w.flush.is_none());
         self.waiters.flushing = flushing;
         for waiter in ready {
-            if self.may_have_missed(&waiter) {
-                self.flushed(waiter.then);
+            if waiter.tries > 0 && self.may_have_missed(&waiter) {
+                let tries = waiter.tries - 1;
+                let again = Waiter { tries, ..self.waiter(waiter.then) };
+                self.waiters.flushing.push(again);
             } else {
                 (waiter.then)(self);
             }
