@@ -126,6 +126,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
         }
         let delay = state.delay;
         drop(state);
+        // The time that the line takes: nobody waits here for something to happen.
         std::thread::sleep(delay);
         if to.write_all(&buffer[..read]).is_err() {
             break;
