@@ -109,6 +109,12 @@ impl Restless {
         self.files.get(&key).is_some_and(|file| file.has_no_snapshots)
     }
 
+    /// Whether there is a file that is only ever in sync with what it was: it was carried from a snapshot and still changes.
+    #[must_use]
+    pub fn never_rests(&self) -> bool {
+        self.files.values().any(|file| file.carried > 0)
+    }
+
     /// That a file, which is in sync, was carried from snapshots.
     #[must_use]
     pub fn past_words(&self, key: JobKey) -> Option<String> {

@@ -4,7 +4,8 @@
 //! taken in, and after what that led to: the watchers are flushed first, and again after a directory was made. That it
 //! is there is known before the watchers tell of it, and it may hold something by then. That all is in sync is said only
 //! if nothing has moved since a flush: then it was so at that moment, whatever users have done meanwhile. Where something
-//! moves all the time, an answer still comes: that all from before the question has arrived.
+//! moves all the time, an answer still comes: that all from before the question has arrived. Beside a file that is carried
+//! from snapshots, because it never rests, there is no such moment to look for.
 
 use crossbeam_channel::Sender;
 
@@ -103,7 +104,9 @@ impl Actor {
         self.at_rest(Box::new(move |actor: &mut Self| {
             let standing = actor.standing(&path, leaf);
             let state = actor.state_at_rest(&standing);
-            let has_moved = actor.waiters.moved != moved && actor.sources.is_watching();
+            let has_moved = actor.waiters.moved != moved
+                && actor.sources.is_watching()
+                && !actor.restless.never_rests();
             if state == State::InSync && has_moved && tries > 0 {
                 return actor.state_at_a_rest((path, leaf), offline, tell, tries - 1);
             }
