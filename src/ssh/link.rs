@@ -9,11 +9,17 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+mod bell;
+mod broken;
+
+use bell::Bell;
+pub use broken::{Broken, Over};
+
 use super::ask::printable;
-use super::protocol::{Decoder, Event, Message, Session, Side, StreamId};
+use super::protocol::{Chunk, Decoder, Event, Message, Session, Side, StreamId};
 
 /// On a stream with a deadline: so long nothing moves before the other side is asked whether it is there.
 const STALLED: Duration = Duration::from_secs(2);
@@ -24,41 +30,13 @@ const MOVES_BYTES: usize = 1024;
 /// The number of a ping whose answer nobody waits for.
 const NOBODYS: u64 = u64::MAX;
 
-/// Why nothing more is said.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Over {
-    /// The other side meant to go; its last word.
-    #[error("it said goodbye: {0}")]
-    Goodbye(String),
-    #[error("the connection broke: {0}")]
-    Lost(String),
-    #[error("what came makes no sense: {0}")]
-    Garbled(String),
-    #[error("it did not answer in {} s", .0.as_secs())]
-    Silent(Duration),
-}
-
-/// Why a stream goes no further.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// The other side broke it off.
-    #[error("{0}")]
-    Reset(String),
-    /// The other side has said all it had to say before it heard all.
-    #[error("it needs no more")]
-    Enough,
-    /// What came on it makes no sense, or it ended too early.
-    #[error("{0}")]
-    Garbled(String),
-    #[error(transparent)]
-    Over(#[from] Over),
-}
-
 #[derive(Default)]
 struct Inbox {
     chunks: VecDeque<Vec<u8>>,
     has_ended: bool,
     reset: Option<String>,
+    /// Something came on the stream, or there is room for more to be sent.
+    changed: Arc<Bell>,
 }
 
 struct State {
@@ -81,11 +59,11 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     /// There is something to write.
-    to_write: Condvar,
+    to_write: Bell,
     /// The other side has asked for something.
-    to_answer: Condvar,
-    /// Anything else has changed.
-    changed: Condvar,
+    to_answer: Bell,
+    /// Something has changed that is of no one stream.
+    changed: Bell,
 }
 
 impl Shared {
@@ -93,17 +71,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits for something that the other side is about to say or to take.
-    fn wait_for_work<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let waited = self.changed.wait_timeout(state, STALLED);
-        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() && state.doubt(Instant::now()) {
-            self.to_write.notify_all();
-            self.changed.notify_all();
+    fn wait_for_work<'a>(
+        &self,
+        changed: &Bell,
+        state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        let (mut state, is_over) = changed.wait_for(state, STALLED);
+        if is_over && state.doubt(Instant::now()) {
+            self.wake_all(&state);
         }
         state
     }
@@ -146,10 +122,11 @@ impl Streams {
             }
             if let Some(id) = state.session.open(request.to_vec()) {
                 state.inboxes.insert(id, Inbox::default());
-                self.0.to_write.notify_one();
-                return Ok(Stream::new(&self.0, id, true));
+                let stream = Stream::new(&self.0, &mut state, id, true);
+                self.0.to_write.ring();
+                return Ok(stream);
             }
-            state = self.0.wait(state);
+            state = self.0.changed.wait(state);
         }
     }
 
@@ -161,12 +138,12 @@ impl Streams {
         let mut state = self.0.state();
         loop {
             if let Some((id, request)) = state.opened.pop_front() {
-                return Ok((request, Stream::new(&self.0, id, false)));
+                return Ok((request, Stream::new(&self.0, &mut state, id, false)));
             }
             if let Some(over) = &state.over {
                 return Err(over.clone());
             }
-            state = self.0.to_answer.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.0.to_answer.wait(state);
         }
     }
 }
@@ -201,7 +178,7 @@ impl Link {
             doubted: Instant::now(),
             closing: false,
         };
-        let [to_write, to_answer, changed] = [(); 3].map(|()| Condvar::new());
+        let [to_write, to_answer, changed] = [(); 3].map(|()| Bell::default());
         let shared = Arc::new(Shared { state: Mutex::new(state), to_write, to_answer, changed });
         let (reads, writes) = (shared.clone(), shared.clone());
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -256,7 +233,7 @@ impl Link {
         state.pings += 1;
         let number = state.pings;
         state.session.say(&Message::Ping(number));
-        self.shared.to_write.notify_one();
+        self.shared.to_write.ring();
         loop {
             if state.pongs.remove(&number) {
                 return Ok(());
@@ -268,13 +245,12 @@ impl Link {
             if left.is_zero() {
                 let over = Over::Silent(patience);
                 state.over = Some(over.clone());
+                self.shared.wake_all(&state);
                 drop(state);
-                self.shared.wake_all();
                 (self.close)();
                 return Err(over);
             }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.shared.changed.wait_for(state, left).0;
         }
     }
 
@@ -284,14 +260,13 @@ impl Link {
         let mut state = self.shared.state();
         state.session.say(&Message::Goodbye(why.to_owned()));
         state.closing = true;
-        self.shared.to_write.notify_one();
+        self.shared.to_write.ring();
         while state.over.is_none() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.shared.changed.wait_for(state, left).0;
         }
     }
 }
@@ -307,19 +282,16 @@ impl Drop for Link {
 
 impl Shared {
     fn read(&self, mut decoder: Decoder, mut from: impl Read) {
-        let mut bytes = vec![0; 128 << 10];
         let over = loop {
             if let Err(over) = self.take_in(&mut decoder) {
                 break over;
             }
-            match from.read(&mut bytes) {
+            match decoder.read_from(&mut from) {
                 Ok(0) => break Over::Lost("it ended without a goodbye".to_owned()),
-                Ok(length) => {
+                Ok(_) => {
                     let now = Instant::now();
                     let mut state = self.state();
                     (state.heard, state.moved) = (now, now);
-                    drop(state);
-                    decoder.feed(&bytes[..length]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break Over::Lost(error.to_string()),
@@ -338,11 +310,14 @@ impl Shared {
                 Some(Event::Opened { stream, request }) => {
                     state.inboxes.insert(stream, Inbox::default());
                     state.opened.push_back((stream, request));
-                    self.to_answer.notify_one();
+                    self.to_answer.ring();
                 }
                 Some(Event::Data { stream, bytes }) => {
                     match state.inboxes.get_mut(&stream) {
-                        Some(inbox) => inbox.chunks.push_back(bytes),
+                        Some(inbox) => {
+                            inbox.chunks.push_back(bytes);
+                            inbox.changed.ring();
+                        }
                         // Whoever answered has ended, and did not want the rest of the question.
                         None => state.session.consumed(stream, bytes.len()),
                     }
@@ -350,24 +325,31 @@ impl Shared {
                 Some(Event::Ended { stream }) => {
                     if let Some(inbox) = state.inboxes.get_mut(&stream) {
                         inbox.has_ended = true;
+                        inbox.changed.ring();
                     }
+                    self.changed.ring();
                 }
                 Some(Event::Reset { stream, why }) => {
                     if let Some(inbox) = state.inboxes.get_mut(&stream) {
                         inbox.reset = Some(printable(&why));
+                        inbox.changed.ring();
                     }
+                    self.changed.ring();
                 }
                 Some(Event::Pong(number)) => {
                     // One that nobody waits for is not kept.
                     let is_ours = number <= state.pings;
                     is_ours.then(|| state.pongs.insert(number));
+                    self.changed.ring();
                 }
                 Some(Event::Goodbye(why)) => return Err(Over::Goodbye(printable(&why))),
-                Some(Event::Granted { .. }) | None => {}
+                Some(Event::Granted { .. }) => {}
+                // A stream may be over that both know to be.
+                None => self.changed.ring(),
             }
-            drop(state);
-            self.to_write.notify_one();
-            self.changed.notify_all();
+            if state.session.has_output() {
+                self.to_write.ring();
+            }
         }
         Ok(())
     }
@@ -376,17 +358,20 @@ impl Shared {
         loop {
             let mut state = self.state();
             let out = loop {
-                if let Some(out) = state.session.output() {
+                if let Some((of, out)) = state.session.output() {
+                    // Room has been made for who waits to send, and a stream may be over.
+                    match of.and_then(|of| state.inboxes.get(&of)) {
+                        Some(inbox) => inbox.changed.ring(),
+                        None => self.changed.ring(),
+                    }
                     break out;
                 }
                 if state.closing || state.over.is_some() {
                     return;
                 }
-                state = self.to_write.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.to_write.wait(state);
             };
             drop(state);
-            // Room has been made for who waits to send.
-            self.changed.notify_all();
             if let Err(error) = to.write_all(&out).and_then(|()| to.flush()) {
                 return self.end(Over::Lost(error.to_string()));
             }
@@ -397,14 +382,16 @@ impl Shared {
     }
 
     fn end(&self, over: Over) {
-        self.state().over.get_or_insert(over);
-        self.wake_all();
+        let mut state = self.state();
+        state.over.get_or_insert(over);
+        self.wake_all(&state);
     }
 
-    fn wake_all(&self) {
-        self.to_write.notify_all();
-        self.to_answer.notify_all();
-        self.changed.notify_all();
+    fn wake_all(&self, state: &State) {
+        self.to_write.ring();
+        self.to_answer.ring();
+        self.changed.ring();
+        state.inboxes.values().for_each(|inbox| inbox.changed.ring());
     }
 }
 
@@ -414,6 +401,7 @@ pub struct Stream {
     shared: Arc<Shared>,
     id: StreamId,
     is_own: bool,
+    changed: Arc<Bell>,
     has_ended: AtomicBool,
     they_ended: AtomicBool,
     has_deadline: bool,
@@ -430,9 +418,11 @@ pub enum Received {
 }
 
 impl Stream {
-    fn new(shared: &Arc<Shared>, id: StreamId, is_own: bool) -> Self {
+    fn new(shared: &Arc<Shared>, state: &mut State, id: StreamId, is_own: bool) -> Self {
+        let changed = state.inboxes.entry(id).or_default().changed.clone();
         let (has_ended, they_ended) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { shared: shared.clone(), id, is_own, has_ended, they_ended, has_deadline: false }
+        let shared = shared.clone();
+        Self { shared, id, is_own, changed, has_ended, they_ended, has_deadline: false }
     }
 
     /// One on which work is done: who waits on it does not wait for a connection on which nothing moves any more.
@@ -446,18 +436,32 @@ impl Stream {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         match self.has_deadline {
-            true => self.shared.wait_for_work(state),
-            false => self.shared.wait(state),
+            true => self.shared.wait_for_work(&self.changed, state),
+            false => self.changed.wait(state),
         }
     }
 
     /// Sends all of it, as fast as the other side takes it.
     ///
     /// # Errors
-    /// The other side broke the stream off, or the connection is over.
+    /// As [`Self::send_chunk`].
     pub fn send(&self, mut bytes: &[u8]) -> Result<(), Broken> {
-        let mut state = self.shared.state();
+        let mut chunk = Chunk::default();
         while !bytes.is_empty() {
+            let taken = chunk.put(bytes);
+            bytes = &bytes[taken..];
+            self.send_chunk(&mut chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a chunk, which is empty then, once the other side has taken enough of what was sent before.
+    ///
+    /// # Errors
+    /// The other side broke the stream off, or the connection is over.
+    pub fn send_chunk(&self, chunk: &mut Chunk) -> Result<(), Broken> {
+        let mut state = self.shared.state();
+        while !chunk.is_empty() {
             if let Some(inbox) = state.inboxes.get(&self.id) {
                 if let Some(why) = inbox.reset.clone() {
                     return Err(Broken::Reset(why));
@@ -469,12 +473,9 @@ impl Stream {
             if let Some(over) = &state.over {
                 return Err(over.clone().into());
             }
-            match state.session.send(self.id, bytes) {
-                Some(0) => state = self.wait(state),
-                Some(taken) => {
-                    bytes = &bytes[taken..];
-                    self.shared.to_write.notify_one();
-                }
+            match state.session.send(self.id, chunk) {
+                Some(true) => self.shared.to_write.ring(),
+                Some(false) => state = self.wait(state),
                 None => return Err(Broken::Reset("it has ended here".to_owned())),
             }
         }
@@ -485,7 +486,7 @@ impl Stream {
     pub fn end(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
         self.shared.state().session.end(self.id);
-        self.shared.to_write.notify_one();
+        self.shared.to_write.ring();
     }
 
     /// The next bytes; `None` once the other side has ended.
@@ -513,7 +514,9 @@ impl Stream {
             let inbox = state.inboxes.entry(self.id).or_default();
             if let Some(bytes) = inbox.chunks.pop_front() {
                 state.session.consumed(self.id, bytes.len());
-                self.shared.to_write.notify_one();
+                if state.session.has_output() {
+                    self.shared.to_write.ring();
+                }
                 return Ok(Received::Bytes(bytes));
             }
             if let Some(why) = inbox.reset.clone() {
@@ -531,10 +534,7 @@ impl Stream {
             state = match left {
                 None => self.wait(state),
                 Some(left) if left.is_zero() => return Ok(Received::Nothing),
-                Some(left) => {
-                    let waited = self.shared.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(left) => self.changed.wait_for(state, left).0,
             };
         }
     }
@@ -557,7 +557,7 @@ impl Stream {
     /// Breaks it off, and says why.
     pub fn refuse(&self, why: &str) {
         self.shared.state().session.reset(self.id, why);
-        self.shared.to_write.notify_one();
+        self.shared.to_write.ring();
     }
 }
 
@@ -571,10 +571,9 @@ impl Drop for Stream {
         if !is_over && inbox.reset.is_none() {
             state.session.reset(self.id, "it is not wanted any more");
         }
-        drop(state);
-        self.shared.to_write.notify_one();
+        self.shared.to_write.ring();
         // A stream more can be opened.
-        self.shared.changed.notify_all();
+        self.shared.changed.ring();
     }
 }
 

@@ -9,19 +9,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::link::{Broken, Stream};
+use super::protocol::Chunk;
 
-/// So much is put together before it is sent, in bytes.
-const GATHER_BYTES: usize = 64 << 10;
 /// The longest piece of bytes, in bytes.
 pub const PIECE_MAX: usize = 256 << 10;
 const LENGTH: usize = 4;
+/// With less room than this a piece begins in the next chunk, in bytes: what comes in one is taken without being put together.
+const ROOM_MIN: usize = 4 << 10;
 
 /// Both ways of a stream, which is broken off when both are dropped before its end.
 #[must_use]
 pub fn talk(stream: Stream) -> (Incoming, Outgoing) {
     let stream = Arc::new(stream);
-    let incoming = Incoming { stream: stream.clone(), buffer: Vec::new(), at: 0 };
-    (incoming, Outgoing { stream, buffer: Mutex::default() })
+    let incoming = Incoming { stream: stream.clone(), buffer: Vec::new(), at: 0, left: 0 };
+    (incoming, Outgoing { stream, said: Mutex::default() })
 }
 
 /// What comes on a stream.
@@ -30,6 +31,8 @@ pub struct Incoming {
     buffer: Vec<u8>,
     /// What is before was taken.
     at: usize,
+    /// What is still to come of a piece of bytes.
+    left: usize,
 }
 
 impl Incoming {
@@ -65,27 +68,47 @@ impl Incoming {
         self.hear(max)?.ok_or_else(|| garbled("it ended before its answer"))
     }
 
-    /// The next piece of bytes; an empty one is their end.
+    /// The next bytes, as many as are there of a piece; none is their end.
     ///
     /// # Errors
     /// The stream broke or ended, or the piece is longer than [`PIECE_MAX`].
     pub fn bytes(&mut self) -> Result<&[u8], Broken> {
-        self.piece(PIECE_MAX)
+        if self.left == 0 {
+            self.left = self.length(PIECE_MAX)?;
+            if self.left == 0 {
+                return Ok(&[]);
+            }
+        }
+        self.need(1)?;
+        let count = self.left.min(self.buffer.len() - self.at);
+        self.left -= count;
+        Ok(self.take(count))
     }
 
     fn piece(&mut self, max: usize) -> Result<&[u8], Broken> {
+        if self.left > 0 {
+            return Err(garbled("bytes in the place of a message"));
+        }
+        let length = self.length(max)?;
+        self.need(length)?;
+        Ok(self.take(length))
+    }
+
+    fn length(&mut self, max: usize) -> Result<usize, Broken> {
         self.need(LENGTH)?;
         let mut length = [0; LENGTH];
-        length.copy_from_slice(&self.buffer[self.at..self.at + LENGTH]);
+        length.copy_from_slice(self.take(LENGTH));
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
         if length > max {
             return Err(garbled("a message that is too long"));
         }
-        self.at += LENGTH;
-        self.need(length)?;
+        Ok(length)
+    }
+
+    fn take(&mut self, count: usize) -> &[u8] {
         let from = self.at;
-        self.at += length;
-        Ok(&self.buffer[from..self.at])
+        self.at += count;
+        &self.buffer[from..self.at]
     }
 
     fn need(&mut self, bytes: usize) -> Result<(), Broken> {
@@ -118,12 +141,20 @@ fn garbled(why: &str) -> Broken {
 /// What goes out on a stream; several threads can speak.
 pub struct Outgoing {
     stream: Arc<Stream>,
-    buffer: Mutex<Vec<u8>>,
+    said: Mutex<Said>,
+}
+
+/// What was said and has not been sent.
+#[derive(Default)]
+struct Said {
+    chunk: Chunk,
+    /// The bytes of one message.
+    message: Vec<u8>,
 }
 
 impl Outgoing {
-    fn buffer(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says something, maybe later.
@@ -131,14 +162,16 @@ impl Outgoing {
     /// # Errors
     /// The stream broke.
     pub fn say<T: Serialize>(&self, message: &T) -> Result<(), Broken> {
-        let mut buffer = self.buffer();
-        let from = buffer.len();
-        buffer.extend([0; LENGTH]);
-        let written = postcard::to_extend(message, std::mem::take(&mut *buffer));
-        *buffer = written.map_err(|_| garbled("it cannot be said"))?;
-        let length = u32::try_from(buffer.len() - from - LENGTH).unwrap_or(u32::MAX);
-        buffer[from..from + LENGTH].copy_from_slice(&length.to_le_bytes());
-        self.send_if(&mut buffer, GATHER_BYTES)
+        let mut said = self.said();
+        let mut bytes = std::mem::take(&mut said.message);
+        bytes.clear();
+        let bytes = postcard::to_extend(message, bytes);
+        let bytes = bytes.map_err(|_| garbled("it cannot be said"))?;
+        let put = self.put(&mut said, &bytes);
+        if bytes.capacity() <= ROOM_MIN {
+            said.message = bytes;
+        }
+        put
     }
 
     /// Says it now, and all that waits.
@@ -155,11 +188,22 @@ impl Outgoing {
     /// # Errors
     /// The stream broke.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), Broken> {
-        let mut buffer = self.buffer();
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        buffer.extend(length.to_le_bytes());
-        buffer.extend(bytes);
-        self.send_if(&mut buffer, GATHER_BYTES)
+        self.put(&mut self.said(), bytes)
+    }
+
+    /// Sends a piece of up to `most` bytes that `read` puts where they are sent from, or nothing if there are none; how many
+    /// they were, or what it failed at.
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub fn bytes_of<E>(
+        &self,
+        most: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, Broken> {
+        let mut said = self.said();
+        self.make_room(&mut said, most)?;
+        Ok(said.chunk.fill(most, length_of, read))
     }
 
     /// Sends all that waits.
@@ -167,7 +211,7 @@ impl Outgoing {
     /// # Errors
     /// The stream broke.
     pub fn flush(&self) -> Result<(), Broken> {
-        self.send_if(&mut self.buffer(), 1)
+        self.stream.send_chunk(&mut self.said().chunk)
     }
 
     /// Nothing more will be said.
@@ -185,16 +229,29 @@ impl Outgoing {
         self.stream.refuse(why);
     }
 
-    /// The order of what is said is that in which it was taken in: it is sent while the buffer is held.
-    fn send_if(&self, buffer: &mut Vec<u8>, least: usize) -> Result<(), Broken> {
-        if buffer.len() < least {
-            return Ok(());
+    /// The order of what is said is that in which it was taken in: it is sent while it is held.
+    fn put(&self, said: &mut Said, mut bytes: &[u8]) -> Result<(), Broken> {
+        self.make_room(said, bytes.len())?;
+        said.chunk.put(&length_of(bytes.len()));
+        loop {
+            let taken = said.chunk.put(bytes);
+            bytes = &bytes[taken..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.stream.send_chunk(&mut said.chunk)?;
         }
-        let sent = self.stream.send(buffer);
-        buffer.clear();
-        if buffer.capacity() > 4 * GATHER_BYTES {
-            buffer.shrink_to(GATHER_BYTES);
-        }
-        sent
     }
+
+    /// Has a piece of so many bytes begin where much of it has room.
+    fn make_room(&self, said: &mut Said, bytes: usize) -> Result<(), Broken> {
+        if said.chunk.room() < LENGTH + bytes.min(ROOM_MIN) {
+            self.stream.send_chunk(&mut said.chunk)?;
+        }
+        Ok(())
+    }
+}
+
+fn length_of(bytes: usize) -> [u8; LENGTH] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
 }

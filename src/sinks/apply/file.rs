@@ -242,6 +242,12 @@ impl Sending {
         &self.opened.stat
     }
 
+    /// How many bytes there are still to be read.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
     /// The next bytes; 0 once it was read as far as it went when it was opened.
     ///
     /// # Errors

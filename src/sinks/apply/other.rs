@@ -40,11 +40,11 @@ pub enum Said {
 
 /// The bytes of a file that are told of by another machine.
 pub trait Bytes {
-    /// As [`std::io::Read::read`]; 0 at their end.
+    /// The next of them; none at their end.
     ///
     /// # Errors
     /// No more of them will come.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError>;
+    fn next(&mut self) -> Result<&[u8], ApplyError>;
 
     /// Whether they can come from any byte on.
     fn can_go_on(&self) -> bool {

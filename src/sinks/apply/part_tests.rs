@@ -7,6 +7,7 @@ use super::*;
 use crate::dataflow::model::path::RelPath;
 
 const SIZE: usize = 17 << 20;
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Another machine that has a file, and says so many bytes of it before the connection breaks.
 struct Sender<'a> {
@@ -36,14 +37,13 @@ impl Bytes for Sender<'_> {
         Ok(self.at as u64)
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError> {
+    fn next(&mut self) -> Result<&[u8], ApplyError> {
         if self.at >= self.breaks_at {
             return Err(ApplyError::Away { host: "nas".to_owned(), why: "cut".to_owned() });
         }
-        let read = buffer.len().min(self.file.len() - self.at);
-        buffer[..read].copy_from_slice(&self.file[self.at..self.at + read]);
-        self.at += read;
-        Ok(read)
+        let from = self.at;
+        self.at = self.file.len().min(from + PIECE_BYTES);
+        Ok(&self.file[from..self.at])
     }
 
     fn end(&mut self) -> Result<Option<Digest>, ApplyError> {

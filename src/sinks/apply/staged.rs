@@ -149,25 +149,27 @@ impl<'a> Staged<'a> {
         handles: &Handles,
         control: &Control,
     ) -> Result<Option<Digest>, ApplyError> {
-        let mut buffer = handles.buffer.borrow_mut();
-        if buffer.len() < BUFFER_BYTES {
-            buffer.resize(BUFFER_BYTES, 0);
-        }
         let (mut hasher, mut moved) = match self.part.get() {
-            Some(_) => part::go_on(self.file(), stat.size, from, &mut buffer, control)?,
+            Some(_) => {
+                let mut buffer = handles.buffer.borrow_mut();
+                if buffer.len() < BUFFER_BYTES {
+                    buffer.resize(BUFFER_BYTES, 0);
+                }
+                part::go_on(self.file(), stat.size, from, &mut buffer, control)?
+            }
             None => (blake3::Hasher::new(), 0),
         };
         loop {
-            let read = from.read(&mut buffer)?;
-            if read == 0 {
+            let bytes = from.next()?;
+            if bytes.is_empty() {
                 break;
             }
-            moved += read as u64;
+            moved += bytes.len() as u64;
             if moved > stat.size {
                 return Err(ApplyError::Torn);
             }
-            hasher.update(&buffer[..read]);
-            let written = io::Write::write_all(&mut self.file(), &buffer[..read]);
+            hasher.update(bytes);
+            let written = io::Write::write_all(&mut self.file(), bytes);
             written.map_err(ApplyError::io("copy its bytes"))?;
             control.set_moved(moved);
             if control.is_cancelled() {

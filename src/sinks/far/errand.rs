@@ -138,15 +138,12 @@ impl Read for Pieces {
 }
 
 fn send(outgoing: &Outgoing, bytes: &mut dyn Read) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE_MAX];
     loop {
-        let read = match bytes.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        outgoing.bytes(&buffer[..read]).map_err(io::Error::other)?;
-        if read == 0 {
-            return Ok(());
+        let read = outgoing.bytes_of(PIECE_MAX, |room| bytes.read(room));
+        match read.map_err(io::Error::other)? {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) => return outgoing.bytes(&[]).map_err(io::Error::other),
+            read => drop(read?),
         }
     }
 }

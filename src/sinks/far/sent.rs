@@ -4,7 +4,7 @@ use super::wire::{Failure, FileEnd, GoesOn, MESSAGE_MAX, Reply, Wanted};
 use crate::dataflow::model::value::Digest;
 use crate::sinks::apply::{ApplyError, Bytes, Control, KnownDigests, Part, Sending};
 use crate::ssh::link::Broken;
-use crate::ssh::talk::{Incoming, Outgoing, PIECE_MAX};
+use crate::ssh::talk::{Incoming, Outgoing};
 
 /// A file that nobody wants any more and that has more bytes left than this breaks its stream, instead of being sent in
 /// vain.
@@ -18,8 +18,6 @@ pub(super) fn send_word(
     digests: &dyn KnownDigests,
     control: &Control,
 ) -> Result<(), Broken> {
-    let size = usize::try_from(sending.stat().size).unwrap_or(PIECE_MAX);
-    let mut buffer = vec![0; size.clamp(1, PIECE_MAX)];
     let (mut moved, mut failed) = (0, None);
     if let Some(part) = part {
         match sending.go_on(part, control) {
@@ -35,10 +33,10 @@ pub(super) fn send_word(
         if control.is_cancelled() {
             break Err(ApplyError::Cancelled);
         }
-        match sending.read(&mut buffer) {
+        let left = usize::try_from(sending.left()).unwrap_or(usize::MAX);
+        match out.bytes_of(left, |room| sending.read(room))? {
             Ok(0) => break Ok(()),
             Ok(read) => {
-                out.bytes(&buffer[..read])?;
                 moved += read as u64;
                 control.set_moved(moved);
             }
@@ -89,9 +87,7 @@ impl<'a> SentFile<'a> {
     }
 
     fn lost(&mut self, broken: Broken) -> ApplyError {
-        let error = ApplyError::Away { host: self.host.to_owned(), why: broken.to_string() };
-        *self.broken = Some(broken);
-        error
+        lost(self.host, self.broken, broken)
     }
 
     /// Takes what is left of it, so that what follows can be heard; a lot of it breaks the stream off.
@@ -170,6 +166,12 @@ impl<'a> SentFile<'a> {
     }
 }
 
+fn lost(host: &str, why: &mut Option<Broken>, broken: Broken) -> ApplyError {
+    let error = ApplyError::Away { host: host.to_owned(), why: broken.to_string() };
+    *why = Some(broken);
+    error
+}
+
 /// Where it is said what is there of a large file.
 pub(super) enum Parts<'a> {
     Ordered(&'a Outgoing),
@@ -185,23 +187,16 @@ impl Bytes for SentFile<'_> {
         self.ask(part)
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ApplyError> {
+    fn next(&mut self) -> Result<&[u8], ApplyError> {
         if self.is_read {
-            return Ok(0);
+            return Ok(&[]);
         }
         match self.incoming.bytes() {
-            Ok([]) => {
-                self.is_read = true;
-                Ok(0)
+            Ok(bytes) => {
+                self.is_read = bytes.is_empty();
+                Ok(bytes)
             }
-            Ok(piece) => match buffer.get_mut(..piece.len()) {
-                Some(room) => {
-                    room.copy_from_slice(piece);
-                    Ok(piece.len())
-                }
-                None => Err(ApplyError::Torn),
-            },
-            Err(broken) => Err(self.lost(broken)),
+            Err(broken) => Err(lost(self.host, self.broken, broken)),
         }
     }
 

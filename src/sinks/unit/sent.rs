@@ -85,8 +85,8 @@ fn stage<'a>(
 struct NoBytes;
 
 impl Bytes for NoBytes {
-    fn read(&mut self, _: &mut [u8]) -> Result<usize, ApplyError> {
-        Ok(0)
+    fn next(&mut self) -> Result<&[u8], ApplyError> {
+        Ok(&[])
     }
 
     fn end(&mut self) -> Result<Option<Digest>, ApplyError> {

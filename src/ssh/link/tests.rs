@@ -48,7 +48,7 @@ fn no_stream_is_left(link: &Link) {
     let mut state = link.shared.state();
     while state.session.streams() > 0 {
         assert_eq!(state.over, None);
-        state = link.shared.wait(state);
+        state = link.shared.changed.wait(state);
     }
 }
 

@@ -2,9 +2,15 @@
 //!
 //! Before the first one an agent says [`MAGIC`], and whatever a login shell printed before that is passed over.
 
+use std::io::{self, Read};
+
 /// The longest payload, in bytes.
 pub const PAYLOAD_MAX: u32 = 1 << 20;
-const HEAD: usize = 8;
+pub(super) const HEAD: usize = 8;
+/// A payload from this size on is taken in on its own, in bytes.
+const LONG_BYTES: usize = 16 << 10;
+/// What is read at a time where no long payload is under way, in bytes.
+const READ_BYTES: usize = 16 << 10;
 /// Neither text nor anything that a terminal is sent.
 const MAGIC: &[u8] = b"\x00\xffyeet-agent\xff\x00";
 /// The most that may come before it.
@@ -92,11 +98,15 @@ impl Frame {
     pub fn write(&self, out: &mut Vec<u8>) {
         let length = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
         assert!(length <= PAYLOAD_MAX, "a payload is cut before it is framed");
-        out.extend(length.to_le_bytes());
-        out.extend([self.kind.byte(), self.flags]);
-        out.extend(self.stream.to_le_bytes());
+        out.extend(head(length, self.kind, self.flags, self.stream));
         out.extend(&self.payload);
     }
+}
+
+pub(super) fn head(length: u32, kind: Kind, flags: u8, stream: u16) -> [u8; HEAD] {
+    let [a, b, c, d] = length.to_le_bytes();
+    let [low, high] = stream.to_le_bytes();
+    [a, b, c, d, kind.byte(), flags, low, high]
 }
 
 /// Appends what an agent says first.
@@ -110,6 +120,8 @@ pub struct Decoder {
     bytes: Vec<u8>,
     /// How much of `bytes` has been taken.
     at: usize,
+    /// A frame with a long payload, and how much of that has come; nothing is in `bytes` then.
+    long: Option<(Frame, usize)>,
     /// Whether the agent has spoken; where none is awaited, from the beginning.
     has_begun: bool,
     passed_over: usize,
@@ -128,10 +140,40 @@ impl Decoder {
         Self { has_begun: true, ..Self::default() }
     }
 
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        if let Some((frame, come)) = &mut self.long {
+            let (now, rest) = bytes.split_at(bytes.len().min(frame.payload.len() - *come));
+            frame.payload[*come..*come + now.len()].copy_from_slice(now);
+            *come += now.len();
+            bytes = rest;
+        }
+        self.forget_taken();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes in what can be read now; how many bytes that are, 0 at the end. A long payload is read to where it stays.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn read_from(&mut self, from: &mut impl Read) -> io::Result<usize> {
+        if let Some((frame, come)) = &mut self.long
+            && *come < frame.payload.len()
+        {
+            let read = from.read(&mut frame.payload[*come..])?;
+            *come += read;
+            return Ok(read);
+        }
+        self.forget_taken();
+        let end = self.bytes.len();
+        self.bytes.resize(end + READ_BYTES, 0);
+        let read = from.read(&mut self.bytes[end..]);
+        self.bytes.truncate(end + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
+    fn forget_taken(&mut self) {
         self.bytes.drain(..self.at);
         self.at = 0;
-        self.bytes.extend_from_slice(bytes);
     }
 
     /// The next whole frame, if it is there.
@@ -142,6 +184,13 @@ impl Decoder {
         if !self.has_begun && !self.begin()? {
             return Ok(None);
         }
+        if let Some((frame, come)) = self.long.take() {
+            if come < frame.payload.len() {
+                self.long = Some((frame, come));
+                return Ok(None);
+            }
+            return Ok(Some(frame));
+        }
         let rest = &self.bytes[self.at..];
         let Some((head, rest)) = rest.split_first_chunk::<HEAD>() else { return Ok(None) };
         let [a, b, c, d, kind, flags, low, high] = *head;
@@ -150,11 +199,19 @@ impl Decoder {
             return Err(BadFrame::Length(length));
         }
         let size = length as usize;
-        let Some(payload) = rest.get(..size) else { return Ok(None) };
-        let stream = u16::from_le_bytes([low, high]);
-        let frame = Frame { kind: Kind::of(kind), flags, stream, payload: payload.to_vec() };
+        let (kind, stream) = (Kind::of(kind), u16::from_le_bytes([low, high]));
+        let Some(payload) = rest.get(..size) else {
+            if size >= LONG_BYTES {
+                let (mut payload, come) = (vec![0; size], rest.len());
+                payload[..come].copy_from_slice(rest);
+                self.at = self.bytes.len();
+                self.long = Some((Frame { kind, flags, stream, payload }, come));
+            }
+            return Ok(None);
+        };
+        let payload = payload.to_vec();
         self.at += HEAD + size;
-        Ok(Some(frame))
+        Ok(Some(Frame { kind, flags, stream, payload }))
     }
 
     /// Whether the magic has come; what is before it is passed over.
@@ -191,6 +248,16 @@ mod tests {
         ]
     }
 
+    /// Reads at most so many bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(self.1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
     fn decoded(decoder: &mut Decoder, pieces: &[&[u8]]) -> Vec<Frame> {
         let mut out = Vec::new();
         for piece in pieces {
@@ -212,6 +279,27 @@ mod tests {
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(decoded(&mut Decoder::at_once(), &single), frames());
+    }
+
+    #[test]
+    fn frames_that_are_read_are_those_that_were_written_however_much_comes_at_a_time() {
+        let mut all = frames();
+        for length in [LONG_BYTES - 1, 1, 3 * READ_BYTES, READ_BYTES - HEAD, LONG_BYTES, 100_000] {
+            let payload = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            all.push(Frame { kind: Kind::Data, flags: 0, stream: 7, payload });
+        }
+        let mut bytes = Vec::new();
+        all.iter().for_each(|frame| frame.write(&mut bytes));
+        for most in [1, 7, HEAD, 1000, READ_BYTES, READ_BYTES + 1, usize::MAX] {
+            let (mut from, mut decoder) = (Slow(&bytes, most), Decoder::at_once());
+            let mut out = Vec::new();
+            while decoder.read_from(&mut from).unwrap() > 0 {
+                while let Some(frame) = decoder.frame().unwrap() {
+                    out.push(frame);
+                }
+            }
+            assert_eq!(out, all, "{most} at a time");
+        }
     }
 
     #[test]

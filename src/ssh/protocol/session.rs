@@ -6,12 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{BadMessage, Frame, Kind, Message, PAYLOAD_MAX};
+use super::{BadMessage, CHUNK_MAX, Chunk, Frame, Kind, Message, PAYLOAD_MAX};
 
 /// What each side may send on a new stream before the other one grants more, in bytes.
 pub const CREDIT: u32 = 1 << 20;
-/// The most data in one frame, in bytes.
-pub const CHUNK_MAX: usize = 64 << 10;
 /// What may wait to be sent on one stream, in bytes.
 pub const PENDING_MAX: usize = 4 * CHUNK_MAX;
 /// The most streams of a connection at a time, of those that one side opens.
@@ -93,7 +91,8 @@ struct Stream {
     granted: u32,
     /// What was taken in and consumed, and not granted anew.
     owed: u32,
-    pending: VecDeque<u8>,
+    pending: VecDeque<Chunk>,
+    pending_bytes: usize,
     ends: bool,
     has_ended: bool,
     they_ended: bool,
@@ -144,14 +143,25 @@ impl Session {
         self.next.checked_add(2).unwrap_or(first)
     }
 
-    /// Takes data to be sent; how much of it. 0: later, when [`Self::output`] has made room. `None`: the stream is over.
-    pub fn send(&mut self, id: StreamId, bytes: &[u8]) -> Option<usize> {
+    /// Takes data to be sent and leaves `chunk` empty, or does not yet: there is room when [`Self::output`] has made some.
+    /// `None`: the stream is over.
+    pub fn send(&mut self, id: StreamId, chunk: &mut Chunk) -> Option<bool> {
         let stream = self.streams.get_mut(&id).filter(|s| !s.is_reset && !s.ends)?;
-        let room = PENDING_MAX - stream.pending.len();
-        let taken = room.min(bytes.len());
-        stream.pending.extend(&bytes[..taken]);
+        if stream.pending_bytes + chunk.len() > PENDING_MAX {
+            return Some(false);
+        }
+        stream.pending_bytes += chunk.len();
+        // Many small ones wait as one.
+        match stream.pending.back_mut().filter(|last| last.room() >= chunk.len()) {
+            Some(last) => {
+                last.put(chunk.data());
+                *chunk = Chunk::default();
+            }
+            None if chunk.is_empty() => {}
+            None => stream.pending.push_back(std::mem::take(chunk)),
+        }
         self.take_turn(id);
-        Some(taken)
+        Some(true)
     }
 
     /// Nothing more will be sent on a stream.
@@ -166,7 +176,7 @@ impl Session {
     pub fn reset(&mut self, id: StreamId, why: &str) {
         let Some(stream) = self.streams.get_mut(&id).filter(|s| !s.is_reset) else { return };
         stream.is_reset = true;
-        stream.pending.clear();
+        stream.forget_pending();
         self.turns.retain(|other| *other != id);
         self.tell_reset(id, why);
     }
@@ -188,31 +198,28 @@ impl Session {
         self.tell(&message.frame());
     }
 
-    /// The next bytes to be sent, if there are any: what concerns the connection, else one chunk of the stream whose turn it is.
-    pub fn output(&mut self) -> Option<Vec<u8>> {
+    /// Whether there is something to be sent now.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.control.is_empty() || !self.turns.is_empty()
+    }
+
+    /// The next bytes to be sent, if there are any: what concerns the connection, else one chunk of the stream whose turn it is;
+    /// that stream, as long as it is not over.
+    pub fn output(&mut self) -> Option<(Option<StreamId>, Vec<u8>)> {
         if !self.control.is_empty() {
-            return Some(std::mem::take(&mut self.control));
+            return Some((None, std::mem::take(&mut self.control)));
         }
         let id = self.turns.pop_front()?;
         let stream = self.streams.get_mut(&id)?;
-        let most = CHUNK_MAX.min(stream.may_send as usize).min(stream.pending.len());
-        let mut out = Vec::new();
-        if most > 0 {
-            // Not byte by byte, as a drain would be collected.
-            let (first, second) = stream.pending.as_slices();
-            let of_first = most.min(first.len());
-            let payload = [&first[..of_first], &second[..most - of_first]].concat();
-            drop(stream.pending.drain(..most));
-            stream.may_send -= u32::try_from(most).unwrap_or(u32::MAX);
-            Frame { kind: Kind::Data, flags: 0, stream: id, payload }.write(&mut out);
-        }
+        let mut out = stream.next_chunk().map(|chunk| chunk.framed(id)).unwrap_or_default();
         if stream.pending.is_empty() && stream.ends && !stream.has_ended {
             stream.has_ended = true;
             Frame { kind: Kind::End, flags: 0, stream: id, payload: Vec::new() }.write(&mut out);
         }
         self.take_turn(id);
         self.forget_if_over(id);
-        Some(out)
+        Some((self.streams.contains_key(&id).then_some(id), out))
     }
 
     /// Takes in a frame; what it means, if it means something.
@@ -355,5 +362,23 @@ fn opener(id: StreamId) -> Side {
 impl Stream {
     fn new() -> Self {
         Self { may_send: CREDIT, granted: CREDIT, ..Self::default() }
+    }
+
+    /// What is sent next of what waits, and may be sent.
+    fn next_chunk(&mut self) -> Option<Chunk> {
+        let most = self.may_send as usize;
+        let chunk = match self.pending.front_mut()? {
+            _ if most == 0 => return None,
+            first if first.len() > most => first.split(most),
+            _ => self.pending.pop_front()?,
+        };
+        self.may_send -= u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        self.pending_bytes -= chunk.len();
+        Some(chunk)
+    }
+
+    fn forget_pending(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
     }
 }

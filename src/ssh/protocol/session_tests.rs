@@ -57,6 +57,12 @@ fn byte(id: StreamId, at: u64) -> u8 {
     u8::try_from((at * 7 + u64::from(id)) % 251).unwrap()
 }
 
+fn chunk(bytes: &[u8]) -> Chunk {
+    let mut chunk = Chunk::default();
+    assert_eq!(chunk.put(bytes), bytes.len());
+    chunk
+}
+
 impl End {
     fn new(side: Side) -> Self {
         Self {
@@ -87,10 +93,17 @@ impl End {
                 let Some(id) = self.pick(*n) else { return };
                 let at = self.sent.entry(id).or_default();
                 let bytes: Vec<u8> = (*at..*at + *length as u64).map(|at| byte(id, at)).collect();
-                let taken = self.session.send(id, &bytes);
                 let is_open = !self.ended.contains(&id) && !self.broken.contains(&id);
-                assert_eq!(taken.is_some(), is_open, "stream {id}");
-                *at += taken.unwrap_or(0) as u64;
+                for piece in bytes.chunks(CHUNK_MAX) {
+                    let mut chunk = chunk(piece);
+                    let taken = self.session.send(id, &mut chunk);
+                    assert_eq!(taken.is_some(), is_open, "stream {id}");
+                    assert_eq!(chunk.is_empty(), taken == Some(true));
+                    if taken != Some(true) {
+                        break;
+                    }
+                    *at += piece.len() as u64;
+                }
             }
             Act::End(n) => {
                 let Some(id) = self.pick(*n) else { return };
@@ -103,7 +116,8 @@ impl End {
                 self.broken.insert(id);
             }
             Act::Put(pieces) => {
-                (0..*pieces).map_while(|_| self.session.output()).for_each(|out| other.extend(out));
+                let out = (0..*pieces).map_while(|_| self.session.output());
+                out.for_each(|(_, out)| other.extend(out));
             }
             Act::Take(length) => {
                 let length = self.wire.len().min(*length);
@@ -158,10 +172,12 @@ fn settle(a: &mut End, b: &mut End) {
         let mut moved = false;
         for (from, to) in [(true, false), (false, true)] {
             let (one, two) = if from && !to { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
-            while let Some(out) = one.session.output() {
+            while one.session.has_output() {
+                let (_, out) = one.session.output().expect("it says that there is something");
                 moved = true;
                 two.wire.extend(out);
             }
+            assert_eq!(one.session.output(), None, "and that there is nothing");
             moved |= !two.wire.is_empty();
             two.act(&Act::Take(usize::MAX), &mut VecDeque::new());
             for n in 0..two.known.len() {
@@ -208,13 +224,13 @@ fn a_small_stream_waits_for_one_chunk_of_a_large_one_and_control_for_none() {
     let mut session = Session::new(Side::Caller);
     let (large, small) = (session.open(Vec::new()).unwrap(), session.open(Vec::new()).unwrap());
     session.output();
-    session.send(large, &[0; PENDING_MAX]);
-    session.send(small, b"now");
+    while session.send(large, &mut chunk(&[0; CHUNK_MAX])) == Some(true) {}
+    session.send(small, &mut chunk(b"now"));
     session.say(&Message::Ping(1));
     let mut decoder = Decoder::at_once();
     let mut kinds = Vec::new();
     for _ in 0..3 {
-        decoder.feed(&session.output().unwrap());
+        decoder.feed(&session.output().unwrap().1);
         let frame = decoder.frame().unwrap().unwrap();
         kinds.push((frame.kind, frame.stream));
     }

@@ -1,11 +1,12 @@
 //! TLS between two who know each other's certificate.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
@@ -356,6 +357,25 @@ impl Read for Reader {
     }
 }
 
+/// Takes what the system takes without waiting, and no more.
+struct AtOnce<'a>(&'a TcpStream);
+
+impl Write for AtOnce<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut nothing = SendAncillaryBuffer::default();
+        Ok(rustix::net::sendmsg(self.0, bytes, &mut nothing, flags)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What goes out.
 pub struct Writer {
     tcp: Arc<TcpStream>,
@@ -369,7 +389,15 @@ impl Write for Writer {
         let written = tls.writer().write(bytes)?;
         self.out.clear();
         while tls.wants_write() {
-            tls.write_tls(&mut self.out)?;
+            match tls.write_tls(&mut AtOnce(&self.tcp)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    while tls.wants_write() {
+                        tls.write_tls(&mut self.out)?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
         drop(tls);
         // Whoever reads goes on meanwhile.
