@@ -32,7 +32,7 @@ impl Rig {
         Self::of((home, apart))
     }
 
-    fn of((home, server): (Home, Server)) -> Option<Self> {
+    pub(crate) fn of((home, server): (Home, Server)) -> Option<Self> {
         let line = Line::to(server.port);
         let config = home.read("home/.ssh/config");
         home.config(&config.replace(&server.port.to_string(), &line.proxy.port.to_string()));

@@ -4,8 +4,10 @@
 
 mod agent;
 mod asked;
+mod between;
 mod copy;
 mod daemon;
+mod hostile;
 mod inside;
 mod line;
 mod manifest;

@@ -1,5 +1,6 @@
 //! The bytes of files, on their way between machines.
 
+use super::lost;
 use super::wire::{Failure, FileEnd, GoesOn, MESSAGE_MAX, Reply, Wanted};
 use crate::dataflow::model::value::Digest;
 use crate::sinks::apply::{ApplyError, Bytes, Control, KnownDigests, Part, Sending};
@@ -89,7 +90,7 @@ impl<'a> SentFile<'a> {
     }
 
     fn lost(&mut self, broken: Broken) -> ApplyError {
-        let error = ApplyError::Away { host: self.host.to_owned(), why: broken.to_string() };
+        let error = lost(self.host, &broken);
         *self.broken = Some(broken);
         error
     }
@@ -177,6 +178,15 @@ pub(super) enum Parts<'a> {
 }
 
 impl Bytes for SentFile<'_> {
+    fn belied(&self, why: &str) -> ApplyError {
+        ApplyError::There {
+            host: self.host.to_owned(),
+            what: "carry its bytes".to_owned(),
+            errno: None,
+            why: why.to_owned(),
+        }
+    }
+
     fn can_go_on(&self) -> bool {
         self.parts.is_some()
     }
