@@ -13,6 +13,7 @@ mod line;
 mod manifest;
 mod network;
 mod owner;
+mod reconnect;
 mod routes;
 mod server;
 mod socket;
