@@ -370,6 +370,33 @@ fn a_leaf_is_forgotten_and_its_directory_is_free_for_another_sync() {
 }
 
 #[test]
+fn a_leaf_that_is_forgotten_keeps_no_sign_of_who_had_it_unless_its_host_is_away() {
+    let Some(rig) = Rig::new() else { return };
+    let sign = |name: &str| rig.at("there/work/.yeet").join(name).symlink_metadata().is_ok();
+    rig.write("home/src/a", "a");
+    rig.well(&["add", "src", "nas:work", "near"]);
+    rig.well(&["wait"]);
+    assert!(sign("daemon") && sign("yeet"));
+    assert_eq!(rig.well(&["forget", "src", "work"]), "");
+    assert!(!sign("daemon") && !sign("yeet") && sign("id"));
+    rig.well(&["add", "--to", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    assert!(sign("daemon") && sign("yeet"));
+    assert_eq!(rig.well(&["forget", "src"]), "");
+    assert!(!sign("daemon") && !sign("yeet"));
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.line.cut();
+    let said = rig.well(&["forget", "src"]);
+    let path = rig.at("there/work/.yeet/daemon");
+    assert!(
+        said.contains(&format!("nas is not reached: {} stays there", path.display())),
+        "{said}"
+    );
+    assert!(sign("daemon"));
+}
+
+#[test]
 fn files_that_go_together_do_so_over_a_line_that_is_cut() {
     let Some(rig) = Rig::new() else { return };
     let both = |at: &str, state: &str| {
