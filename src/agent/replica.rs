@@ -18,6 +18,7 @@ use crate::sinks::apply::KnownDigests;
 use crate::sinks::stage::Store;
 use crate::sinks::transfer::Site;
 use crate::sources::Sources;
+use crate::sources::control::sign::Sign;
 use crate::sources::far::page::Last;
 use crate::sources::far::tell::Telling;
 use crate::sources::far::wire::{ASK_MAX, Ask, Open, Opened, Refusal, Told};
@@ -151,15 +152,19 @@ impl Served {
         let looking =
             Looking { sources: &sources, scanner: &scanner, ignores: &ignores, sees: &sees, own };
         let mut last = Last::default();
-        let mut door = None;
+        let (mut door, mut is_put_away) = (None, false);
         while let Some(bytes) = incoming.message(ASK_MAX)? {
             let ask = Ask::read(bytes, &mut last).map_err(|bad| failed(bad.to_string()))?;
             if ask == Ask::LetIn && door.is_none() {
                 door = Door::open(&self.site.root, way, &asked.owner);
             }
+            is_put_away |= ask == Ask::PutAway;
             looking.take(ask);
         }
         drop(door);
+        if is_put_away {
+            Sign::take_down(&self.site.root);
+        }
         sources.detach(own);
         if !asked.lasting {
             self.site.root.tidy(&asked.store);
@@ -246,7 +251,7 @@ impl Looking<'_> {
                 self.scanner.scan_again(SYNC, &dirs);
             }
             // Nothing is to be looked at.
-            Ask::LetIn => {}
+            Ask::LetIn | Ask::PutAway => {}
         }
         self.sees.asked();
     }

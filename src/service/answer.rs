@@ -88,7 +88,10 @@ impl Daemon {
                 Ok(Outcome::Well)
             }
             Request::Forget { sync, leaf } => {
-                self.forget(&sync, leaf.as_deref()).map(|()| Outcome::Well)
+                for left in self.forget(&sync, leaf.as_deref())? {
+                    replies.send(&Reply::Notice(left)).map_err(gone)?;
+                }
+                Ok(Outcome::Well)
             }
             Request::Set { sync, settings, .. } => {
                 for (key, value) in self.set(&sync, &settings)? {

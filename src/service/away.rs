@@ -35,6 +35,9 @@ use crate::sys;
 const RETRY_PART: u32 = 60;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// A replica that is lost before it was there for so long, twice in a row, is waited for like one that is not reached: what
+/// is wrong with it is there again at once.
+const STEADY: Duration = Duration::from_secs(5);
 /// How long what is under way may take when there is a better way.
 const MOVE_MAX: Duration = Duration::from_secs(2);
 
@@ -159,6 +162,14 @@ impl Away {
         self.when_back.push(then);
     }
 
+    /// One that was lost is not tried again for the moment.
+    fn waits_to_try(&mut self, replica: Replica) {
+        let Some(reached) = self.reached.get_mut(&replica) else { return };
+        if let Standing::Trying(Some(absence)) = &reached.standing {
+            reached.standing = Standing::Absent(absence.clone());
+        }
+    }
+
     /// Tries those again that are not there.
     pub(crate) fn try_again(&mut self) {
         for reached in self.reached.values_mut() {
@@ -179,11 +190,13 @@ fn keep(
     open: &dyn Fn() -> Open,
     (post, wake): (&Sender<Event>, &Receiver<Wake>),
 ) {
-    let mut away_since = sys::now();
+    let (mut away_since, mut was_short) = (sys::now(), false);
     loop {
         let linked = hosts.link(host, &open()).map_err(|error| Absence::of(&error));
         let linked = linked.and_then(settled);
         let used = linked.as_ref().map(|(linked, _)| Arc::downgrade(&linked.peer)).ok();
+        // Who wanted it has it; that it is lost again is said after this.
+        let is_left = used.is_some() && wake.try_iter().fold(false, |is, w| is | (w == Wake::Move));
         let tell = move |actor: &mut Actor| match linked {
             Ok((linked, agreed)) => {
                 agreed.iter().for_each(|fact| actor.engine.observe(fact));
@@ -194,30 +207,54 @@ fn keep(
         if post.send(Event::Ask(Box::new(tell))).is_err() {
             return;
         }
-        let waited = match &used {
-            Some(used) => wait_linked(hosts, (replica, host), used, (post, wake)),
-            None => wait_away(sys::now().saturating_duration_since(away_since), wake),
+        let Some(used) = used else {
+            match wait_away(sys::now().saturating_duration_since(away_since), wake) {
+                Some(()) => continue,
+                None => return,
+            }
         };
-        if used.is_some() {
-            away_since = sys::now();
-        }
-        if waited.is_none() {
-            return;
+        let since = sys::now();
+        let end = wait_linked(hosts, (replica, host), &used, is_left, (post, wake));
+        let is_short = sys::now().saturating_duration_since(since) < STEADY;
+        match end {
+            None => return,
+            Some(End::Lost) if is_short && was_short => {
+                let pause = move |actor: &mut Actor| actor.away.waits_to_try(replica);
+                let away = sys::now().saturating_duration_since(away_since);
+                if post.send(Event::Ask(Box::new(pause))).is_err()
+                    || wait_away(away, wake).is_none()
+                {
+                    return;
+                }
+            }
+            Some(End::Lost) if is_short => was_short = true,
+            Some(End::Lost | End::Left) => (away_since, was_short) = (sys::now(), false),
         }
     }
 }
 
-/// Until the replica is to be linked anew: it was lost, or there is a better way and nothing is done on this one any more.
-/// `None` once nobody wants it.
+/// Why a replica is to be linked anew.
+enum End {
+    Lost,
+    /// There is a better way, and nothing is done on this one any more.
+    Left,
+}
+
+/// Until the replica is to be linked anew; `None` once nobody wants it. `is_left`: there may be a better way already.
 fn wait_linked(
     hosts: &Hosts,
     (replica, host): (Replica, &str),
     used: &Weak<Peer>,
+    mut is_left: bool,
     (post, wake): (&Sender<Event>, &Receiver<Wake>),
-) -> Option<()> {
+) -> Option<End> {
     loop {
-        match wake.recv().ok()? {
-            Wake::Try => return Some(()),
+        let woken = match std::mem::take(&mut is_left) {
+            true => Wake::Move,
+            false => wake.recv().ok()?,
+        };
+        match woken {
+            Wake::Try => return Some(End::Lost),
             Wake::Move if hosts.is_used(host, used) => {}
             Wake::Move => {
                 let (tell, told) = bounded(1);
@@ -225,7 +262,7 @@ fn wait_linked(
                 post.send(Event::Ask(Box::new(leave))).ok()?;
                 // What takes longer is broken off, and goes on where it was on the other way.
                 told.recv_timeout(MOVE_MAX).unwrap_or_default();
-                return Some(());
+                return Some(End::Left);
             }
             // Whether it is there is asked by whoever knows that the network is another one.
             Wake::Network => {}

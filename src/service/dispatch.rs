@@ -5,7 +5,7 @@
 //! a time acts on a path for a leaf. What a sink reports is taken over only where nothing newer has been seen since the
 //! job was made.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::HashMap;
@@ -21,7 +21,7 @@ use crate::dataflow::model::verdict::{Act, Verdict};
 use crate::dataflow::query::{Remains, Waits};
 use crate::service::actor::{Actor, Event};
 use crate::service::groups;
-use crate::service::pool::Work;
+use crate::service::pool::on_its_own;
 use crate::service::problems::{About, Problem};
 use crate::service::repositories::Answer;
 use crate::sinks::apply::{Applied, ApplyError, Control};
@@ -65,21 +65,6 @@ fn gate_of(verdict: &Verdict) -> Option<Gate> {
         Act::Read(_) | Act::Await | Act::Conflict(_) | Act::Blocked(_) => return None,
     };
     Some(Gate { replica, leaf: verdict.leaf, kind })
-}
-
-/// Does work that waits for another machine most of its time on a thread of its own.
-fn on_its_own(work: Work) {
-    let work = Arc::new(Mutex::new(Some(work)));
-    let take = |work: &Mutex<Option<Work>>| {
-        let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        work.into_iter().for_each(|work| work());
-    };
-    let theirs = work.clone();
-    let started = std::thread::Builder::new().name("far".to_owned()).spawn(move || take(&theirs));
-    // Where there is no thread left, it is done here: late is better than never.
-    if started.is_err() {
-        take(&work);
-    }
 }
 
 impl Actor {
@@ -455,8 +440,11 @@ impl Actor {
         }
         self.failures.insert(key, error.to_string());
         let of_group = self.goes_in_group(key).then(|| self.tries_of_group(key)).flatten();
-        if of_group.is_none() {
-            self.schedule.failed(key, running.item, now);
+        match (of_group, error) {
+            (Some(_), _) => {}
+            // Its host is there, by another connection: where it is not, the row goes as soon as that is heard.
+            (None, ApplyError::Away { .. }) => self.schedule.interrupted(key, running.item, now),
+            (None, _) => self.schedule.failed(key, running.item, now),
         }
         let attempts = of_group.or_else(|| self.schedule.delayed(key).map(|(_, tries)| tries));
         let attempts = attempts.unwrap_or(1);

@@ -1,6 +1,6 @@
 //! One host: the ways to it, the agent in use, and one that stands by on another way.
 //!
-//! Holds: whoever wants the host while it is being reached waits for that attempt and has its connection; at rest nothing
+//! Holds: whoever wants the host while it is being reached waits for that attempt and has what comes of it; at rest nothing
 //! is sent on any way and nothing wakes up: a better one is looked for when the network changes, and at most every 30 s
 //! while the host is in use.
 
@@ -61,6 +61,8 @@ struct State {
     used: Option<(Route, Weak<Peer>)>,
     /// Why that one is used.
     why: String,
+    /// How often it could not be reached, and why the last time.
+    failed: (u64, Option<NoContact>),
     /// A better one that nobody uses yet.
     offered: Option<Arc<Peer>>,
     /// One that stands by.
@@ -118,7 +120,22 @@ impl Host {
 
     /// The agent there; blocks until it answers.
     pub(super) fn peer(self: &Arc<Self>) -> Result<Arc<Peer>, NoContact> {
+        let failed = self.state().failed.0;
         let _dialing = self.dialing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, why) = self.state().failed.clone();
+        // An attempt that was waited for is one for all who did.
+        if let Some(why) = why.filter(|_| now != failed) {
+            return Err(why);
+        }
+        let reached = self.dial();
+        if let Err(why) = &reached {
+            let mut state = self.state();
+            state.failed = (state.failed.0 + 1, Some(why.clone()));
+        }
+        reached
+    }
+
+    fn dial(self: &Arc<Self>) -> Result<Arc<Peer>, NoContact> {
         let before = {
             let mut state = self.state();
             let used = state.used();

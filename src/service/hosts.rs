@@ -179,6 +179,10 @@ impl Hosts {
         let (mut incoming, outgoing) = talk(stream);
         outgoing.say_now(open).map_err(broken)?;
         match incoming.expect::<Result<Opened, Refusal>>(ASK_MAX).map_err(broken)? {
+            Ok(opened) if !opened.path.starts_with(b"/") || opened.path.contains(&0) => {
+                let path = opened.path.escape_ascii();
+                Err(broken(Broken::Garbled(format!("it has opened {path}, which is no path"))))
+            }
             Ok(opened) => {
                 self.to_take().remove(&place);
                 let why = self.host(host).why();

@@ -1,4 +1,4 @@
-//! Syncs and leaves come and go: `add`, `forget`, `set`, `move`.
+//! Syncs and leaves come and go: `add`, `set`, `move`.
 //!
 //! Holds: roots that overlap, are nested or are one object are refused before anything is written.
 
@@ -365,44 +365,6 @@ impl Daemon {
             return Err(failure(&error));
         }
         self.remember(name)
-    }
-
-    pub(crate) fn forget(&self, sync: &str, leaf: Option<&str>) -> Result<(), Failure> {
-        let name = self.name_of(sync)?;
-        let Some(leaf) = leaf else {
-            self.take_down(&name);
-            self.registry.remove(&name).map_err(|error| cannot(error.to_string(), None))?;
-            let store = self.shared.stores.join(format!("{name}.redb"));
-            return match std::fs::remove_file(&store) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(cannot(format!("cannot remove {}: {error}", store.display()), None))
-                }
-                _ => Ok(()),
-            };
-        };
-        let handle = self.running(&name)?;
-        let mut record = handle.record();
-        let replica = record.by_name(leaf).map(|r| r.replica);
-        let Some(replica) = replica.filter(|r| !r.is_source()) else {
-            return Err(cannot(format!("the sync {name} has no leaf called {leaf}"), None));
-        };
-        if record.leaves().iter().count() == 1 {
-            return Err(usage(
-                format!("{leaf} is the last leaf of {name}"),
-                Some("`yeet forget NAME` forgets the whole sync"),
-            ));
-        }
-        record.replicas.retain(|r| r.replica != replica);
-        record.hosts.retain(|(of, _)| *of != replica);
-        let forgotten = handle.ask(move |actor| match &actor.shop.journal {
-            Some(journal) => journal.commit(vec![Change::DropReplica(replica)]),
-            None => Ok(()),
-        });
-        drop(handle);
-        match forgotten {
-            Some(Err(error)) => Err(cannot(error.to_string(), None)),
-            _ => self.restart(&name, record),
-        }
     }
 
     /// Changes settings and starts the sync anew where that takes it. Returns all settings.

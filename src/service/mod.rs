@@ -15,6 +15,7 @@ pub mod dial;
 pub mod dispatch;
 pub mod doubts;
 pub mod explain;
+pub mod forget;
 pub mod groups;
 pub mod holds;
 pub mod host;

@@ -9,6 +9,21 @@ use std::thread::JoinHandle;
 /// Something to do on a worker.
 pub type Work = Box<dyn FnOnce() + Send>;
 
+/// Does work that waits for another machine most of its time on a thread of its own.
+pub(crate) fn on_its_own(work: Work) {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<Work>>| {
+        let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        work.into_iter().for_each(|work| work());
+    };
+    let theirs = work.clone();
+    let started = std::thread::Builder::new().name("far".to_owned()).spawn(move || take(&theirs));
+    // Where there is no thread left, it is done here: late is better than never.
+    if started.is_err() {
+        take(&work);
+    }
+}
+
 /// A piece of work and its place in the queue: small first, then first come.
 struct Queued {
     order: Vec<u8>,

@@ -106,13 +106,21 @@ fn order_all<K>(
     Acted { results, kept, durable }
 }
 
-/// The first job tells why.
+/// That a host is away is said by all jobs, anything else by the first.
 pub(super) fn none_done(jobs: usize, error: ApplyError) -> Acted {
-    let mut results: Acts = (0..jobs).map(|_| Err(ApplyError::Cancelled)).collect();
+    let again = || {
+        let ApplyError::Away { host, why } = &error else { return ApplyError::Cancelled };
+        away(host, why)
+    };
+    let mut results: Acts = (0..jobs).map(|_| Err(again())).collect();
     if let Some(first) = results.first_mut() {
         *first = Err(error);
     }
     Acted { results, kept: vec![None; jobs], durable: false }
+}
+
+fn away(host: &str, why: &str) -> ApplyError {
+    ApplyError::Away { host: host.to_owned(), why: why.to_owned() }
 }
 
 /// What a batch gets from other machines.
@@ -140,9 +148,7 @@ impl<'a> Fetching<'a> {
     fn stream(&mut self, other: Replica) -> Result<&mut Fetched, ApplyError> {
         match self.streams.get_mut(&other) {
             Some(Ok(stream)) => Ok(stream),
-            Some(Err(ApplyError::Away { host, why })) => {
-                Err(ApplyError::Away { host: host.clone(), why: why.clone() })
-            }
+            Some(Err(ApplyError::Away { host, why })) => Err(away(host, why)),
             Some(Err(_)) | None => Err(ApplyError::Cancelled),
         }
     }

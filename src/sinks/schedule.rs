@@ -331,6 +331,14 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         self.delay(key, Delayed { item, until: now + pause, attempts });
     }
 
+    /// As [`Self::failed`], for a failure whose reason is gone: the first time it is due at once.
+    pub fn interrupted(&mut self, key: K, item: Item, now: Instant) {
+        match self.attempts.contains_key(&key) {
+            true => self.failed(key, item, now),
+            false => self.enqueue(key, item, 1, lane_of(item.bytes)),
+        }
+    }
+
     /// Forgets all pauses: what failed is tried again now.
     pub fn retry_all(&mut self) {
         self.due.clear();

@@ -183,6 +183,13 @@ impl Sources {
         drop(write(&self.fars).remove(&replica));
     }
 
+    /// Looks no more at a replica that an agent has, and never will again. What is to be called, by another thread than that
+    /// which takes what is seen, has its agent take down what says whose it is; whether that was done.
+    pub fn put_away(&self, replica: Replica) -> Option<impl FnOnce(Duration) -> bool + use<>> {
+        let far = write(&self.fars).remove(&replica)?;
+        Some(move |patience| far.put_away(patience))
+    }
+
     /// Has agents put their replicas away, and waits for each as long as this. Whoever takes what is seen must be gone.
     pub fn end_far(&self, patience: Duration) {
         let fars = std::mem::take(&mut *write(&self.fars));

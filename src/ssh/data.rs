@@ -64,6 +64,11 @@ impl Data {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it broke since this was asked last, or since something was asked over it.
+    pub(super) fn has_broken(&self) -> bool {
+        self.state().drop_broken()
+    }
+
     /// Asks over the data socket for what will carry so many bytes; `None`: SSH is to be asked.
     pub(super) fn open(self: &Arc<Self>, request: &Request, bytes: u64) -> Option<Stream> {
         self.address?;
@@ -185,12 +190,12 @@ impl Data {
 }
 
 impl State {
-    fn drop_broken(&mut self) {
-        if let Some(up) = self.up.take_if(|up| !up.link.is_up()) {
-            self.why = Some("the data socket broke".to_owned());
-            // The agent hears that it is not wanted any more, or is gone.
-            up.hold.end().unwrap_or_default();
-        }
+    fn drop_broken(&mut self) -> bool {
+        let Some(up) = self.up.take_if(|up| !up.link.is_up()) else { return false };
+        self.why = Some("the data socket broke".to_owned());
+        // The agent hears that it is not wanted any more, or is gone.
+        up.hold.end().unwrap_or_default();
+        true
     }
 
     fn is_due(&self) -> bool {

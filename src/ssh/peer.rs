@@ -29,6 +29,8 @@ use super::talk::talk;
 
 /// How long an agent may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it may be silent where there is reason to doubt that it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How often it is asked to have the time it takes measured.
 const SAMPLES: usize = 10;
 const ANSWER_MAX: usize = 64 << 10;
@@ -157,6 +159,10 @@ impl Peer {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_bulk(&self, request: &Request, bytes: u64) -> Result<link::Stream, Over> {
+        if self.data.has_broken() {
+            // What broke it may have taken the way: else who works would find that out a second time, by waiting.
+            self.check(SILENCE_MAX)?;
+        }
         if self.link.is_up()
             && let Some(stream) = self.data.open(request, bytes)
         {

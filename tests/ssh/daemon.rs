@@ -32,7 +32,7 @@ impl Rig {
         Self::of((home, apart))
     }
 
-    fn of((home, server): (Home, Server)) -> Option<Self> {
+    pub(crate) fn of((home, server): (Home, Server)) -> Option<Self> {
         let line = Line::to(server.port);
         let config = home.read("home/.ssh/config");
         home.config(&config.replace(&server.port.to_string(), &line.proxy.port.to_string()));
@@ -367,6 +367,33 @@ fn a_leaf_is_forgotten_and_its_directory_is_free_for_another_sync() {
     rig.well(&["add", "--to", "src", "nas:work"]);
     rig.well(&["wait"]);
     rig.same();
+}
+
+#[test]
+fn a_leaf_that_is_forgotten_keeps_no_sign_of_who_had_it_unless_its_host_is_away() {
+    let Some(rig) = Rig::new() else { return };
+    let sign = |name: &str| rig.at("there/work/.yeet").join(name).symlink_metadata().is_ok();
+    rig.write("home/src/a", "a");
+    rig.well(&["add", "src", "nas:work", "near"]);
+    rig.well(&["wait"]);
+    assert!(sign("daemon") && sign("yeet"));
+    assert_eq!(rig.well(&["forget", "src", "work"]), "");
+    assert!(!sign("daemon") && !sign("yeet") && sign("id"));
+    rig.well(&["add", "--to", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    assert!(sign("daemon") && sign("yeet"));
+    assert_eq!(rig.well(&["forget", "src"]), "");
+    assert!(!sign("daemon") && !sign("yeet"));
+    rig.well(&["add", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.line.cut();
+    let said = rig.well(&["forget", "src"]);
+    let path = rig.at("there/work/.yeet/daemon");
+    assert!(
+        said.contains(&format!("nas is not reached: {} stays there", path.display())),
+        "{said}"
+    );
+    assert!(sign("daemon"));
 }
 
 #[test]

@@ -278,8 +278,12 @@ fn a_daemon_of_the_hosts_own_is_asked_about_its_own_replicas_and_no_others() {
     assert_eq!((code, stopped), (0, 0), "{said}");
     assert_eq!(said, "mine\tin-sync\t1\t0\t0\t0\t0\t0\nsrc\tin-sync\t2\t0\t0\t0\t0\t0\n");
     // Where the leaf is forgotten, the host's own daemon may have its directory, and is asked there from then on.
+    let program = fs::read_link(rig.at("there/work/.yeet/yeet")).unwrap();
     rig.well(&["forget", "src"]);
-    let (code, said) = rig.there("y=$(readlink .yeet/yeet); cd .. && $y add work work-copy && cd work && $y wait && $y status; c=$?; $y daemon stop; exit $c");
+    let (code, said) = rig.there(&format!(
+        "y={}; cd .. && $y add work work-copy && cd work && $y wait && $y status; c=$?; $y daemon stop; exit $c",
+        program.display()
+    ));
     assert!(code == 0 && said.starts_with("work\tin-sync\t"), "{said}");
 }
 

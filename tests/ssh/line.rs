@@ -17,10 +17,14 @@ pub(crate) struct Line {
 
 #[derive(Default)]
 struct State {
+    /// Of the server that it leads to.
+    port: u16,
     is_cut: bool,
     /// Connections are taken, and nothing comes of them.
     is_silent: bool,
     is_frozen: bool,
+    /// How often somebody came.
+    came: usize,
     /// Bytes that have passed, in either direction.
     passed: u64,
     /// How long each piece is under way.
@@ -41,10 +45,11 @@ impl State {
 
 impl Line {
     pub(crate) fn to(port: u16) -> Self {
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::new(Mutex::new(State { port, ..State::default() }));
         let of_all = state.clone();
         let proxy = Server::new(move |near| {
             let mut state = of_all.lock().unwrap();
+            state.came += 1;
             if state.is_cut {
                 return;
             }
@@ -52,7 +57,8 @@ impl Line {
                 state.open.push(near);
                 return;
             }
-            let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            // Where no server is, nobody is answered.
+            let Ok(far) = TcpStream::connect(("127.0.0.1", state.port)) else { return };
             state.open.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
             let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
             let counted = of_all.clone();
@@ -74,6 +80,16 @@ impl Line {
     /// How many bytes have passed since this was asked last.
     pub(crate) fn passed(&self) -> u64 {
         std::mem::take(&mut self.state.lock().unwrap().passed)
+    }
+
+    /// The same, and the count goes on.
+    pub(crate) fn has_passed(&self) -> u64 {
+        self.state.lock().unwrap().passed
+    }
+
+    /// How often somebody has come since this was asked last.
+    pub(crate) fn came(&self) -> usize {
+        std::mem::take(&mut self.state.lock().unwrap().came)
     }
 
     /// Nothing more passes, in either direction, and nobody is told.
@@ -98,7 +114,12 @@ impl Line {
         if state.is_silent || state.is_frozen {
             state.cut();
         }
-        *state = State { passed: state.passed, ..State::default() };
+        *state = State { passed: state.passed, port: state.port, ..State::default() };
+    }
+
+    /// Another server is at its end from now on.
+    pub(crate) fn leads_to(&self, port: u16) {
+        self.state.lock().unwrap().port = port;
     }
 
     /// How many bytes pass while something is done.

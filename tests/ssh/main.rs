@@ -4,13 +4,16 @@
 
 mod agent;
 mod asked;
+mod between;
 mod copy;
 mod daemon;
+mod hostile;
 mod inside;
 mod line;
 mod manifest;
 mod network;
 mod owner;
+mod reconnect;
 mod routes;
 mod server;
 mod socket;

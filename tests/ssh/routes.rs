@@ -147,3 +147,36 @@ fn a_way_on_which_nothing_moves_any_more_is_left_while_something_is_under_way() 
     assert_eq!(rig.used(), "nas");
     rig.same();
 }
+
+#[test]
+fn a_large_file_under_way_goes_on_by_the_other_way_when_its_own_breaks() {
+    let Some((rig, other)) = rig() else { return };
+    rig.well(&["route", "nas", &way(&other)]);
+    rig.write("home/src/f", "first");
+    rig.well(&["add", "--ssh-only", "src", "nas:work"]);
+    rig.well(&["wait"]);
+    rig.ways_until(|ways| ways.contains("\tready\t"));
+    let (first, second) = match rig.used() == "nas" {
+        true => (&rig.line, &other),
+        false => (&other, &rig.line),
+    };
+    let large: Vec<u8> =
+        (0..40_u32 << 18).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    first.passed();
+    second.passed();
+    fs::write(rig.at("made"), &large).unwrap();
+    fs::rename(rig.at("made"), rig.at("home/src/large")).unwrap();
+    while first.has_passed() < 20 << 20 {
+        std::thread::yield_now();
+    }
+    first.cut();
+    while second.has_passed() < 1 << 20 {
+        assert!(!rig.at("there/work/large").exists(), "it is under way");
+        std::thread::yield_now();
+    }
+    while rig.yeet(&["wait"]).0 != 0 {}
+    assert!(fs::read(rig.at("there/work/large")).unwrap() == large);
+    let passed = first.passed() + second.passed();
+    assert!(passed < large.len() as u64 + (8 << 20), "{passed} of {}", large.len());
+    assert_eq!(rig.well(&["conflicts"]) + &rig.yeet(&["versions", "src"]).1, "");
+}

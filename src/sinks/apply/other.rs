@@ -59,6 +59,11 @@ pub trait Bytes {
         Ok(0)
     }
 
+    /// That they are not those that were announced, in `why`.
+    fn belied(&self, _why: &str) -> ApplyError {
+        ApplyError::Torn
+    }
+
     /// Whether the file stayed the same while they were read, and what their digest was there.
     ///
     /// # Errors

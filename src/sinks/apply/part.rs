@@ -4,6 +4,7 @@
 //! whole, so nobody takes half a file for one.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,10 @@ const PREFIX: &[u8] = b"part-";
 const NAME_BYTES: usize = PREFIX.len() + 16;
 /// What nobody has gone on with for so long goes when a store is opened.
 const AGE_MAX_NS: i64 = 24 * 3600 * 1_000_000_000;
+
+/// How long who is at a part is given to leave it, and how often that is looked at.
+const LEAVES_MAX: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How much of a file is there, from its beginning, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,14 +49,30 @@ pub(super) fn name_of(path: &RelPath) -> PartName {
     name
 }
 
-/// Opens what there is of a file, or makes it; `None` where somebody else is at it.
+/// Opens what there is of a file, or makes it; `None` where somebody else is at it, and stays there: an act whose connection
+/// broke ends as soon as it notices.
 pub(super) fn open(target: Target<'_>, name: &PartName, mode: u16) -> io::Result<Option<File>> {
     let dir = target.store.dir();
-    let file = match dir.create_with(name, mode) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dir.open_write(name)?,
-        created => created?,
-    };
-    Ok(sys::claim(&file).then_some(file))
+    let until = sys::now() + LEAVES_MAX;
+    loop {
+        let file = match dir.create_with(name, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dir.open_write(name),
+            created => created,
+        };
+        match file {
+            // Whoever was at it has taken it away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && sys::now() < until => {}
+            Err(error) => return Err(error),
+            Ok(file) if sys::claim(&file) => {
+                let (own, there) = (sys::fstat(&file)?, dir.stat(name)?);
+                if there.is_some_and(|there| (there.dev, there.ino) == (own.dev, own.ino)) {
+                    return Ok(Some(file));
+                }
+            }
+            Ok(_) if sys::now() < until => sys::pause(LOOK_AGAIN),
+            Ok(_) => return Ok(None),
+        }
+    }
 }
 
 /// Has the sender go on after what is there, as far as that is the same. The hasher of what counts, and its length.
@@ -85,7 +106,7 @@ pub(super) fn go_on(
         return Ok((hasher, bytes));
     }
     if counts != 0 {
-        return Err(ApplyError::Torn);
+        return Err(from.belied("they go on where nothing is"));
     }
     file.set_len(0).and_then(|()| sys::seek_to(file, 0)).map_err(failed)?;
     Ok((blake3::Hasher::new(), 0))

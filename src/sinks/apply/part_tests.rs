@@ -107,6 +107,24 @@ fn what_is_there_of_another_content_counts_for_nothing() {
 }
 
 #[test]
+fn who_is_still_at_a_part_is_waited_for() {
+    let (bench, file) = (Bench::new(), bytes(0));
+    bench.write("a/f", &file);
+    assert!(bench.receive(&mut Sender::of(&file, 9 << 20)).is_err());
+    let held = fs::File::open(bench.at("b/.yeet/s").join(&bench.parts()[0])).unwrap();
+    held.lock().unwrap();
+    let leaving = std::thread::spawn(move || {
+        crate::sys::pause(std::time::Duration::from_millis(30));
+        drop(held);
+    });
+    let mut sender = Sender::of(&file, usize::MAX);
+    bench.receive(&mut sender).unwrap();
+    assert!(sender.told.unwrap().bytes >= 9 << 20, "it was not begun anew");
+    assert_eq!(fs::read(bench.at("b/f")).unwrap(), file);
+    leaving.join().unwrap();
+}
+
+#[test]
 fn a_part_that_was_written_to_is_noticed() {
     let (bench, file) = (Bench::new(), bytes(0));
     bench.write("a/f", &file);

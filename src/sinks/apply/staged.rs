@@ -166,7 +166,7 @@ impl<'a> Staged<'a> {
             }
             moved += bytes.len() as u64;
             if moved > stat.size {
-                return Err(ApplyError::Torn);
+                return Err(from.belied("more of them came than were announced"));
             }
             hasher.update(bytes);
             let written = io::Write::write_all(&mut self.file(), bytes);
@@ -179,7 +179,7 @@ impl<'a> Staged<'a> {
         let (there, here) = (from.end()?, Digest(*hasher.finalize().as_bytes()));
         match moved == stat.size && there.is_none_or(|there| there == here) {
             true => Ok(Some(here)),
-            false => Err(ApplyError::Torn),
+            false => Err(from.belied("what came is not what was announced")),
         }
     }
 

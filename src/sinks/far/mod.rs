@@ -124,6 +124,17 @@ impl Far {
     }
 
     fn broken(&self, broken: &Broken) -> ApplyError {
-        self.away(&broken.to_string())
+        lost(&self.host, broken)
+    }
+}
+
+/// What a stream that broke is to a job. What makes no sense does not get better by the host's coming back.
+fn lost(host: &str, broken: &Broken) -> ApplyError {
+    let (host, why) = (host.to_owned(), broken.to_string());
+    match broken {
+        Broken::Garbled(_) => {
+            ApplyError::There { host, what: "understand what is said".to_owned(), errno: None, why }
+        }
+        Broken::Reset(_) | Broken::Enough | Broken::Over(_) => ApplyError::Away { host, why },
     }
 }

@@ -1,8 +1,8 @@
 //! This side: what is ordered from an agent, and what it is asked to offer.
 
-use super::Far;
 use super::sent::{Parts, SentFile, send_word};
 use super::wire::{ANSWER_MAX, Failure, Group, Looked, MESSAGE_MAX, Offer, Order, Outcome, Reply};
+use super::{Far, lost};
 use serde::de::DeserializeOwned;
 
 use crate::dataflow::model::job::Job;
@@ -165,12 +165,16 @@ impl<'a> Orders<'a> {
             (Some(broken), _) => Err(broken),
         };
         let host = self.far.host.as_str();
+        let ended = ended.and_then(|outcome| match outcome.ended.len() > self.ordered {
+            true => Err(Broken::Garbled("it answers for jobs that there are not".to_owned())),
+            false => Ok(outcome),
+        });
         match ended {
             Ok(Outcome { ended, durable }) => {
                 let results = ended
                     .into_iter()
                     .map(|ended| (ended.result.map_err(|failure| failure.error(host)), ended.kept));
-                let mut results: Vec<Ordered> = results.take(self.ordered).collect();
+                let mut results: Vec<Ordered> = results.collect();
                 // What came after a large one that failed was not tried.
                 results.resize_with(self.ordered, || (Err(ApplyError::Cancelled), None));
                 (results, durable)
@@ -237,15 +241,11 @@ impl Fetched {
     }
 
     fn hear<T: DeserializeOwned>(&mut self) -> Result<T, ApplyError> {
-        let away = |broken: &Broken, host: &str| ApplyError::Away {
-            host: host.to_owned(),
-            why: broken.to_string(),
-        };
         if let Some(broken) = &self.broken {
-            return Err(away(broken, &self.host));
+            return Err(lost(&self.host, broken));
         }
         self.incoming.expect(MESSAGE_MAX).map_err(|broken| {
-            let error = away(&broken, &self.host);
+            let error = lost(&self.host, &broken);
             self.broken = Some(broken);
             error
         })

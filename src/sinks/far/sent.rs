@@ -1,5 +1,6 @@
 //! The bytes of files, on their way between machines.
 
+use super::lost;
 use super::wire::{Failure, FileEnd, GoesOn, MESSAGE_MAX, Reply, Wanted};
 use crate::dataflow::model::value::Digest;
 use crate::sinks::apply::{ApplyError, Bytes, Control, KnownDigests, Part, Sending};
@@ -87,7 +88,7 @@ impl<'a> SentFile<'a> {
     }
 
     fn lost(&mut self, broken: Broken) -> ApplyError {
-        lost(self.host, self.broken, broken)
+        lost_on(self.host, self.broken, broken)
     }
 
     /// Takes what is left of it, so that what follows can be heard; a lot of it breaks the stream off.
@@ -166,8 +167,8 @@ impl<'a> SentFile<'a> {
     }
 }
 
-fn lost(host: &str, why: &mut Option<Broken>, broken: Broken) -> ApplyError {
-    let error = ApplyError::Away { host: host.to_owned(), why: broken.to_string() };
+fn lost_on(host: &str, why: &mut Option<Broken>, broken: Broken) -> ApplyError {
+    let error = lost(host, &broken);
     *why = Some(broken);
     error
 }
@@ -179,6 +180,15 @@ pub(super) enum Parts<'a> {
 }
 
 impl Bytes for SentFile<'_> {
+    fn belied(&self, why: &str) -> ApplyError {
+        ApplyError::There {
+            host: self.host.to_owned(),
+            what: "carry its bytes".to_owned(),
+            errno: None,
+            why: why.to_owned(),
+        }
+    }
+
     fn can_go_on(&self) -> bool {
         self.parts.is_some()
     }
@@ -196,7 +206,7 @@ impl Bytes for SentFile<'_> {
                 self.is_read = bytes.is_empty();
                 Ok(bytes)
             }
-            Err(broken) => Err(lost(self.host, self.broken, broken)),
+            Err(broken) => Err(lost_on(self.host, self.broken, broken)),
         }
     }
 

@@ -39,6 +39,22 @@ fn small_goes_before_large_and_live_before_backlog_of_its_class() {
 }
 
 #[test]
+fn what_was_interrupted_is_due_at_once_and_the_next_time_after_a_pause() {
+    let (mut schedule, now) = (Schedule::new(8), Instant::now());
+    schedule.add(1, item(10, false));
+    assert_eq!(next(&mut schedule, now), Some(1));
+    schedule.interrupted(1, item(10, false), now);
+    assert_eq!(next(&mut schedule, now), Some(1));
+    schedule.interrupted(1, item(10, false), now);
+    assert_eq!(next(&mut schedule, now), None);
+    assert_eq!(schedule.delayed(1), Some((now + 2 * RETRY_FIRST, 2)));
+    assert_eq!(next(&mut schedule, now + 2 * RETRY_FIRST), Some(1));
+    schedule.forget(1);
+    schedule.interrupted(1, item(10, false), now);
+    assert_eq!(next(&mut schedule, now), Some(1), "it had succeeded meanwhile");
+}
+
+#[test]
 fn a_stream_of_small_live_edits_starves_nothing() {
     let (mut schedule, now) = (Schedule::new(2), Instant::now());
     let old = [item(900_000, false), item(0, false), item(10, false), item(900_000, true)];

@@ -58,6 +58,8 @@ struct State {
     is_over: bool,
     /// Nobody here wants to hear of it any more.
     is_dropped: bool,
+    /// The agent has put it away, and said so.
+    has_ended: bool,
 }
 
 impl Shared {
@@ -109,6 +111,18 @@ impl FarTree {
         };
         drop(thread("far-tells").spawn(hear)?);
         Ok(Self { replica, scanner, asks: Mutex::new(Some(asks)), shared, ended })
+    }
+
+    /// Has the agent take down what says whose it is, and waits as [`Self::end`]. Whether the agent has ended in that time.
+    pub(super) fn put_away(&self, patience: Duration) -> bool {
+        if self.shared.state().is_over {
+            return false;
+        }
+        self.ask(Ask::PutAway);
+        self.close();
+        // Nothing is ever sent.
+        self.ended.recv_timeout(patience).unwrap_or_default();
+        self.shared.state().has_ended
     }
 
     /// Wants no more of it, and waits until its agent has put it away or has had its time. Nobody may be waiting to pass
@@ -250,7 +264,10 @@ impl Hearing {
                         break broken.to_string();
                     }
                 }
-                Ok(None) => break "it looks at the replica no more".to_owned(),
+                Ok(None) => {
+                    self.shared.state().has_ended = true;
+                    break "it looks at the replica no more".to_owned();
+                }
                 Err(broken) => break broken.to_string(),
             }
         };

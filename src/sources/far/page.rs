@@ -4,7 +4,7 @@
 //! read takes no more memory than [`CHILDREN_MAX`] and [`PATHS_MAX`] allow, whatever the bytes claim.
 
 use crate::dataflow::model::fact::Fact;
-use crate::dataflow::model::path::{NAME_BYTES_MAX, Name, RelPath};
+use crate::dataflow::model::path::{NAME_BYTES_MAX, Name, PathError, RelPath};
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::{Content, Digest, File, Special, Value};
 
@@ -28,6 +28,8 @@ pub enum BadPage {
     Odd,
     #[error("it holds too much")]
     Long,
+    #[error(transparent)]
+    Path(PathError),
 }
 
 /// What was said last on a stream: what comes is said as it differs from that. Both ends have the same.
@@ -152,7 +154,7 @@ pub(super) fn write_path(path: &RelPath, last: &mut Last, out: &mut Vec<u8>) {
 
 pub(super) fn read_path(bytes: &mut Bytes<'_>, last: &mut Last) -> Result<RelPath, BadPage> {
     read_text(bytes, &mut last.path, PATH_MAX)?;
-    RelPath::parse(&last.path).map_err(|_| BadPage::Odd)
+    RelPath::parse(&last.path).map_err(BadPage::Path)
 }
 
 /// Writes names in their order.
@@ -172,7 +174,7 @@ pub(super) fn read_names(bytes: &mut Bytes<'_>, most: usize) -> Result<Vec<Name>
             return Err(BadPage::Long);
         }
         read_text(bytes, &mut name, NAME_BYTES_MAX)?;
-        names.push(Name::parse(&name).map_err(|_| BadPage::Odd)?);
+        names.push(Name::parse(&name).map_err(BadPage::Path)?);
     }
     Ok(names)
 }
@@ -197,7 +199,7 @@ fn read_children(bytes: &mut Bytes<'_>, last: &mut Last) -> Result<Vec<(Name, Va
     let mut text = Vec::new();
     for _ in 0..count {
         read_text(bytes, &mut text, NAME_BYTES_MAX)?;
-        let name = Name::parse(&text).map_err(|_| BadPage::Odd)?;
+        let name = Name::parse(&text).map_err(BadPage::Path)?;
         if children.last().is_some_and(|(before, _)| *before >= name) {
             return Err(BadPage::Odd);
         }

@@ -86,6 +86,8 @@ pub enum Ask {
     Forget(Replica),
     /// To let in who asks about the replica on its machine: they are answered from now on.
     LetIn,
+    /// To take down what says whose the replica is, once it looks at it no more: it is nobody's.
+    PutAway,
     // What is written by hand comes last: what is not is counted without it.
     /// To list a directory and tell all of it: it is not what was guessed here.
     #[serde(skip)]
@@ -202,7 +204,8 @@ impl Ask {
             | Self::Flush(_)
             | Self::Rules { .. }
             | Self::Forget(_)
-            | Self::LetIn => return plain(self),
+            | Self::LetIn
+            | Self::PutAway => return plain(self),
         };
         out.push(kind);
         page::write_path(path, last, &mut out);
