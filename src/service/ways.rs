@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::dataflow::model::replica::Replica;
 use crate::sinks::journal::registry::SyncRecord;
+#[cfg(test)]
+use crate::sys::sim::fault::{Fault, has};
 
 /// Batches at once with one leaf on another machine, or whose source is.
 const FAR_SLOTS: usize = 4;
@@ -22,6 +24,8 @@ impl Way {
     }
 
     fn has_room(&self, large: bool) -> bool {
+        #[cfg(test)]
+        let large = large && !has(Fault::LargeTakesLast);
         self.running < self.slots && (!large || self.large + 1 < self.slots)
     }
 }

@@ -224,7 +224,8 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         let large_may = self.running_large + 1 < self.slots;
         let large_must = large.is_some() && self.running_large == 0 && small_running > 0;
         #[cfg(test)]
-        let large_must = large_must && !has(Fault::NothingAges);
+        let (large_must, large_may) =
+            (large_must && !has(Fault::NothingAges), large_may || has(Fault::LargeTakesLast));
         match (small, large) {
             (_, Some((gate, lane))) if large_must => Some(self.take_large(gate, lane)),
             (Some(head), _) => {

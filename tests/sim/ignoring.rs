@@ -1,9 +1,10 @@
-//! Ignoring (Q10): what is ignored is not carried as long as its rule stands, and rules that come and go change no tree.
+//! Ignoring (Q10): what is ignored is not carried as long as its rules stand, and rules that come and go change no tree.
 //!
 //! Holds: the rules are read here by other code than yeet's, which knows the patterns that users of a simulation write.
-//! Rules stand from a start of the daemon, or from a rest, until any file of rules changes at any replica.
+//! Those of a directory stand from a start of the daemon, or from a rest, until its file of rules, or one above it,
+//! changes at any replica.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bench::{Bytes, bytes_of};
 use super::habits::{RULES, as_user};
@@ -11,9 +12,17 @@ use super::users::Dice;
 use super::world::World;
 use crate::sys::sim::{Disk, Kernel, with};
 
-/// The rules of each replica's root, as long as they stand.
+/// The files of rules of a replica: what that of each directory says.
 #[derive(Clone, Default)]
-pub(super) struct Standing(Vec<String>);
+pub(super) struct Rules(BTreeMap<String, String>);
+
+/// The rules of each replica, as long as they stand.
+#[derive(Clone, Default)]
+pub(super) struct Standing {
+    rules: Vec<Rules>,
+    /// Directories in which they do not.
+    changed: BTreeSet<String>,
+}
 
 /// Whether a pattern is about a name at a path, as git has it.
 fn is_about(pattern: &str, path: &str, is_dir: bool) -> bool {
@@ -35,52 +44,86 @@ fn is_about(pattern: &str, path: &str, is_dir: bool) -> bool {
     }
 }
 
-/// Whether such rules leave out a file at a path, or a directory above it.
-fn leave_out(rules: &str, path: &str) -> bool {
-    let ends = path.match_indices('/').map(|(end, _)| (end, true));
-    ends.chain([(path.len(), false)]).any(|(end, is_dir)| {
-        let path = &path[..end];
-        let patterns = rules.lines().filter(|line| !line.starts_with('#'));
-        let mut found = patterns.rev().map(|line| match line.strip_prefix('!') {
-            Some(pattern) => (pattern, false),
-            None => (line, true),
+/// What the rules of one file say of a path below it: whether it is left out.
+fn says(rules: &str, path: &str, is_dir: bool) -> Option<bool> {
+    let patterns = rules.lines().filter(|line| !line.starts_with('#'));
+    let mut last_first = patterns.rev().map(|line| match line.strip_prefix('!') {
+        Some(pattern) => (pattern, false),
+        None => (line, true),
+    });
+    last_first.find(|(pattern, _)| is_about(pattern, path, is_dir)).map(|(_, out)| out)
+}
+
+/// The path of something below a directory as it is seen from there.
+fn below<'p>(path: &'p str, dir: &str) -> Option<&'p str> {
+    match dir {
+        "" => Some(path),
+        dir => path.strip_prefix(dir)?.strip_prefix('/'),
+    }
+}
+
+impl Rules {
+    fn of(disk: &Disk) -> Self {
+        let tree = disk.tree().into_iter();
+        let rules = tree.filter_map(|(path, ino)| {
+            let dir = dir_of(&path)?;
+            let Some(Bytes::File(text)) = bytes_of(disk, ino) else { return None };
+            Some((dir.to_owned(), String::from_utf8_lossy(&text).into_owned()))
         });
-        found.find(|(pattern, _)| is_about(pattern, path, is_dir)).is_some_and(|(_, out)| out)
-    })
+        Self(rules.collect())
+    }
+
+    /// Those of each replica, as they are now.
+    pub(super) fn of_all(kernel: &Kernel) -> Vec<Self> {
+        kernel.disks.iter().map(Self::of).collect()
+    }
+
+    /// Whether they leave out what is at a path, or a directory above it.
+    pub(super) fn leave_out(&self, path: &str, is_dir: bool) -> bool {
+        let ends = path.match_indices('/').map(|(end, _)| (end, true));
+        ends.chain([(path.len(), is_dir)]).any(|(end, is_dir)| {
+            let path = &path[..end];
+            // Of those that say something, that which is deepest: further down the order is that of the paths.
+            let mut deepest_first = self.0.iter().rev();
+            let said = deepest_first.find_map(|(dir, text)| says(text, below(path, dir)?, is_dir));
+            said == Some(true)
+        })
+    }
 }
 
 pub(super) fn is_rules(path: &str) -> bool {
-    path.rsplit('/').next() == Some(RULES)
+    dir_of(path).is_some()
 }
 
-/// The files of rules of a disk.
-fn rules_of(disk: &Disk) -> BTreeMap<String, String> {
-    let tree = disk.tree().into_iter().filter(|(path, _)| is_rules(path));
-    let text = |ino| match bytes_of(disk, ino) {
-        Some(Bytes::File(text)) => String::from_utf8_lossy(&text).into_owned(),
-        Some(Bytes::Link(_)) | None => String::new(),
-    };
-    tree.map(|(path, ino)| (path, text(ino))).collect()
+/// The directory that a file of rules is about.
+fn dir_of(path: &str) -> Option<&str> {
+    match path.rsplit_once('/') {
+        Some((dir, RULES)) => Some(dir),
+        None if path == RULES => Some(""),
+        Some(_) | None => None,
+    }
 }
 
 impl Standing {
-    /// The daemon starts, or is at rest. Rules in other directories than the roots are left to other checks.
+    /// The daemon starts, or is at rest.
     pub(super) fn begin(&mut self, kernel: &Kernel) {
-        self.end();
-        let rules: Vec<_> = kernel.disks.iter().map(rules_of).collect();
-        if rules.iter().flat_map(BTreeMap::keys).all(|path| path == RULES) {
-            self.0 = rules.into_iter().filter_map(|mut rules| rules.remove(RULES)).collect();
-        }
+        *self = Self { rules: Rules::of_all(kernel), changed: BTreeSet::new() };
     }
 
-    /// A file of rules changed, or a root is not there.
+    /// A root is not there, or nobody is who knows the rules.
     pub(super) fn end(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
-    /// Whether a file at a path is left out by the rules of any replica.
+    /// Something changed at a replica; where it is a file of rules, what it is about is no longer judged.
+    pub(super) fn changes(&mut self, path: &str) {
+        self.changed.extend(dir_of(path).map(str::to_owned));
+    }
+
+    /// Whether a file at a path is left out by the rules of any replica, all of which stand there.
     pub(super) fn leave_out(&self, path: &str) -> bool {
-        self.0.iter().any(|rules| leave_out(rules, path))
+        let is_changed = self.changed.iter().any(|dir| below(path, dir).is_some());
+        !is_changed && self.rules.iter().any(|rules| rules.leave_out(path, false))
     }
 }
 
@@ -122,11 +165,37 @@ impl World {
     }
 }
 
+fn rules(files: &[(&str, &str)]) -> Rules {
+    Rules(files.iter().map(|(dir, text)| ((*dir).to_owned(), (*text).to_owned())).collect())
+}
+
 #[test]
 fn the_patterns_are_read_as_git_does() {
-    let rules = "# a comment\nd/*\n/b\n!a\ne/\nc";
+    let rules = rules(&[("", "# a comment\nd/*\n/b\n!a\ne/\nc")]);
     let out = ["d/b", "d/b/a", "b", "e/x", "g/e/x", "c", "g/c"];
     let stays = ["a", "d/a", "g/b", "e", "g/d"];
-    assert!(out.iter().all(|path| leave_out(rules, path)));
-    assert!(stays.iter().all(|path| !leave_out(rules, path)));
+    assert!(out.iter().all(|path| rules.leave_out(path, false)));
+    assert!(stays.iter().all(|path| !rules.leave_out(path, false)));
+    assert!(rules.leave_out("e", true));
+}
+
+#[test]
+fn the_deeper_file_of_rules_says_what_counts_but_not_in_a_directory_that_is_left_out() {
+    let rules = rules(&[("", "a\nb\ng/"), ("d", "!a\n/c\ne/*"), ("d/e", "!c"), ("g", "!a")]);
+    let out = ["a", "d/b", "d/c", "d/e/a", "d/e/b", "g/a", "g/c"];
+    let stays = ["c", "d/a", "d/e", "d/e/c", "d/g", "e/c"];
+    let different = |all: &[&str], is_out| {
+        let found = all.iter().find(|path| rules.leave_out(path, false) != is_out);
+        found.map(|path| (*path).to_owned())
+    };
+    assert_eq!((different(&out, true), different(&stays, false)), (None, None));
+}
+
+#[test]
+fn rules_that_changed_are_judged_no_more_in_their_directory_alone() {
+    let mut standing =
+        Standing { rules: vec![rules(&[("", "a"), ("d", "b")])], ..Default::default() };
+    standing.changes("d/.yeetignore");
+    assert!(standing.leave_out("a") && standing.leave_out("g/a"));
+    assert!(!standing.leave_out("d/a") && !standing.leave_out("d/b"));
 }

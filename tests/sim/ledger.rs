@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bench::{Bytes, bytes_of};
-use super::ignoring::{Standing, is_rules};
+use super::ignoring::Standing;
 use super::moments::Moments;
 use super::questions::Sameness;
 use super::renamed::Renamed;
@@ -139,9 +139,7 @@ impl Ledger {
                 let (tree, old, new) = (&new, old.get(path), new.get(path));
                 let before = self.before_step.entry((at, path.clone()));
                 let taken_back = before.or_insert_with(|| old.cloned()).as_ref() == new;
-                if is_rules(path) {
-                    self.rules.end();
-                }
+                self.rules.changes(path);
                 if !taken_back {
                     if self.rules.leave_out(path) {
                         self.fails(format!("Q10: {path} on {at} is ignored, and changed"));
@@ -255,9 +253,7 @@ impl Ledger {
         let aside = set_aside(&kernel.disks[at]).into_iter();
         let aside: Vec<Bytes> = aside.filter_map(|ino| bytes_of(&kernel.disks[at], ino)).collect();
         for path in changed(&old, &new) {
-            if is_rules(path) {
-                self.rules.end();
-            }
+            self.rules.changes(path);
             let (before, now) = (old.get(path), new.get(path));
             if let Some(now) = now {
                 self.written.insert(now.clone());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::bench::{Bytes, bytes_of};
-use super::habits::RULES;
+use super::ignoring::Rules;
 use super::users::{self, Deed, Dice};
 use super::world::World;
 use crate::dataflow::model::path::RelPath;
@@ -40,11 +40,28 @@ fn shape(disk: &Disk) -> BTreeMap<String, (&Node, u16, i64)> {
     .collect()
 }
 
-/// Whether all trees are the same. Where rules of ignoring stand they need not be, and count as if they were.
+/// Whether all trees are the same, but for what the rules of any replica, as they are now, leave out; and for a directory
+/// that is gone at one and stays at another for such things (R10).
 fn are_same(kernel: &Kernel) -> bool {
     let shapes: Vec<_> = kernel.disks.iter().map(shape).collect();
-    let is_ruled = shapes.iter().flat_map(BTreeMap::keys).any(|path| path.ends_with(RULES));
-    is_ruled || shapes.iter().all(|other| *other == shapes[0])
+    if shapes.iter().all(|other| *other == shapes[0]) {
+        return true;
+    }
+    let rules = Rules::of_all(kernel);
+    let mut out = BTreeSet::new();
+    for (path, (node, ..)) in shapes.iter().flatten() {
+        if rules.iter().any(|rules| rules.leave_out(path, **node == Node::Dir)) {
+            out.insert(path.as_str());
+        }
+    }
+    let all = shapes.iter().flat_map(BTreeMap::keys).map(String::as_str);
+    all.filter(|path| !out.contains(path)).all(|path| {
+        let there: Vec<_> = shapes.iter().map(|shape| shape.get(path)).collect();
+        let is_dir = there.iter().flatten().all(|(node, ..)| **node == Node::Dir);
+        let mut below = out.iter().filter_map(|out| out.strip_prefix(path));
+        let stays_for_them = is_dir && below.any(|rest| rest.starts_with('/'));
+        there.iter().all(|other| *other == there[0]) || (there.contains(&None) && stays_for_them)
+    })
 }
 
 impl Sameness {

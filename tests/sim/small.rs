@@ -133,6 +133,26 @@ fn small_goes_first(seed: u64) -> Result<(), String> {
     link.ends_in_sync()
 }
 
+/// Small files come one at a time while nothing but large ones are on their way: one slot is left to them.
+fn a_slot_is_left(seed: u64) -> Result<(), String> {
+    let mut link = Link::start(seed);
+    for _ in 0..4 {
+        link.write(16 << 20);
+    }
+    link.take_in();
+    for _ in 0..10 {
+        let len = 1 + link.dice.index(SMALL);
+        link.write(len);
+        link.take_in();
+        link.world.work_last();
+        if let [first, ..] = link.arrive().as_slice() {
+            return Err(format!("Q11: {first}"));
+        }
+        link.take_in();
+    }
+    Ok(())
+}
+
 /// More small files than the slots can take come all the while.
 fn nobody_starves(seed: u64) -> Result<(), String> {
     let mut link = Link::start(seed);
@@ -158,7 +178,7 @@ fn nobody_starves(seed: u64) -> Result<(), String> {
 /// Until something is found to be wrong.
 pub(super) fn send_everything(seeds: std::ops::Range<u64>, faults: &mut Vec<String>) {
     for seed in seeds {
-        for send in [small_goes_first, nobody_starves] {
+        for send in [small_goes_first, a_slot_is_left, nobody_starves] {
             if let Err(what) = super::history::outcome_of(|| send(seed)) {
                 return faults.push(format!("seed {seed}: {what}"));
             }

@@ -12,6 +12,8 @@ use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{Digest, Value};
+#[cfg(test)]
+use crate::dataflow::rules::skewed;
 
 /// How many contents of the past are kept a path.
 pub(super) const PAST_MAX: usize = 16;
@@ -163,6 +165,10 @@ impl State {
         let was = self.kind(path, replica);
         let is = Kind::of(new.as_ref());
         let old = self.set(path, Side::Holds(replica), new);
+        #[cfg(test)]
+        if old != new {
+            skewed::heard(path.0, replica);
+        }
         if replica.is_source() && new != Some(Value::Ignored) {
             self.note_past(path, old, new, notes);
         }

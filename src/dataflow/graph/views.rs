@@ -17,6 +17,8 @@ use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
 use crate::dataflow::model::verdict::{Decision, LeafView, Views};
+#[cfg(test)]
+use crate::dataflow::rules::skewed;
 use crate::dataflow::rules::{decide, is_carried, remnant};
 
 /// Rows `(path, outcome)`: wishes, directory facts, leaf-only content.
@@ -93,6 +95,8 @@ impl Judge {
         }
         self.meanings.align(&mut self.views);
         self.decisions.clear();
+        #[cfg(test)]
+        skewed::at(path.0);
         decide(&self.views, self.policy, &mut self.decisions);
         for decision in &self.decisions {
             give(Outcome::Wish(Wish::of(decision, &facts)));

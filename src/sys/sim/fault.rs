@@ -61,12 +61,16 @@ pub enum Fault {
     AgreedExplained,
     /// Of different edits of leaves, that of the leaf with the smallest number flows.
     LeavesInOrder,
+    /// Of different edits of leaves, that which was heard of first flows.
+    ArrivalDecides,
     /// A leaf's edit does not beat a delete at the source, and is in conflict with it.
     SidesDiffer,
     /// Jobs go in the order in which they came, whatever their size.
     SizeIgnored,
     /// What is small goes first, for ever.
     NothingAges,
+    /// Large jobs take all slots.
+    LargeTakesLast,
     /// What becomes of a path is remembered for ever.
     NothingForgotten,
 }
@@ -102,7 +106,7 @@ impl Fault {
         )
     }
 
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -130,9 +134,11 @@ impl Fault {
         Self::AnsweredUnflushed,
         Self::AgreedExplained,
         Self::LeavesInOrder,
+        Self::ArrivalDecides,
         Self::SidesDiffer,
         Self::SizeIgnored,
         Self::NothingAges,
+        Self::LargeTakesLast,
         Self::NothingForgotten,
     ];
 }
