@@ -58,7 +58,7 @@ fn found_at_rest(fault: Fault) -> Option<Option<(String, String)>> {
             send_everything(0..4, &mut faults);
             "small"
         }
-        Fault::NothingForgotten => {
+        Fault::NothingForgotten | Fault::NamesKept => {
             weigh_everything(&mut faults);
             "growth"
         }

@@ -69,6 +69,8 @@ pub enum Fault {
     NothingAges,
     /// What becomes of a path is remembered for ever.
     NothingForgotten,
+    /// Names that came and went are known for ever.
+    NamesKept,
 }
 
 impl Fault {
@@ -102,7 +104,7 @@ impl Fault {
         )
     }
 
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -134,6 +136,7 @@ impl Fault {
         Self::SizeIgnored,
         Self::NothingAges,
         Self::NothingForgotten,
+        Self::NamesKept,
     ];
 }
 
