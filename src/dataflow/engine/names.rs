@@ -84,8 +84,8 @@ impl State {
     /// Whether any replica holds something here or listed it, or something is agreed.
     fn is_known(&self, id: PathId) -> bool {
         let entry = &self.index[id.0 as usize];
-        let told = self.listings.get(&id).is_some_and(|listing| listing.told != 0);
-        entry.broad | entry.firm | entry.agreed != 0 || told
+        let is_told = || self.listings.get(&id).is_some_and(|listing| listing.told != 0);
+        entry.broad | entry.firm | entry.agreed != 0 || is_told()
     }
 
     /// Whether the source had something here and is not known to have nothing by now.
