@@ -56,13 +56,17 @@ pub struct Pace {
     pub batch_jobs: usize,
     /// An epoch that took longer is followed by a smaller one.
     pub epoch: Duration,
+    /// So many names have to be new before those that are gone are looked for.
+    pub names: usize,
 }
 
 impl Pace {
     /// What was just saved waits behind one epoch and one batch.
-    pub const LASTING: Self = Self { slots: 4, batch_jobs: 128, epoch: Duration::from_millis(4) };
+    pub const LASTING: Self =
+        Self { slots: 4, batch_jobs: 128, epoch: Duration::from_millis(4), names: 1 << 16 };
     /// Nobody saves anything: epochs end only so that the workers have something to do.
-    pub const ONCE: Self = Self { slots: 8, batch_jobs: 256, epoch: Duration::from_millis(10) };
+    pub const ONCE: Self =
+        Self { slots: 8, batch_jobs: 256, epoch: Duration::from_millis(10), names: usize::MAX };
 }
 
 /// A question or a wish: runs on the sync's thread after the facts before it are settled.
@@ -305,7 +309,7 @@ impl Actor {
     }
 
     /// Settles the engine, and counts the deletes that came of it.
-    fn settle(&mut self) -> Vec<JobChange> {
+    pub(crate) fn settle(&mut self) -> Vec<JobChange> {
         let changes = self.engine.settle();
         for replica in &self.record.replicas {
             let slot = replica.replica;
@@ -316,6 +320,7 @@ impl Actor {
 
     /// Nothing is waiting in the channels.
     fn calm(&mut self) {
+        self.forget_names();
         if self.rested && self.guess_no_more() {
             return;
         }

@@ -439,7 +439,7 @@ impl Daemon {
         let explained = explained.ok_or_else(ended)?;
         let unknown = || Failure {
             kind: FailureKind::Unknown,
-            message: format!("{} was never seen", scope.path.as_bytes().escape_ascii()),
+            message: format!("nothing is known of {}", scope.path.as_bytes().escape_ascii()),
             hint: None,
         };
         replies.send(&Reply::Explanation(explained.ok_or_else(unknown)?)).map_err(gone)?;

@@ -32,6 +32,11 @@ impl Doubts {
         self.waiting.contains(&key)
     }
 
+    /// The paths that are known here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PathId> {
+        self.paths.keys().copied().chain(self.waiting.iter().map(|key| key.path))
+    }
+
     /// A job begins, which may be a move.
     pub fn begins(&mut self, change: &JobChange) {
         self.moves += usize::from(change.moved_from.is_some());

@@ -80,7 +80,7 @@ fn shell_word(bytes: &[u8]) -> String {
 }
 
 impl Actor {
-    /// Everything about a path; `None` if it was never seen.
+    /// Everything about a path; `None` if nothing is known of it.
     pub(crate) fn explain(&mut self, path: &RelPath) -> Option<Explanation> {
         let notes_of_rules = self.ignore_notes(path);
         let id = self.id_of(path);

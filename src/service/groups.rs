@@ -76,6 +76,14 @@ impl Groups {
         self.known.values_mut().for_each(|group| group.state.flushed(number));
     }
 
+    /// The paths that are known here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PathId> {
+        self.known.iter().flat_map(|(of, group)| {
+            let keys = group.rows.iter().chain(&group.running).chain(&group.leader);
+            keys.map(|key| key.path).chain([of.dir, of.first])
+        })
+    }
+
     /// The groups in order, from this one of a directory on.
     fn starting_at(
         &mut self,

@@ -22,6 +22,7 @@ pub mod host;
 pub mod hosts;
 pub mod intake;
 pub mod membership;
+pub mod names;
 pub mod own;
 pub mod past;
 pub mod pool;

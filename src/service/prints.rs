@@ -40,6 +40,13 @@ impl Prints {
         self.waiting.is_empty()
     }
 
+    /// The paths that are known here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PathId> {
+        let waiting = self.waiting.keys().chain(&self.again).map(|(id, _)| *id);
+        let to_read = self.to_read.iter();
+        waiting.chain(to_read.flat_map(|((_, dir), files)| files.iter().copied().chain([*dir])))
+    }
+
     /// Nothing counts any more that was said of what a replica has.
     pub(crate) fn forget(&mut self, replica: Replica) {
         self.waiting.retain(|(_, of), _| *of != replica);

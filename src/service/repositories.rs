@@ -52,6 +52,16 @@ impl Repositories {
         }
     }
 
+    /// The paths that are known here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PathId> {
+        let rows = self.steps.iter().flat_map(|(key, (repository, _))| [key.path, *repository]);
+        let repositories = self.by_leaf.iter().flat_map(|((repository, _), known)| {
+            let waiting = known.waiting.iter().map(|(_, key)| key.path);
+            waiting.chain([*repository])
+        });
+        rows.chain(repositories)
+    }
+
     /// Whether a row waits here.
     #[must_use]
     pub fn has(&self, key: JobKey) -> bool {

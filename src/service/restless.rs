@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::HashMap;
 
 use crate::dataflow::model::job::JobChange;
+use crate::dataflow::model::paths::PathId;
 use crate::dataflow::model::verdict::Act;
 use crate::service::actor::Actor;
 use crate::service::dispatch::{JobKey, Running};
@@ -101,6 +102,11 @@ impl Restless {
             file.carried = file.carried.saturating_add(1);
             (file.tries, file.gone) = (0, gone);
         }
+    }
+
+    /// The paths that are known here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PathId> {
+        self.files.keys().map(|key| key.path)
     }
 
     /// Whether it is known that it can only rest.

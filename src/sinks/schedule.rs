@@ -378,6 +378,15 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         self.attempts.shrink_to_fit();
     }
 
+    /// All jobs that are known here, some more than once.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.queued
+            .keys()
+            .chain(self.delayed.keys())
+            .chain(self.due.values())
+            .chain(self.attempts.keys())
+    }
+
     /// How many jobs wait, the delayed ones included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -15,6 +15,7 @@ mod history;
 mod ignoring;
 mod ledger;
 mod moments;
+mod names;
 mod orders;
 mod questions;
 mod races;

@@ -109,14 +109,14 @@ impl World {
         }
     }
 
-    fn ask_wait(&mut self) {
+    pub(super) fn ask_wait(&mut self) {
         self.ask_by("wait", |tell| {
             let root = RelPath::root();
             Box::new(move |actor| actor.state_at_next_rest(root, None, false, tell))
         });
     }
 
-    fn ask_status(&mut self, meanwhile: bool) {
+    pub(super) fn ask_status(&mut self, meanwhile: bool) {
         let scanning = (meanwhile && self.is_up()).then(|| self.scanning());
         self.ask_by("status", |tell| {
             let status: Question = Box::new(move |actor| {

@@ -41,6 +41,8 @@ use crate::sys::sim::{Bytes as Torn, Disk, Kernel, Loss, Machine, with};
 
 pub(super) const ROOTS: [&str; 3] = ["/sim/r0", "/sim/r1", "/sim/r2"];
 pub(super) const STORES: &str = "/sim";
+/// With few names, what is gone is forgotten every other moment.
+const NAMES: usize = 2;
 
 /// What runs while the daemon is up.
 struct Up {
@@ -73,6 +75,8 @@ pub(super) struct World {
     /// Calls and lines of the log at the last look.
     looked: Option<(u64, usize)>,
     pub(super) disks: usize,
+    /// So many names have to be new before those that are gone are forgotten.
+    pub(super) names: usize,
     _machine: Machine,
 }
 
@@ -137,6 +141,7 @@ impl World {
             crashed: false,
             looked: None,
             disks,
+            names: NAMES,
             _machine: machine,
         }
     }
@@ -173,6 +178,7 @@ impl World {
             }
         };
         self.record = ready.actor.record.clone();
+        ready.actor.pace.names = self.names;
         ready.actor.begin();
         self.told.clear();
         with(|kernel| {

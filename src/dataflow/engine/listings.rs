@@ -13,7 +13,7 @@ use crate::dataflow::model::replica::{Replica, ReplicaSet};
 #[derive(Clone, Copy, Default)]
 pub(super) struct Listing {
     /// A listing said so.
-    told: u32,
+    pub(super) told: u32,
     /// Told or vacuous: the bits of its `Listed` row.
     marked: u32,
 }

@@ -6,6 +6,7 @@
 mod jobs;
 mod listings;
 pub(super) mod moves;
+mod names;
 mod observe;
 pub(super) mod state;
 
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use foldhash::{HashMap, HashMapExt};
 
 use self::moves::{Moves, Stuck, effect};
+pub use self::names::Forgotten;
 use self::observe::Notes;
 use self::state::State;
 use super::graph::meanings::Meanings;
@@ -52,6 +54,8 @@ pub struct Engine {
     /// What rulings about directories change in the tallies of the wishes, by directory above and leaf.
     pub(super) turned: HashMap<(PathId, Replica), Tally>,
     notes: Notes,
+    /// How many names there were when those that are gone were last forgotten.
+    names_left: usize,
 }
 
 impl Engine {
@@ -71,6 +75,7 @@ impl Engine {
             stuck: Stuck::new(),
             turned: HashMap::new(),
             notes: Notes::default(),
+            names_left: 0,
             paths,
         }
     }
@@ -80,7 +85,7 @@ impl Engine {
         self.paths.borrow_mut().set_groups(groups);
     }
 
-    /// All paths ever seen.
+    /// All known paths.
     #[must_use]
     pub fn paths(&self) -> Ref<'_, Paths> {
         self.paths.borrow()

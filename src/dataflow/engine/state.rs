@@ -44,13 +44,13 @@ impl Kind {
 
 /// The index entry of a path: a bit a replica in each.
 #[derive(Clone, Copy, Default)]
-struct Entry {
+pub(super) struct Entry {
     /// Directory or opaque.
-    broad: u32,
+    pub(super) broad: u32,
     /// File or opaque.
-    firm: u32,
+    pub(super) firm: u32,
     /// Something is agreed with this leaf.
-    agreed: u32,
+    pub(super) agreed: u32,
     /// The epoch (its low bits) in which a row of the path last changed.
     touched: u32,
 }
@@ -70,7 +70,7 @@ pub(in crate::dataflow) struct State {
     pub(super) paths: Rc<RefCell<Paths>>,
     /// The source and the registered leaves.
     pub(in crate::dataflow) replicas: ReplicaSet,
-    index: Vec<Entry>,
+    pub(super) index: Vec<Entry>,
     pub(super) listings: HashMap<PathId, Listing>,
     /// Replicas whose content gives way, by path: as the rows, which are few.
     pub(super) yields: HashMap<PathId, ReplicaSet>,
@@ -137,12 +137,6 @@ impl State {
         self.listings.shrink_to_fit();
     }
 
-    /// Makes room in the index for a path that was just interned.
-    pub(super) fn admit(&mut self, path: PathId) {
-        debug_assert_eq!(path.0 as usize, self.index.len(), "ids are given in order");
-        self.index.push(Entry::default());
-    }
-
     pub(in crate::dataflow) fn kind(&self, path: PathId, replica: Replica) -> Kind {
         let entry = &self.index[path.0 as usize];
         let bit = 1 << replica.slot();
@@ -184,7 +178,7 @@ impl State {
         paths.children(path).any(|child| self.kind(child, replica) != Kind::Absent)
     }
 
-    /// Visits a path and all that was ever seen below it, parents first.
+    /// Visits a path and all that is known below it, parents first.
     pub(in crate::dataflow) fn walk(&self, from: PathId, visit: &mut dyn FnMut(PathId)) {
         let paths = self.paths.borrow();
         let mut left = vec![from];

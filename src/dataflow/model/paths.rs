@@ -1,7 +1,8 @@
-//! The arena of paths: every path ever seen in a sync, as a parent and a name, under a `u32`.
+//! The arena of paths: the paths known in a sync, as a parent and a name, under a `u32`.
 //!
-//! Holds: an id never changes its path and is never reused while the arena lives; a parent's id is smaller than its
-//! child's; memory is about 40 bytes a path plus its name.
+//! Holds: an id never changes its path before [`Paths::forget`] takes it back, and only ids taken back are given again; a
+//! parent's id is smaller than its child's, and in a group of files that of the path seen first is the smallest; memory
+//! is about 40 bytes a path plus its name. Decided in 0018.
 
 use std::hash::BuildHasher;
 
@@ -27,6 +28,7 @@ impl PathId {
 
 #[derive(Clone, Copy)]
 struct Node {
+    /// None of the root, and of an id that was taken back.
     parent: PathId,
     first_child: PathId,
     next_sibling: PathId,
@@ -50,6 +52,8 @@ pub struct Paths {
     table: Vec<PathId>,
     hasher: RandomState,
     groups: Groups,
+    /// Ids that were taken back, the largest last.
+    free: Vec<PathId>,
 }
 
 impl Default for Paths {
@@ -78,6 +82,7 @@ impl Paths {
             table: vec![PathId::NONE; 64],
             hasher: RandomState::default(),
             groups: Groups::default(),
+            free: Vec::new(),
         }
     }
 
@@ -87,10 +92,22 @@ impl Paths {
         self.groups = groups;
     }
 
-    /// How many paths there are, the root included.
+    /// How many paths are known, the root included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.nodes.len() - self.free.len()
+    }
+
+    /// One more than the largest id that was given and not taken back.
+    #[must_use]
+    pub fn end(&self) -> PathId {
+        PathId(u32::try_from(self.nodes.len()).expect("fewer than 2^32 paths in a sync"))
+    }
+
+    /// All ids but the root's, the largest first: what is in a directory before the directory.
+    pub fn deepest_first(&self) -> impl Iterator<Item = PathId> + '_ {
+        let given = |id: &PathId| self.nodes[id.index()].parent != PathId::NONE;
+        (1..self.end().0).rev().map(PathId).filter(given)
     }
 
     #[must_use]
@@ -98,7 +115,7 @@ impl Paths {
         false
     }
 
-    /// The id of `name` in `parent`, if it was seen before.
+    /// The id of `name` in `parent`, if it is known.
     #[must_use]
     pub fn child(&self, parent: PathId, name: &[u8]) -> Option<PathId> {
         self.find(parent, name).ok()
@@ -110,12 +127,10 @@ impl Paths {
             Ok(id) => return (id, false),
             Err(slot) => slot,
         };
-        let id = PathId(u32::try_from(self.nodes.len()).expect("fewer than 2^32 paths in a sync"));
-        assert!(id != PathId::NONE, "fewer than 2^32 - 1 paths in a sync");
         let (name_block, name_at) = self.store(name.as_bytes());
         let siblings = self.nodes[parent.index()].first_child;
         let in_git = self.nodes[parent.index()].in_git || name.as_bytes() == git::REPOSITORY;
-        self.nodes.push(Node {
+        let node = Node {
             parent,
             first_child: PathId::NONE,
             next_sibling: siblings,
@@ -124,16 +139,67 @@ impl Paths {
             name_len: u8::try_from(name.as_bytes().len()).expect("a name has at most 255 bytes"),
             in_git,
             in_group: !in_git && self.groups.of(name.as_bytes()).is_some(),
-        });
+        };
+        let id = self.place(node, name.as_bytes());
         self.nodes[parent.index()].first_child = id;
         self.table[slot] = id;
-        if self.nodes.len() * 4 > self.table.len() * 3 {
-            self.grow();
+        if self.len() * 4 > self.table.len() * 3 {
+            self.fill_table(self.table.len() * 2);
         }
         (id, true)
     }
 
-    /// The id of a whole path, if every component was seen before.
+    /// Gives an id: the largest that was taken back, where it is larger than those it has to be larger than.
+    fn place(&mut self, node: Node, name: &[u8]) -> PathId {
+        let id = self.free.last().copied().filter(|id| {
+            let member = node.in_group.then(|| self.groups.of(name)).flatten();
+            let names = member.map_or_else(Vec::new, |member| self.groups.names(member));
+            let known = names.iter().filter_map(|name| self.child(node.parent, name.as_bytes()));
+            known.chain([node.parent]).all(|other| other < *id)
+        });
+        if let Some(id) = id {
+            self.free.pop();
+            self.nodes[id.index()] = node;
+            return id;
+        }
+        let id = self.end();
+        assert!(id != PathId::NONE, "fewer than 2^32 - 1 paths in a sync");
+        self.nodes.push(node);
+        id
+    }
+
+    /// Takes ids back, each with all that is below it. Whoever has one kept would find another path under it.
+    pub fn forget(&mut self, gone: &[PathId]) {
+        for id in gone {
+            self.nodes[id.index()].parent = PathId::NONE;
+        }
+        while self.nodes.len() > 1 && self.nodes[self.nodes.len() - 1].parent == PathId::NONE {
+            self.nodes.pop();
+        }
+        self.nodes.shrink_to(self.nodes.len() * 2);
+        self.free = Vec::new();
+        self.nodes[0].first_child = PathId::NONE;
+        let blocks = std::mem::replace(&mut self.blocks, vec![Vec::new()]);
+        for id in (1..self.end().0).map(PathId) {
+            let node = self.nodes[id.index()];
+            if node.parent == PathId::NONE {
+                self.free.push(id);
+                continue;
+            }
+            let (block, at) = (&blocks[usize::from(node.name_block)], node.name_at as usize);
+            let (name_block, name_at) = self.store(&block[at..at + usize::from(node.name_len)]);
+            let next_sibling = self.nodes[node.parent.index()].first_child;
+            debug_assert!(next_sibling < id || next_sibling == PathId::NONE, "the newest is first");
+            self.nodes[node.parent.index()].first_child = id;
+            let first_child = PathId::NONE;
+            self.nodes[id.index()] =
+                Node { first_child, next_sibling, name_at, name_block, ..node };
+        }
+        let slots = (self.len() * 4 / 3 + 1).next_power_of_two().max(64);
+        self.fill_table(slots);
+    }
+
+    /// The id of a whole path, if it is known.
     #[must_use]
     pub fn lookup(&self, path: &RelPath) -> Option<PathId> {
         path.components().try_fold(PathId::ROOT, |dir, name| self.child(dir, name))
@@ -151,6 +217,7 @@ impl Paths {
     #[must_use]
     pub fn parent(&self, id: PathId) -> Option<PathId> {
         let parent = self.nodes[id.index()].parent;
+        debug_assert!(id == PathId::ROOT || parent != PathId::NONE, "{id:?} was taken back");
         (parent != PathId::NONE).then_some(parent)
     }
 
@@ -185,7 +252,7 @@ impl Paths {
         member.map_or_else(Vec::new, |member| self.groups.names(member))
     }
 
-    /// The paths of the group that a path is one of, as far as they were ever seen, in the order of its patterns.
+    /// The paths of the group that a path is one of, as far as they are known, in the order of its patterns.
     #[must_use]
     pub fn group(&self, id: PathId) -> Vec<PathId> {
         let Some(dir) = self.parent(id) else { return Vec::new() };
@@ -197,6 +264,7 @@ impl Paths {
     #[must_use]
     pub fn name(&self, id: PathId) -> &[u8] {
         let node = &self.nodes[id.index()];
+        debug_assert!(id == PathId::ROOT || node.parent != PathId::NONE, "{id:?} was taken back");
         let at = node.name_at as usize;
         &self.blocks[usize::from(node.name_block)][at..at + usize::from(node.name_len)]
     }
@@ -217,7 +285,7 @@ impl Paths {
         std::iter::successors(self.parent(id), |dir| self.parent(*dir))
     }
 
-    /// Every path ever seen directly in `dir`, newest first.
+    /// Every known path directly in `dir`.
     pub fn children(&self, dir: PathId) -> impl Iterator<Item = PathId> + '_ {
         let first = self.nodes[dir.index()].first_child;
         std::iter::successors((first != PathId::NONE).then_some(first), |id| {
@@ -246,10 +314,14 @@ impl Paths {
         self.hasher.hash_one((parent.0, name)) as usize
     }
 
-    fn grow(&mut self) {
-        let mask = self.table.len() * 2 - 1;
-        let mut table = vec![PathId::NONE; mask + 1];
+    /// Makes the table anew with so many slots, a power of two.
+    fn fill_table(&mut self, slots: usize) {
+        let mask = slots - 1;
+        let mut table = vec![PathId::NONE; slots];
         for (index, node) in self.nodes.iter().enumerate().skip(1) {
+            if node.parent == PathId::NONE {
+                continue;
+            }
             let id = PathId(u32::try_from(index).expect("ids are u32"));
             let mut slot = self.hash(node.parent, self.name(id)) & mask;
             while table[slot] != PathId::NONE {
@@ -309,5 +381,63 @@ mod tests {
         }
         let dir = paths.child(PathId::ROOT, b"d7").expect("seen");
         assert_eq!(paths.children(dir).count(), 1000);
+    }
+
+    /// All paths but the root, by id.
+    fn all(paths: &Paths) -> Vec<(PathId, RelPath)> {
+        paths.deepest_first().map(|id| (id, paths.path(id))).collect()
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_and_all_else_keeps_its_id() {
+        let mut paths = Paths::new();
+        for n in 0..3000 {
+            let dir = paths.intern(PathId::ROOT, &name(&format!("d{}", n % 7))).0;
+            paths.intern(dir, &name(&format!("f{n}")));
+        }
+        let kept = |(id, path): &(PathId, RelPath)| {
+            id.0 % 3 == 0 || path.split().is_some_and(|(dir, _)| dir.is_root())
+        };
+        let (left, gone): (Vec<_>, Vec<_>) = all(&paths).into_iter().partition(kept);
+        paths.forget(&gone.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+        assert_eq!(all(&paths), left);
+        assert_eq!(paths.len(), left.len() + 1);
+        for (id, path) in &left {
+            assert_eq!(paths.lookup(path), Some(*id));
+            let parent = paths.parent(*id).expect("not the root");
+            assert!(parent < *id && paths.children(parent).any(|child| child == *id));
+        }
+        assert!(gone.iter().all(|(_, path)| paths.lookup(path).is_none()));
+    }
+
+    #[test]
+    fn names_that_come_and_go_take_no_more_room_than_those_that_are_there_at_once() {
+        let mut paths = Paths::new();
+        let mut gone = Vec::new();
+        for round in 0..50 {
+            paths.forget(&std::mem::take(&mut gone));
+            for n in 0..20 {
+                let dir = paths.intern(PathId::ROOT, &name(&format!("d{round}-{n}"))).0;
+                let file = paths.intern(dir, &name("f")).0;
+                let lasting = paths.intern(PathId::ROOT, &name(&format!("l{n}"))).0;
+                assert!(dir < file && paths.path(lasting).as_bytes() == format!("l{n}").as_bytes());
+                gone.extend([dir, file]);
+            }
+        }
+        assert!(paths.end().0 <= 2 * 61, "{} ids for 61 paths", paths.end().0);
+    }
+
+    #[test]
+    fn of_a_group_the_path_seen_first_has_the_smallest_id_also_when_ids_come_again() {
+        let mut paths = Paths::new();
+        let patterns = [vec!["*.db".to_owned(), "*.db-wal".to_owned()]];
+        paths.set_groups(Groups::parse(&patterns).expect("good patterns"));
+        let early = paths.intern(PathId::ROOT, &name("early")).0;
+        let first = paths.intern(PathId::ROOT, &name("a.db-wal")).0;
+        paths.forget(&[early]);
+        let second = paths.intern(PathId::ROOT, &name("a.db")).0;
+        assert!(first < second, "{first:?} was there before {second:?}");
+        assert_eq!(paths.group(second), [second, first]);
+        assert_eq!(paths.intern(PathId::ROOT, &name("b.db")).0, early);
     }
 }

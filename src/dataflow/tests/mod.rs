@@ -5,6 +5,7 @@ mod derived;
 mod histories;
 mod loading;
 mod meanings;
+mod names;
 mod oracle;
 mod scenarios;
 mod script;

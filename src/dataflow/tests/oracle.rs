@@ -204,6 +204,17 @@ impl Oracle {
         }
     }
 
+    /// The source's past of these paths does not count any more: nobody has them, and nothing is agreed.
+    pub(super) fn forget_past(&mut self, gone: &[RelPath]) {
+        for path in gone.iter().map(text) {
+            let sides = self.sides.values();
+            let held = |s: &Side| s.holds.contains_key(&path) || s.agreed.contains_key(&path);
+            assert!(!sides.clone().any(held), "{path} is there");
+            assert!(self.is_listed(Replica::SOURCE, above(&path)), "{path} may be there");
+            self.past.remove(&path);
+        }
+    }
+
     fn is_ignored(&self, path: &str, leaf: Replica) -> bool {
         let ignores = |replica, path: &str| self.value(replica, path) == Some(Value::Ignored);
         let mut dir = path;

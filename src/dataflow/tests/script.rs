@@ -59,6 +59,16 @@ impl Bench {
         assert_eq!(self.engine.fault(), None);
     }
 
+    /// Forgets the names that are gone. Those of which something was remembered of the source.
+    pub(super) fn forget_names(&mut self) -> Vec<RelPath> {
+        // Whoever forgets has told the journal first.
+        drop((self.engine.past(), self.engine.forgotten(), self.engine.resolved()));
+        let in_hand: Vec<PathId> = self.ready.keys().map(|(path, ..)| *path).collect();
+        let forgotten = self.engine.forget_names(&in_hand);
+        assert!(forgotten.changes.is_empty(), "{:?}", forgotten.changes);
+        forgotten.past
+    }
+
     /// The jobs of all ready rows.
     pub(super) fn jobs(&mut self) -> Vec<Job> {
         let rows: Vec<Row> = self.ready.keys().copied().collect();

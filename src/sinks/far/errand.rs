@@ -76,6 +76,7 @@ impl Remembered {
             Change::Purged { op, .. } => Self::Purged { op },
             Change::Log(line) => Self::Log(line),
             Change::Past { .. }
+            | Change::NoPast { .. }
             | Change::Yields { .. }
             | Change::Intent { .. }
             | Change::IntentDone { .. }

@@ -45,6 +45,10 @@ pub enum Change {
         path: RelPath,
         digest: Digest,
     },
+    /// Nobody has it any more, and what the source once had there is forgotten.
+    NoPast {
+        path: RelPath,
+    },
     Yields {
         replica: Replica,
         path: RelPath,

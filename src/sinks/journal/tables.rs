@@ -75,6 +75,10 @@ pub(super) fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), Jo
                 let surplus = digests.len().saturating_sub(PAST_MAX * 32);
                 past.insert(key, &digests[surplus..])?;
             }
+            Change::NoPast { path } => {
+                let (dir, name) = halves(path);
+                past.remove((dir.as_bytes(), &name[..]))?;
+            }
             Change::Yields { replica, path, value } => {
                 let (dir, name) = halves(path);
                 let key = (replica.slot(), dir.as_bytes(), &name[..]);

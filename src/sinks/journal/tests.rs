@@ -92,6 +92,19 @@ fn the_past_of_a_path_holds_sixteen_contents_and_the_newest_ones() {
 }
 
 #[test]
+fn the_past_of_a_name_that_is_gone_can_be_forgotten() {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let journal = Journal::open(&dir.path().join("s.redb")).expect("a fresh store");
+    let past = |name| Change::Past { path: path(name), digest: Digest([1; 32]) };
+    journal.commit(vec![past(b"a"), past(b"b"), past(b"a/b")]).expect("writable");
+    let forget = |name| Change::NoPast { path: path(name) };
+    journal.commit(vec![forget(b"a"), forget(b"c")]).expect("writable");
+    let facts = |dir| journal.facts_in(&dir, ReplicaSet::EMPTY).expect("readable");
+    assert_eq!(facts(RelPath::root()), [Fact::Past { path: path(b"b"), digest: Digest([1; 32]) }]);
+    assert_eq!(facts(path(b"a")).len(), 1);
+}
+
+#[test]
 fn a_damaged_store_is_set_aside_with_a_word_and_never_deleted() {
     let dir = tempfile::tempdir().expect("a temp dir");
     for (round, damage) in [0usize, 100, 4096, 9000].into_iter().enumerate() {

@@ -73,6 +73,8 @@ pub enum Fault {
     LargeTakesLast,
     /// What becomes of a path is remembered for ever.
     NothingForgotten,
+    /// Names that came and went are known for ever.
+    NamesKept,
 }
 
 impl Fault {
@@ -106,7 +108,7 @@ impl Fault {
         )
     }
 
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -140,6 +142,7 @@ impl Fault {
         Self::NothingAges,
         Self::LargeTakesLast,
         Self::NothingForgotten,
+        Self::NamesKept,
     ];
 }
 
