@@ -210,7 +210,7 @@ impl Actor {
         budget: &mut usize,
     ) -> bool {
         // Before the channels are looked into: what was found by then is in them.
-        let quiet = self.sources.is_quiet();
+        let (quiet, busy) = (self.sources.is_quiet(), self.sources.busy());
         let mut taken = 1;
         while taken < *budget {
             if let Ok(event) = events.try_recv() {
@@ -225,6 +225,11 @@ impl Actor {
         }
         self.caught_up = quiet && seen.is_empty();
         let began = sys::now();
+        if seen.is_empty() {
+            self.holds.looked(busy, began);
+        } else {
+            self.holds.looking(self.record.leaves().with(Replica::SOURCE), began);
+        }
         self.turn();
         *budget = if sys::now().saturating_duration_since(began) > self.pace.epoch {
             (*budget / 2).max(EPOCH_FACTS_FIRST)
@@ -233,9 +238,14 @@ impl Actor {
         };
         // Before the channels are looked into: what was found by then is in them.
         self.rested = self.sources.is_quiet();
+        let busy = self.sources.busy();
         let calm = events.is_empty() && seen.is_empty();
         if calm {
             *budget = EPOCH_FACTS_FIRST.max(*budget / 2);
+            let now = sys::now();
+            if self.holds.looked(busy, now) {
+                self.dispatch(now);
+            }
             self.calm();
         }
         calm

@@ -158,6 +158,8 @@ impl Actor {
     /// Hands out what can run now.
     pub(crate) fn dispatch(&mut self, now: Instant) {
         let mut turn = None;
+        // Deletes of which was just heard may be one half of moves, and the other half is about to be looked at.
+        self.holds.looking(self.sources.busy(), now);
         loop {
             let (holds, ways) = (&self.holds, &self.ways);
             let max = self.pace.batch_jobs;

@@ -1,9 +1,10 @@
 //! What holds a sync back: the user's pause, a root that is not what it was, a mass delete.
 //!
-//! Holds: a lost root stops everything; a held mass delete stops deletes of that replica alone.
+//! Holds: a lost root stops everything; a held mass delete stops deletes of that replica alone. While an end is being looked
+//! at, what is to go may have been moved: for a few seconds no delete goes.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 use crate::dataflow::model::paths::PathId;
@@ -17,6 +18,9 @@ use crate::sys;
 #[cfg(test)]
 use crate::sys::sim::fault::{Fault, has};
 
+/// So long deletes wait at most for what is being looked at at either end.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+
 /// Why a root cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootHold {
@@ -29,6 +33,15 @@ struct AtReplica {
     brake: Brake,
     /// When the first delete of the burst was handed out, in Unix milliseconds.
     since_ms: u64,
+    /// Since when something here is being looked at.
+    looked_at: Option<Instant>,
+}
+
+impl AtReplica {
+    /// Until when that keeps deletes back.
+    fn looked_until(&self, now: Instant) -> Option<Instant> {
+        self.looked_at.map(|since| since + LOOK_MAX).filter(|until| *until > now)
+    }
 }
 
 /// All holds of a sync.
@@ -82,6 +95,11 @@ impl Holds {
         #[cfg(test)]
         if has(Fault::BrakeIgnored) {
             return usize::MAX;
+        }
+        let is_looked_at =
+            |replica| self.replicas.get(replica).is_some_and(|at| at.looked_until(now).is_some());
+        if [gate.leaf, Replica::SOURCE].iter().any(is_looked_at) {
+            return 0;
         }
         let Some(at) = self.replicas.get(&gate.replica) else { return 0 };
         match at.brake.flow(now) {
@@ -147,17 +165,32 @@ impl Holds {
         self.replicas.get_mut(&replica).map(|at| &mut at.brake)
     }
 
-    /// Whether deletes wait until it is clear whether they are too many.
+    /// Something is left to be looked at, or to be taken in, at these replicas.
+    pub fn looking(&mut self, busy: ReplicaSet, now: Instant) {
+        for (_, at) in self.replicas.iter_mut().filter(|(replica, _)| busy.contains(**replica)) {
+            at.looked_at.get_or_insert(now);
+        }
+    }
+
+    /// As [`Self::looking`]; at all others nothing is. Whether deletes may have waited for that.
+    pub fn looked(&mut self, busy: ReplicaSet, now: Instant) -> bool {
+        self.looking(busy, now);
+        let quiet = self.replicas.iter_mut().filter(|(replica, _)| !busy.contains(**replica));
+        quiet.fold(false, |is, (_, at)| is | at.looked_at.take().is_some())
+    }
+
+    /// Whether deletes wait until it is clear whether they are too many, or are moves.
     #[must_use]
     pub fn is_deciding(&self, now: Instant) -> bool {
-        !self.paused
-            && self.roots.is_empty()
-            && self.replicas.values().any(|at| at.brake.flow(now) == Flow::Wait)
+        let waits =
+            |at: &AtReplica| at.brake.flow(now) == Flow::Wait || at.looked_until(now).is_some();
+        !self.is_stopped() && self.replicas.values().any(waits)
     }
 
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.replicas.values().filter_map(|at| at.brake.next_deadline(now)).min()
+        let due = |at: &AtReplica| [at.brake.next_deadline(now), at.looked_until(now)];
+        self.replicas.values().flat_map(due).flatten().min()
     }
 }
 
@@ -217,6 +250,35 @@ impl Actor {
                 RootHold::Replaced => "another directory is in its place",
             };
             self.log("held", &root, replica, note.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletes_wait_while_an_end_is_looked_at_and_no_longer_than_a_few_seconds() {
+        let (leaf, other) = (Replica::leaf(1).unwrap(), Replica::leaf(2).unwrap());
+        let replicas = [Replica::SOURCE, leaf, other].map(|r| (r, AtReplica::default()));
+        let mut holds = Holds { replicas: replicas.into(), ..Holds::default() };
+        let gate = |leaf, kind| Gate { replica: leaf, leaf, kind };
+        let now = Instant::now();
+        for busy in [Replica::SOURCE, leaf] {
+            assert!(!holds.looked(ReplicaSet::of(&[busy]), now));
+            assert_eq!(holds.open(gate(leaf, Kind::Delete), now), 0);
+            assert_eq!(holds.open(gate(leaf, Kind::Put), now), usize::MAX, "what comes goes on");
+            let open = holds.open(gate(other, Kind::Delete), now) > 0;
+            assert_eq!(open, busy == leaf, "the other leaf waits for the source alone");
+            assert!(holds.is_deciding(now));
+            assert_eq!(holds.next_deadline(now), Some(now + LOOK_MAX));
+            let late = now + LOOK_MAX;
+            assert_eq!(holds.open(gate(leaf, Kind::Delete), late), usize::MAX);
+            assert!(!holds.is_deciding(late));
+            assert!(holds.looked(ReplicaSet::EMPTY, now), "they may have waited");
+            assert_eq!(holds.open(gate(leaf, Kind::Delete), now), usize::MAX);
+            assert_eq!(holds.next_deadline(now), None, "at rest there is no timer");
         }
     }
 }

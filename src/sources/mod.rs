@@ -23,7 +23,7 @@ pub mod tree;
 pub mod watch;
 
 use crate::dataflow::model::path::{Name, RelPath};
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::ssh::talk::{Incoming, Outgoing};
 use crate::sys::Root;
 use far::{FarTree, Wiring};
@@ -351,6 +351,17 @@ impl Sources {
     pub fn is_quiet(&self) -> bool {
         read(&self.handles).values().all(|handle| handle.outstanding() == 0)
             && read(&self.fars).values().all(|far| far.is_quiet())
+    }
+
+    /// The replicas at which something is left to be looked at.
+    #[must_use]
+    pub fn busy(&self) -> ReplicaSet {
+        let handles = read(&self.handles);
+        let here = handles.iter().filter(|(_, handle)| handle.outstanding() > 0);
+        let fars = read(&self.fars);
+        let there = fars.iter().filter(|(_, far)| !far.is_quiet());
+        let here = here.map(|(replica, _)| *replica);
+        ReplicaSet::of(&here.chain(there.map(|(replica, _)| *replica)).collect::<Vec<_>>())
     }
 
     /// The watcher, if there is one.

@@ -332,3 +332,22 @@ fn a_copy_makes_the_destination_like_the_source_and_keeps_what_differed() {
     rig.ok(&["copy", "--mirror", "a", "b"]);
     rig.equal();
 }
+
+#[test]
+fn a_directory_with_another_name_arrives_as_moves_and_nothing_of_it_is_carried_again() {
+    const FILES: usize = 200;
+    let mut rig = Rig::new();
+    for n in 0..FILES {
+        rig.write(&format!("a/old/d{}/f{n}", n % 20), &format!("text {n}"));
+    }
+    rig.write("a/other/x", "y");
+    rig.start();
+    rig.ok(&["add", "--name", "s", "a", "b"]);
+    rig.settle();
+    rig.frozen(|| fs::rename(rig.path("a/old"), rig.path("a/other/new")).unwrap());
+    rig.settle();
+    rig.equal();
+    let log = rig.ok(&["log", "s"]);
+    let acts = |act| log.lines().filter(|line| line.split('\t').nth(2) == Some(act)).count();
+    assert_eq!((acts("move"), acts("delete")), (FILES, 21), "of the directories alone:\n{log}");
+}

@@ -201,8 +201,10 @@ impl Brake {
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let burst = self.burst.as_ref()?;
         if self.outstanding == 0 {
-            let at = burst.last_seen + QUIET_END;
-            return (at > now).then_some(at);
+            // What follows from the deletes, as that of directories, may wait for the quiet.
+            let quiet = (self.flow(now) == Flow::Wait).then_some(burst.last_seen + QUIET);
+            let end = burst.last_seen + QUIET_END;
+            return quiet.into_iter().chain([end]).find(|at| *at > now);
         }
         let undecided = !self.held && !burst.released && self.allowed == 0;
         let large = self.outstanding + burst.carried_out > FLOW;
@@ -229,6 +231,18 @@ mod tests {
         brake.observe(now + QUIET_END, (0, 0), 100, true);
         assert_eq!(brake.flow(now + QUIET_END), Flow::Free);
         assert_eq!(brake.next_deadline(now + QUIET_END), None, "at rest there is no timer");
+    }
+
+    #[test]
+    fn what_follows_from_a_thousand_deletes_waits_for_the_quiet_and_no_longer() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        brake.observe(now, (FLOW, FLOW), 10_000, true);
+        brake.carried_out(FLOW);
+        brake.observe(now + ms(1), (0, 0), 9_000, true);
+        assert_eq!(brake.flow(now + ms(1)), Flow::Wait);
+        assert_eq!(brake.next_deadline(now + ms(1)), Some(now + QUIET));
+        assert_eq!(brake.flow(now + QUIET), Flow::Free);
+        assert_eq!(brake.next_deadline(now + QUIET), Some(now + QUIET_END));
     }
 
     #[test]
