@@ -80,10 +80,11 @@ struct State {
 }
 
 impl State {
-    /// Routes that could be better than the one used; none where nobody wants the host.
+    /// Routes that could be better than the one used, or stand by; none where nobody wants the host.
     fn worth_trying(&self) -> Vec<Route> {
+        let is_alone = !self.spare.as_ref().is_some_and(|spare| spare.is_up());
         match self.used().filter(|_| !self.keepers.is_empty()) {
-            Some(used) => self.routes.worth_trying(used.route()),
+            Some(used) => self.routes.worth_trying(used.route(), is_alone),
             None => Vec::new(),
         }
     }

@@ -120,9 +120,10 @@ impl Routes {
         }
     }
 
-    /// Those that are worth another try while `used` works: what is preferred to it, and what passes fewer machines.
+    /// Those that are worth another try while `used` works: what is preferred to it, and what passes fewer machines; where it
+    /// `is_alone`, all, for one has to stand by.
     #[must_use]
-    pub fn worth_trying(&self, used: &Route) -> Vec<Route> {
+    pub fn worth_trying(&self, used: &Route, is_alone: bool) -> Vec<Route> {
         let Some(at) = self.0.iter().position(|known| known.route == *used) else {
             return self.to_try();
         };
@@ -130,7 +131,7 @@ impl Routes {
         let is_worth = |(i, known): &(usize, &Known)| {
             let is_up = matches!(known.standing, Standing::Works(_));
             let (preferred, shorter) = (*i < at, known.gateways < gateways);
-            *i != at && (preferred || shorter) && !is_up
+            *i != at && (is_alone || ((preferred || shorter) && !is_up))
         };
         self.0.iter().enumerate().filter(is_worth).map(|(_, known)| known.route.clone()).collect()
     }
@@ -199,11 +200,21 @@ mod tests {
     fn what_could_be_better_is_worth_another_try_and_what_works_already_is_not_dialed_again() {
         let mut routes = routes(&[("lan", 0), ("gate > nas", 1), ("vpn", 0), ("far > nas", 2)]);
         routes.note(&route("gate > nas"), works(9));
-        assert_eq!(routes.worth_trying(&route("gate > nas")), [route("lan"), route("vpn")]);
+        assert_eq!(routes.worth_trying(&route("gate > nas"), false), [route("lan"), route("vpn")]);
         routes.note(&route("lan"), works(1));
-        assert!(routes.worth_trying(&route("lan")).is_empty());
-        assert_eq!(routes.worth_trying(&route("gate > nas")), [route("vpn")]);
-        assert_eq!(routes.worth_trying(&route("gone")).len(), 4);
+        assert!(routes.worth_trying(&route("lan"), false).is_empty());
+        assert_eq!(routes.worth_trying(&route("gate > nas"), false), [route("vpn")]);
+        assert_eq!(routes.worth_trying(&route("gone"), false).len(), 4);
+    }
+
+    #[test]
+    fn where_none_stands_by_the_worse_ones_are_worth_another_try_too() {
+        let mut routes = routes(&[("lan", 0), ("gate > nas", 1), ("vpn", 0)]);
+        routes.note(&route("lan"), works(1));
+        routes.note(&route("vpn"), works(9));
+        let others = [route("gate > nas"), route("vpn")];
+        assert_eq!(routes.worth_trying(&route("lan"), true), others);
+        assert!(routes.worth_trying(&route("lan"), false).is_empty());
     }
 
     #[test]
