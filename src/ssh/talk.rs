@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::link::{Broken, Stream};
-use super::protocol::Chunk;
+use super::protocol::{Chunk, WHOLE};
 
 /// The longest piece of bytes, in bytes.
 pub const PIECE_MAX: usize = 256 << 10;
@@ -192,7 +192,7 @@ impl Outgoing {
     }
 
     /// Sends a piece of up to `most` bytes that `read` puts where they are sent from, or nothing if there are none; how many
-    /// they were, or what it failed at.
+    /// they were, or what it failed at. Where there is more, each piece is a [`WHOLE`] one.
     ///
     /// # Errors
     /// The stream broke.
@@ -201,8 +201,9 @@ impl Outgoing {
         most: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, Broken> {
-        let mut said = self.said();
-        self.make_room(&mut said, most)?;
+        let (mut said, most) = (self.said(), most.min(WHOLE));
+        let least = if most == WHOLE { most } else { most.min(ROOM_MIN) };
+        self.make_room(&mut said, least)?;
         Ok(said.chunk.fill(most, length_of, read))
     }
 
@@ -231,7 +232,7 @@ impl Outgoing {
 
     /// The order of what is said is that in which it was taken in: it is sent while it is held.
     fn put(&self, said: &mut Said, mut bytes: &[u8]) -> Result<(), Broken> {
-        self.make_room(said, bytes.len())?;
+        self.make_room(said, bytes.len().min(ROOM_MIN))?;
         said.chunk.put(&length_of(bytes.len()));
         loop {
             let taken = said.chunk.put(bytes);
@@ -243,9 +244,9 @@ impl Outgoing {
         }
     }
 
-    /// Has a piece of so many bytes begin where much of it has room.
-    fn make_room(&self, said: &mut Said, bytes: usize) -> Result<(), Broken> {
-        if said.chunk.room() < LENGTH + bytes.min(ROOM_MIN) {
+    /// Has a piece begin where at least so many bytes of it have room.
+    fn make_room(&self, said: &mut Said, least: usize) -> Result<(), Broken> {
+        if said.chunk.room() < LENGTH + least {
             self.stream.send_chunk(&mut said.chunk)?;
         }
         Ok(())
@@ -254,4 +255,96 @@ impl Outgoing {
 
 fn length_of(bytes: usize) -> [u8; LENGTH] {
     u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::ssh::link::Link;
+    use crate::ssh::protocol::{Decoder, Side};
+
+    fn end(side: Side, socket: UnixStream) -> Link {
+        let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
+        let close = move || drop(close.shutdown(Shutdown::Both));
+        Link::start(side, Decoder::at_once(), read, socket, close).unwrap()
+    }
+
+    /// What one end says, as the other hears it.
+    fn said<T>(say: impl FnOnce(&Outgoing) + Send, hear: impl FnOnce(&mut Incoming) -> T) -> T {
+        let (a, b) = UnixStream::pair().unwrap();
+        let (one, other) = (end(Side::Caller, a), end(Side::Agent, b));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut incoming, outgoing) = talk(one.open(b"").unwrap());
+                say(&outgoing);
+                outgoing.end().unwrap();
+                assert_eq!(incoming.hear::<u8>(1), Ok(None), "all of it was heard");
+            });
+            let (mut incoming, outgoing) = talk(other.accept().unwrap().1);
+            let heard = hear(&mut incoming);
+            outgoing.end().unwrap();
+            heard
+        })
+    }
+
+    #[test]
+    fn a_large_file_goes_in_whole_pieces_whatever_is_said_around_it() {
+        const TAIL: usize = 5;
+        let say = |out: &Outgoing| {
+            out.say(&"before").unwrap();
+            for left in [3 * WHOLE + TAIL, 2 * WHOLE + TAIL, WHOLE + TAIL, TAIL, 0] {
+                let all = |room: &mut [u8]| {
+                    room.fill(7);
+                    Ok::<_, ()>(room.len())
+                };
+                assert_eq!(out.bytes_of(left, all).unwrap(), Ok(left.min(WHOLE)));
+            }
+            out.bytes(&[]).unwrap();
+            out.say(&"after").unwrap();
+        };
+        let pieces = said(say, |incoming| {
+            assert_eq!(incoming.expect::<String>(100).unwrap(), "before");
+            let mut pieces = Vec::new();
+            while let piece @ [_, ..] = incoming.bytes().unwrap() {
+                assert!(piece.iter().all(|byte| *byte == 7));
+                pieces.push(piece.len());
+            }
+            assert_eq!(incoming.expect::<String>(100).unwrap(), "after");
+            assert_eq!(incoming.hear::<String>(100), Ok(None));
+            pieces
+        });
+        assert_eq!(pieces, [WHOLE, WHOLE, WHOLE, TAIL]);
+    }
+
+    #[test]
+    fn messages_and_bytes_of_any_length_come_as_they_were_said() {
+        let lengths: Vec<usize> = (1..40).map(|n| n * n * n * 7 % (3 * WHOLE)).collect();
+        let text = |length: &usize| "x".repeat(*length);
+        let say = |out: &Outgoing| {
+            for length in &lengths {
+                out.say(&text(length)).unwrap();
+                out.bytes(text(length).as_bytes()).unwrap();
+                out.bytes(&[]).unwrap();
+            }
+        };
+        let heard = said(say, |incoming| {
+            let mut heard = Vec::new();
+            while let Some(message) = incoming.hear::<String>(4 * WHOLE).unwrap() {
+                let mut bytes = 0;
+                loop {
+                    match incoming.bytes().unwrap().len() {
+                        0 => break,
+                        more => bytes += more,
+                    }
+                }
+                heard.push((message.len(), bytes));
+            }
+            heard
+        });
+        let expected: Vec<_> = lengths.iter().map(|length| (*length, *length)).collect();
+        assert_eq!(heard, expected);
+    }
 }

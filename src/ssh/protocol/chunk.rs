@@ -5,8 +5,10 @@
 use super::frame::{HEAD, Kind, head};
 use super::session::StreamId;
 
-/// The most data in one frame, in bytes.
-pub const CHUNK_MAX: usize = 64 << 10;
+/// The most data in one frame, in bytes: [`WHOLE`] and what is said before it.
+pub const CHUNK_MAX: usize = WHOLE + 64;
+/// A large file is sent in pieces of so many bytes: a hash is slower over pieces that are no multiple of its blocks.
+pub const WHOLE: usize = 64 << 10;
 
 /// At most [`CHUNK_MAX`] bytes of a stream.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ mod session;
 #[cfg(test)]
 mod session_tests;
 
-pub use chunk::{CHUNK_MAX, Chunk};
+pub use chunk::{CHUNK_MAX, Chunk, WHOLE};
 pub(crate) use frame::write_magic;
 pub use frame::{BadFrame, Decoder, Frame, Kind, PAYLOAD_MAX};
 pub use message::{BadMessage, Build, Hello, Message, VERSION};
