@@ -210,7 +210,7 @@ impl Actor {
         budget: &mut usize,
     ) -> bool {
         // Before the channels are looked into: what was found by then is in them.
-        let (quiet, busy) = (self.sources.is_quiet(), self.sources.busy());
+        let busy = self.sources.busy();
         let mut taken = 1;
         while taken < *budget {
             if let Ok(event) = events.try_recv() {
@@ -223,7 +223,7 @@ impl Actor {
                 break;
             }
         }
-        self.caught_up = quiet && seen.is_empty();
+        self.caught_up = busy.is_empty() && seen.is_empty();
         let began = sys::now();
         if seen.is_empty() {
             self.holds.looked(busy, began);
@@ -237,8 +237,8 @@ impl Actor {
             (*budget * 2).min(EPOCH_FACTS_MAX)
         };
         // Before the channels are looked into: what was found by then is in them.
-        self.rested = self.sources.is_quiet();
         let busy = self.sources.busy();
+        self.rested = busy.is_empty();
         let calm = events.is_empty() && seen.is_empty();
         if calm {
             *budget = EPOCH_FACTS_FIRST.max(*budget / 2);

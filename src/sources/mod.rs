@@ -349,19 +349,17 @@ impl Sources {
     /// Whether nothing is left to look at.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        read(&self.handles).values().all(|handle| handle.outstanding() == 0)
-            && read(&self.fars).values().all(|far| far.is_quiet())
+        self.busy().is_empty()
     }
 
     /// The replicas at which something is left to be looked at.
     #[must_use]
     pub fn busy(&self) -> ReplicaSet {
-        let handles = read(&self.handles);
+        let (handles, fars) = (read(&self.handles), read(&self.fars));
         let here = handles.iter().filter(|(_, handle)| handle.outstanding() > 0);
-        let fars = read(&self.fars);
         let there = fars.iter().filter(|(_, far)| !far.is_quiet());
-        let here = here.map(|(replica, _)| *replica);
-        ReplicaSet::of(&here.chain(there.map(|(replica, _)| *replica)).collect::<Vec<_>>())
+        let busy = here.map(|(replica, _)| *replica).chain(there.map(|(replica, _)| *replica));
+        busy.fold(ReplicaSet::EMPTY, ReplicaSet::with)
     }
 
     /// The watcher, if there is one.

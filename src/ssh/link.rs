@@ -578,4 +578,4 @@ impl Drop for Stream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

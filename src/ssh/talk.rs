@@ -259,18 +259,11 @@ fn length_of(bytes: usize) -> [u8; LENGTH] {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::ssh::link::Link;
-    use crate::ssh::protocol::{Decoder, Side};
-
-    fn end(side: Side, socket: UnixStream) -> Link {
-        let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
-        let close = move || drop(close.shutdown(Shutdown::Both));
-        Link::start(side, Decoder::at_once(), read, socket, close).unwrap()
-    }
+    use crate::ssh::link::tests::end;
+    use crate::ssh::protocol::Side;
 
     /// What one end says, as the other hears it.
     fn said<T>(say: impl FnOnce(&Outgoing) + Send, hear: impl FnOnce(&mut Incoming) -> T) -> T {

@@ -106,6 +106,22 @@ impl Link {
         let left = self.on_the_way.iter().map(|sent| &sent.path).collect::<Vec<_>>();
         Err(format!("Q11: {left:?} never arrive"))
     }
+
+    /// So many small files come, each when the one before is there.
+    fn small_ones_come(&mut self, count: usize) -> Result<(), String> {
+        for _ in 0..count {
+            let len = 1 + self.dice.index(SMALL);
+            self.write(len);
+            self.take_in();
+            self.world.work_last();
+            if let [first, ..] = self.arrive().as_slice() {
+                return Err(format!("Q11: {first}"));
+            }
+            // With nothing small left, what is large takes what slots it may have.
+            self.take_in();
+        }
+        Ok(())
+    }
 }
 
 /// Small files come while large ones are on their way, which take longer than anything that comes later.
@@ -119,17 +135,7 @@ fn small_goes_first(seed: u64) -> Result<(), String> {
         link.write(len);
     }
     link.take_in();
-    for _ in 0..40 {
-        let len = 1 + link.dice.index(SMALL);
-        link.write(len);
-        link.take_in();
-        link.world.work_last();
-        if let [first, ..] = link.arrive().as_slice() {
-            return Err(format!("Q11: {first}"));
-        }
-        // With nothing small left, what is large takes what slots it may have.
-        link.take_in();
-    }
+    link.small_ones_come(40)?;
     link.ends_in_sync()
 }
 
@@ -140,17 +146,7 @@ fn a_slot_is_left(seed: u64) -> Result<(), String> {
         link.write(16 << 20);
     }
     link.take_in();
-    for _ in 0..10 {
-        let len = 1 + link.dice.index(SMALL);
-        link.write(len);
-        link.take_in();
-        link.world.work_last();
-        if let [first, ..] = link.arrive().as_slice() {
-            return Err(format!("Q11: {first}"));
-        }
-        link.take_in();
-    }
-    Ok(())
+    link.small_ones_come(10)
 }
 
 /// More small files than the slots can take come all the while.

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::server::Server;
@@ -32,6 +32,8 @@ struct State {
     /// Bytes after which it is cut; `None`: never.
     left: Option<u64>,
     open: Vec<TcpStream>,
+    /// Told when it is cut.
+    ends: Arc<Condvar>,
 }
 
 impl State {
@@ -40,6 +42,7 @@ impl State {
         for stream in self.open.drain(..) {
             drop(stream.shutdown(Shutdown::Both));
         }
+        self.ends.notify_all();
     }
 }
 
@@ -145,10 +148,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
                 break;
             }
         }
-        let delay = state.delay;
-        drop(state);
-        // The time that the line takes: nobody waits here for something to happen.
-        std::thread::sleep(delay);
+        // What is under way when the line is cut goes nowhere.
+        let (ends, delay) = (state.ends.clone(), state.delay);
+        drop(ends.wait_timeout_while(state, delay, |state| !state.is_cut).unwrap());
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }

@@ -25,6 +25,17 @@ fn id(bench: &Bench, text: &str) -> Option<PathId> {
     bench.engine.paths().lookup(&path(text))
 }
 
+/// The directory `d` and what is in it go at both ends.
+fn both_remove_d(bench: &mut Bench) {
+    bench.observe(
+        "source lacks d
+         leaf1 lacks d
+         leaf1 agreed d
+         leaf1 agreed d/x",
+    );
+    bench.settle();
+}
+
 #[test]
 fn a_name_is_forgotten_once_nobody_has_it_and_nothing_is_agreed() {
     let mut bench = in_sync();
@@ -46,13 +57,7 @@ fn a_name_is_forgotten_once_nobody_has_it_and_nothing_is_agreed() {
 fn a_directory_is_forgotten_with_all_that_was_in_it_and_its_ids_serve_others() {
     let mut bench = in_sync();
     let ids = ["d", "d/x"].map(|text| id(&bench, text));
-    bench.observe(
-        "source lacks d
-         leaf1 lacks d
-         leaf1 agreed d
-         leaf1 agreed d/x",
-    );
-    bench.settle();
+    both_remove_d(&mut bench);
     assert_eq!(bench.forget_names(), [path("d/x")]);
     bench.observe("source holds b=3\nleaf1 holds c=dir\nleaf1 lists c: y=4");
     bench.settle();
@@ -79,13 +84,7 @@ fn what_the_source_had_is_kept_while_it_may_have_it() {
 #[test]
 fn what_somebody_has_in_hand_is_kept_with_what_is_above_it() {
     let mut bench = in_sync();
-    bench.observe(
-        "source lacks d
-         leaf1 lacks d
-         leaf1 agreed d
-         leaf1 agreed d/x",
-    );
-    bench.settle();
+    both_remove_d(&mut bench);
     drop((bench.engine.past(), bench.engine.forgotten(), bench.engine.resolved()));
     let in_hand = id(&bench, "d/x").expect("not forgotten yet");
     assert!(bench.engine.forget_names(&[in_hand]).paths.is_empty());

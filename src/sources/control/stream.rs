@@ -89,19 +89,12 @@ pub fn pass_on(socket: &UnixStream, stream: &Stream) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Shutdown;
-
     use super::*;
     use crate::sources::control::socket::Client;
     use crate::sources::control::wire::{Outcome, Reply};
     use crate::ssh::link::Link;
-    use crate::ssh::protocol::{Decoder, Side};
-
-    fn end(side: Side, socket: UnixStream) -> Link {
-        let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
-        let close = move || drop(close.shutdown(Shutdown::Both));
-        Link::start(side, Decoder::at_once(), read, socket, close).unwrap()
-    }
+    use crate::ssh::link::tests::end;
+    use crate::ssh::protocol::Side;
 
     /// Somebody who asks at an agent's end, and the daemon's end of it.
     fn rig(handler: impl Fn(Request, &Replies) + Send + 'static) -> (Client, Link, Link) {

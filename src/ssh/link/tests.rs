@@ -8,7 +8,8 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn end(side: Side, socket: UnixStream) -> Link {
+/// One end of a connection over a socket.
+pub(crate) fn end(side: Side, socket: UnixStream) -> Link {
     let (read, close) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
     let close = move || drop(close.shutdown(Shutdown::Both));
     Link::start(side, Decoder::at_once(), read, socket, close).unwrap()
