@@ -148,8 +148,8 @@ fn several_leaves_on_a_host_that_does_not_answer_wait_for_one_attempt() {
     let leaves = ["nas:work", "nas:two", "nas:three", "nas:four", "nas:five"];
     rig.well(&[&["add", "src"], &leaves[..]].concat());
     rig.well(&["wait"]);
-    rig.line.hush();
     rig.line.came();
+    rig.line.hush();
     let (code, said) = rig.yeet(&["wait"]);
     assert_eq!(code, 1, "{said}");
     let said = rig.yeet(&["status", "-l"]).1;
