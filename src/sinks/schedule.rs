@@ -1,9 +1,9 @@
 //! Which job is next: small before large, a live edit before backlog, and a share for the large ones.
 //!
-//! Pure: time is an argument. Holds: a parked job (its gate is closed) keeps its place and costs nothing; a large job
-//! never takes the last free slot, so a small one never waits for it; with anything else running, a waiting large
-//! job always gets a slot, and now and then what has waited longest goes first, so nothing starves; what is cancelled is
-//! never handed out.
+//! Pure: time is an argument. Holds: a parked job (its gate is closed) keeps its place and costs nothing; the slots are never
+//! all taken by large jobs, and a second large one never takes the last that is free, so a small job waits for a small batch
+//! at most; with anything else running, a waiting large job always gets a slot, and now and then what has waited longest
+//! goes first, so nothing starves; what is cancelled is never handed out.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -221,8 +221,9 @@ impl<K: Copy + Eq + Hash> Schedule<K> {
         let small = self.best(open, 0..LARGE);
         let large = self.best(open_large, LARGE..LANES);
         let small_running = self.running - self.running_large;
-        let large_may = self.running_large + 1 < self.slots;
-        let large_must = large.is_some() && self.running_large == 0 && small_running > 0;
+        let is_first = self.running_large == 0;
+        let large_may = is_first || self.running + 1 < self.slots;
+        let large_must = large.is_some() && is_first && small_running > 0;
         #[cfg(test)]
         let (large_must, large_may) =
             (large_must && !has(Fault::NothingAges), large_may || has(Fault::LargeTakesLast));

@@ -35,6 +35,17 @@ pub struct Incoming {
     left: usize,
 }
 
+/// The message that these bytes are, all of them.
+///
+/// # Errors
+/// They are none.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Broken> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        Ok(_) | Err(_) => Err(garbled("a message that cannot be read")),
+    }
+}
+
 impl Incoming {
     /// The next message; `None` once the other side has ended.
     ///
@@ -42,11 +53,7 @@ impl Incoming {
     /// The stream broke, or what came is no such message, or one of more than `max` bytes.
     pub fn hear<T: DeserializeOwned>(&mut self, max: usize) -> Result<Option<T>, Broken> {
         let Some(piece) = self.message(max)? else { return Ok(None) };
-        let read = postcard::take_from_bytes(piece);
-        match read {
-            Ok((message, [])) => Ok(Some(message)),
-            Ok(_) | Err(_) => Err(garbled("a message that cannot be read")),
-        }
+        read(piece).map(Some)
     }
 
     /// The bytes of the next message; `None` once the other side has ended.

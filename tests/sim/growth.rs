@@ -102,9 +102,9 @@ impl Churn {
 
 fn grows(fresh: Fresh, stuck: bool) -> Result<(), String> {
     let weight = |rounds| Churn { files: 20, rounds, fresh, stuck }.weight();
-    let (few, many) = (weight(20), weight(80));
+    let (few, many) = (weight(20), weight(140));
     let what =
-        format!("{few} bytes after 20 rounds, {many} after 80; new: {fresh:?}, stuck: {stuck}");
+        format!("{few} bytes after 20 rounds, {many} after 140; new: {fresh:?}, stuck: {stuck}");
     println!("{what}");
     let gone = if fresh == Fresh::Nothing { 0 } else { BYTES_GONE_MAX };
     if many > few + BYTES_MAX + gone { Err(format!("Q12: {what}")) } else { Ok(()) }

@@ -4,6 +4,7 @@ pub mod fact;
 pub mod git;
 pub mod group;
 pub mod job;
+pub mod list;
 pub mod mode;
 #[cfg(test)]
 pub(crate) mod mutated;

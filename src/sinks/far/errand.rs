@@ -4,17 +4,17 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::Far;
-use super::wire::{ANSWER_MAX, Failure};
+use super::wire::{
+    ANSWER_MAX, Announced, Errand, Failure, JOBS_MAX, Purged, ReadOut, Remember, Remembered,
+    Settled,
+};
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::{Content, Digest};
 use crate::sinks::apply::ApplyError;
 use crate::sinks::desk::{self, Found, Of, Placed};
 use crate::sinks::journal::Change;
-use crate::sinks::journal::record::{Intent, Kept, LogRecord};
 use crate::sinks::recover::{Around, Ended, settle};
 use crate::sinks::stage::OpId;
 use crate::sinks::transfer::Site;
@@ -22,51 +22,6 @@ use crate::ssh::link::Broken;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, PIECE_MAX};
 use crate::sys;
-
-#[derive(Debug, Serialize, Deserialize)]
-enum Errand {
-    Read(Of),
-    Digest {
-        path: RelPath,
-        seen: Content,
-    },
-    /// The bytes follow.
-    Place(Placed),
-    PlaceSymlink {
-        path: RelPath,
-        text: Vec<u8>,
-    },
-    Purge(Vec<u64>),
-    Settle(Vec<Announced>),
-}
-
-/// What is read; the bytes of a file follow.
-#[derive(Debug, Serialize, Deserialize)]
-enum ReadOut {
-    File { mode: u16, mtime_ns: i64 },
-    Symlink(Vec<u8>),
-}
-
-/// An operation of which nobody knows what became.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::sinks) struct Announced {
-    pub(in crate::sinks) op: u64,
-    /// A name for what has to be moved out of the tree.
-    pub(in crate::sinks) spare: u64,
-    pub(in crate::sinks) intent: Intent,
-}
-
-/// What is to be remembered of an operation that was settled; `None`: it could not be looked at.
-type Settled = Option<Vec<Remembered>>;
-
-/// A [`Change`] that settling can bring about.
-#[derive(Debug, Serialize, Deserialize)]
-enum Remembered {
-    Agreed { leaf: Replica, value: Option<crate::dataflow::model::value::Value> },
-    Kept { op: u64, kept: Kept },
-    Purged { op: u64 },
-    Log(LogRecord),
-}
 
 impl Remembered {
     fn of(change: Change) -> Option<Self> {
@@ -210,7 +165,8 @@ impl Far {
 
     /// As [`desk::purge`].
     pub(in crate::sinks) fn purge(&self, ops: &[u64]) -> io::Result<Vec<u64>> {
-        self.answer(&Errand::Purge(ops.to_vec()))
+        let Purged { ops } = self.answer(&Errand::Purge(ops.to_vec()))?;
+        Ok(ops)
     }
 
     /// What is to be remembered of operations of which nobody knows what became, and is on disk there.
@@ -218,17 +174,22 @@ impl Far {
         &self,
         announced: Vec<Announced>,
     ) -> io::Result<Vec<(Announced, Option<Vec<Change>>)>> {
-        let errand = Errand::Settle(announced);
-        let settled: Vec<Settled> = self.answer(&errand)?;
-        let Errand::Settle(announced) = errand else { return Ok(Vec::new()) };
-        let both = announced.into_iter().zip(settled);
-        let of = both.map(|(about, settled)| {
-            let changes = settled.map(|changes| {
-                changes.into_iter().filter_map(|change| change.change(&about)).collect()
-            });
-            (about, changes)
-        });
-        Ok(of.collect())
+        let (mut announced, mut all) = (announced.into_iter(), Vec::new());
+        loop {
+            let some: Vec<Announced> = announced.by_ref().take(JOBS_MAX).collect();
+            if some.is_empty() {
+                return Ok(all);
+            }
+            let errand = Errand::Settle(some);
+            let Settled { each } = self.answer(&errand)?;
+            let Errand::Settle(some) = errand else { return Ok(all) };
+            all.extend(some.into_iter().zip(each).map(|(about, settled)| {
+                let changes = settled.map(|Remember { changes }| {
+                    changes.into_iter().filter_map(|change| change.change(&about)).collect()
+                });
+                (about, changes)
+            }));
+        }
     }
 }
 
@@ -263,7 +224,9 @@ pub fn serve_errand(
         Errand::PlaceSymlink { path, text } => {
             outgoing.say(&desk::place_symlink(&site.root, &path, &text).map_err(failure))?;
         }
-        Errand::Purge(ops) => outgoing.say(&Ok::<_, Failure>(desk::purge(site, &ops)))?,
+        Errand::Purge(ops) => {
+            outgoing.say(&Ok::<_, Failure>(Purged { ops: desk::purge(site, &ops) }))?;
+        }
         Errand::Settle(announced) => {
             outgoing.say(&Ok::<_, Failure>(settle_all(site, boot, &announced)))?;
         }
@@ -271,8 +234,8 @@ pub fn serve_errand(
     outgoing.end()
 }
 
-fn settle_all(site: &Site, boot: [u8; 16], announced: &[Announced]) -> Vec<Settled> {
-    let none = || announced.iter().map(|_| None).collect();
+fn settle_all(site: &Site, boot: [u8; 16], announced: &[Announced]) -> Settled {
+    let none = || Settled { each: announced.iter().map(|_| None).collect() };
     let (Ok(store), Some(first)) = (&site.store, announced.first()) else { return none() };
     let ended = Ended::of_one(first.intent.replica, site);
     let settled = announced.iter().map(|Announced { op, spare, intent }| {
@@ -281,9 +244,9 @@ fn settle_all(site: &Site, boot: [u8; 16], announced: &[Announced]) -> Vec<Settl
         let around = Around { root: &root, spare: &spare, boot, ended: &ended };
         let mut changes = Vec::new();
         settle(&around, (site, store), OpId(*op), intent, &mut changes).ok()?;
-        Some(changes.into_iter().filter_map(Remembered::of).collect())
+        Some(Remember { changes: changes.into_iter().filter_map(Remembered::of).collect() })
     });
-    let settled = settled.collect();
+    let settled = Settled { each: settled.collect() };
     match sys::sync_fs(&site.root) {
         Ok(()) => settled,
         Err(_) => none(),

@@ -8,7 +8,7 @@ mod orders;
 mod sent;
 mod serve;
 mod together;
-mod wire;
+pub mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -18,13 +18,12 @@ use crate::ssh::peer::Peer;
 use crate::ssh::protocol::Request;
 use crate::ssh::talk::{Incoming, Outgoing, talk};
 
-pub(super) use errand::Announced;
 pub use errand::serve_errand;
 pub(super) use orders::{Fetched, Orders, flush};
 pub(super) use serve::unwritable;
 pub use serve::{serve_flush, serve_offers, serve_orders};
 pub use together::{serve_group, serve_group_offers};
-pub(super) use wire::Group;
+pub(super) use wire::{Announced, Group};
 
 /// A replica on another machine, which is there while its agent is connected.
 pub struct Far {

@@ -85,7 +85,26 @@ fn large_jobs_never_take_the_last_slot() {
     schedule.add(9, item(10, true));
     assert_eq!(next(&mut schedule, now), Some(9), "a small one goes at once");
     schedule.batch_done(true);
+    assert_eq!(next(&mut schedule, now), None, "the last slot is for the next small one");
+    schedule.batch_done(false);
     assert_eq!(next(&mut schedule, now), Some(2));
+}
+
+#[test]
+fn beside_middling_jobs_a_second_large_one_leaves_the_last_slot_to_a_small_one() {
+    let (mut schedule, now) = (Schedule::new(4), Instant::now());
+    for key in 0..2 {
+        schedule.add(key, item(1 << 20, false));
+    }
+    for key in 10..12 {
+        schedule.add(key, item(1 << 40, false));
+    }
+    assert_eq!(next(&mut schedule, now), Some(0));
+    assert_eq!(next(&mut schedule, now), Some(10), "the large ones' share");
+    assert_eq!(next(&mut schedule, now), Some(1));
+    assert_eq!(next(&mut schedule, now), None);
+    schedule.add(9, item(10, true));
+    assert_eq!(next(&mut schedule, now), Some(9), "a small one goes at once");
 }
 
 #[test]
@@ -196,7 +215,8 @@ proptest! {
                     let batch = schedule.next(now, max, all);
                     if batch.is_none() && runnable {
                         let large = running.iter().filter(|b| b.large).count();
-                        prop_assert!(running.len() == 3 || large == 2, "idle slots are used");
+                        let left_to_small = large >= 1 && running.len() == 2;
+                        prop_assert!(running.len() == 3 || left_to_small, "idle slots are used");
                     }
                     if let Some(batch) = batch {
                         prop_assert!(batch.keys.len() <= max);

@@ -10,12 +10,12 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::dataflow::model::list;
 use crate::dataflow::model::mode::Mode;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::value::Digest;
 
 mod about;
-pub mod list;
 
 /// The longest frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 16 << 20;

@@ -98,7 +98,7 @@ fn s(text: &str) -> String {
 fn requests() -> Vec<Request> {
     let target = Target::In { sync: s("s"), path: fuzz::path(b"a/\xff\n") };
     let inside = Target::Inside { sync: None, path: fuzz::path(b"a") };
-    let place = Place { host: Some(s("h")), path: b"/l".to_vec() };
+    let place = Place { host: Some(s("h")), path: b"/l".to_vec(), take_over: true };
     let leaves = vec![NewLeaf { place, name: Some(s("l")) }];
     let here = Target::Here { dir: b"/d".to_vec() };
     vec![
@@ -109,7 +109,7 @@ fn requests() -> Vec<Request> {
             ignore_vcs: true,
             groups: vec![s("*.db *.db-wal")],
             ssh_only: true,
-            source: Place { host: None, path: b"/s".to_vec() },
+            source: Place { host: None, path: b"/s".to_vec(), take_over: false },
             leaves: leaves.clone(),
         },
         Request::AddTo { sync: s("s"), leaves },

@@ -1,7 +1,7 @@
 //! Lists in messages.
 //!
-//! Holds: a list has at most [`MOST`] members. One of them can be a byte in a frame and 48 in memory, so the
-//! length of a frame alone would be no bound.
+//! Holds: a list has at most [`MOST`] members, or as many as its place allows. One of them can be a byte in a message and
+//! hundreds in memory, so the length of a message alone would be no bound.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,24 +21,36 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    from.deserialize_seq(Members(PhantomData))
+    up_to::<MOST, T, D>(from)
 }
 
-struct Members<T>(PhantomData<T>);
+/// As [`read`], of at most so many members.
+///
+/// # Errors
+/// It is none, or too long.
+pub fn up_to<'de, const MAX: usize, T, D>(from: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    from.deserialize_seq(Members::<MAX, T>(PhantomData))
+}
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+struct Members<const MAX: usize, T>(PhantomData<T>);
+
+impl<'de, const MAX: usize, T: Deserialize<'de>> Visitor<'de> for Members<MAX, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {MOST}")
+        write!(f, "a list of at most {MAX}")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<T>, A::Error> {
         // Room for what is there, not for what is claimed.
         let mut members = Vec::new();
         while let Some(member) = from.next_element()? {
-            if members.len() == MOST {
-                return Err(A::Error::invalid_length(MOST + 1, &self));
+            if members.len() == MAX {
+                return Err(A::Error::invalid_length(MAX.saturating_add(1), &self));
             }
             members.push(member);
         }
