@@ -33,7 +33,7 @@ use crate::sys;
 /// The pause after an attempt that failed is a part of the time that the replica has been away: whoever waits for it waits
 /// little longer than for its host.
 const RETRY_PART: u32 = 60;
-const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// A replica that is lost before it was there for so long, twice in a row, is waited for like one that is not reached: what
 /// is wrong with it is there again at once.

@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 
 mod bell;
 mod broken;
+mod narrow;
 
 use bell::Bell;
 pub use broken::{Broken, Over};
 
 use super::ask::printable;
-use super::protocol::{Chunk, Decoder, Event, Message, Session, Side, StreamId};
+use super::protocol::{Chunk, Decoder, Event, Message, Session, Side, StreamId, Unpress};
+use narrow::Narrow;
 
 /// On a stream with a deadline: so long nothing moves before the other side is asked whether it is there.
 const STALLED: Duration = Duration::from_secs(2);
@@ -282,8 +284,9 @@ impl Drop for Link {
 
 impl Shared {
     fn read(&self, mut decoder: Decoder, mut from: impl Read) {
+        let mut unpress = Unpress::default();
         let over = loop {
-            if let Err(over) = self.take_in(&mut decoder) {
+            if let Err(over) = self.take_in(&mut decoder, &mut unpress) {
                 break over;
             }
             match decoder.read_from(&mut from) {
@@ -301,9 +304,10 @@ impl Shared {
     }
 
     /// Takes in all whole frames that have come.
-    fn take_in(&self, decoder: &mut Decoder) -> Result<(), Over> {
+    fn take_in(&self, decoder: &mut Decoder, unpress: &mut Unpress) -> Result<(), Over> {
         let garbled = |why: String| Over::Garbled(why);
         while let Some(frame) = decoder.frame().map_err(|bad| garbled(bad.to_string()))? {
+            let frame = unpress.frame(frame).map_err(|bad| garbled(bad.to_string()))?;
             let mut state = self.state();
             let event = state.session.receive(frame).map_err(|bad| garbled(bad.to_string()))?;
             match event {
@@ -355,6 +359,7 @@ impl Shared {
     }
 
     fn write(&self, mut to: impl Write) {
+        let mut press = Narrow::default();
         loop {
             let mut state = self.state();
             let out = loop {
@@ -372,11 +377,10 @@ impl Shared {
                 state = self.to_write.wait(state);
             };
             drop(state);
-            if let Err(error) = to.write_all(&out).and_then(|()| to.flush()) {
-                return self.end(Over::Lost(error.to_string()));
-            }
-            if out.len() >= MOVES_BYTES {
-                self.state().moved = Instant::now();
+            match press.send(&out, &mut to) {
+                Ok(count) if count >= MOVES_BYTES => self.state().moved = Instant::now(),
+                Ok(_) => {}
+                Err(error) => return self.end(Over::Lost(error.to_string())),
             }
         }
     }

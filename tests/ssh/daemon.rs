@@ -10,6 +10,18 @@ use super::agent::server;
 use super::line::Line;
 use super::server::{Home, Server};
 
+/// Text that gets hardly smaller when it is compressed.
+pub(crate) fn noise(bytes: usize) -> String {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    (0..bytes).map(letter).collect()
+}
+
 /// A home with a daemon, and a host `nas` behind a line that can be cut.
 pub(crate) struct Rig {
     pub(crate) home: Home,
@@ -168,7 +180,7 @@ fn what_was_under_way_when_a_connection_was_cut_is_done_and_is_nobodys_edit() {
     for (round, bytes) in [3_000, 20_000, 60_000, 150_000].into_iter().enumerate() {
         rig.line.cut_after(bytes);
         for n in 0..60 {
-            rig.write(&format!("home/src/d/{n}"), &format!("{round} {n} {}", "x".repeat(n * 50)));
+            rig.write(&format!("home/src/d/{n}"), &format!("{round} {n} {}", noise(n * 50)));
             rig.write(&format!("there/work/e/{n}"), &format!("{n} {round}"));
         }
         let (code, said) = rig.yeet(&["wait"]);
@@ -400,7 +412,7 @@ fn a_leaf_that_is_forgotten_keeps_no_sign_of_who_had_it_unless_its_host_is_away(
 fn files_that_go_together_do_so_over_a_line_that_is_cut() {
     let Some(rig) = Rig::new() else { return };
     let both = |at: &str, state: &str| {
-        let text = format!("{state} {}", "x".repeat(30_000));
+        let text = format!("{state} {}", noise(30_000));
         rig.write(&format!("{at}/d/x.db"), &text);
         rig.write(&format!("{at}/d/x.db-wal"), &text);
     };

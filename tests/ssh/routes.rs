@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::daemon::Rig;
+use super::daemon::{Rig, noise};
 use super::line::Line;
 
 /// A home whose host has a second way.
@@ -72,7 +72,7 @@ fn when_the_way_breaks_the_one_that_stands_by_is_used_and_nothing_is_lost_or_in_
         false => (&other, &rig.line, [way(&other), "nas".to_owned()]),
     };
     for n in 0..60 {
-        rig.write(&format!("home/src/d/{n}"), &"x".repeat(n * 900));
+        rig.write(&format!("home/src/d/{n}"), &noise(n * 900));
     }
     first.cut_after(20_000);
     // Whoever waits may be told that the leaf was away.
@@ -111,7 +111,7 @@ fn a_clearly_better_way_is_moved_to_while_work_goes_on() {
     assert_eq!(rig.used(), "nas");
     rig.line.slow(Duration::from_millis(15));
     for n in 0..40 {
-        rig.write(&format!("home/src/d/{n}"), &"x".repeat(n * 900));
+        rig.write(&format!("home/src/d/{n}"), &noise(n * 900));
     }
     rig.well(&["route", "nas", &way(&fast)]);
     let ways = rig.ways_until(|ways| ways.contains(&format!("{}\tused\t", way(&fast))));

@@ -218,3 +218,41 @@ fn a_connection_on_which_nothing_moves_is_asked_and_then_given_up() {
     drop(link);
     drop(serving.join());
 }
+
+/// A way that takes its time, and counts what is written to it.
+struct Slow(UnixStream, Arc<std::sync::atomic::AtomicUsize>);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        std::thread::sleep(Duration::from_micros(bytes.len() as u64 / 4));
+        let count = self.0.write(bytes)?;
+        self.1.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn over_a_slow_way_data_arrives_as_it_was_and_takes_fewer_bytes() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let agent = end(Side::Agent, b);
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let slow = Slow(a.try_clone().unwrap(), sent.clone());
+    let link = Link::start(Side::Caller, Decoder::at_once(), a, slow, || {}).unwrap();
+    let text: Vec<u8> = (0..40_000).flat_map(|n: u32| format!("line {n}\n").into_bytes()).collect();
+    let stream = link.open(b"text").unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            stream.send(&text).unwrap();
+            stream.end();
+        });
+        let (_, incoming) = agent.accept().unwrap();
+        assert!(incoming.receive_all(1 << 20).unwrap() == text);
+        incoming.end();
+    });
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent < text.len(), "{sent} bytes for {}", text.len());
+}

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 /// The longest payload, in bytes.
 pub const PAYLOAD_MAX: u32 = 1 << 20;
 pub(super) const HEAD: usize = 8;
+/// The data is compressed.
+pub(super) const PRESSED: u8 = 1;
 /// A payload from this size on is taken in on its own, in bytes.
 const LONG_BYTES: usize = 16 << 10;
 /// What is read at a time where no long payload is under way, in bytes.
@@ -51,7 +53,7 @@ impl Kind {
         }
     }
 
-    fn byte(self) -> u8 {
+    pub(super) fn byte(self) -> u8 {
         match self {
             Self::Hello => 1,
             Self::Message => 2,
@@ -68,7 +70,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub kind: Kind,
-    /// None has a meaning yet; they are sent as zero and not looked at.
+    /// Of data: [`PRESSED`]. No other has a meaning yet; they are sent as zero and not looked at.
     pub flags: u8,
     /// 0 is for what concerns the connection.
     pub stream: u16,
@@ -80,6 +82,8 @@ pub struct Frame {
 pub enum BadFrame {
     #[error("a frame of {0} bytes, and the longest there can be has {PAYLOAD_MAX}")]
     Length(u32),
+    #[error("compressed data that cannot be read")]
+    Pressed,
     #[error("no agent spoke within the first {NOISE_MAX} bytes")]
     NoAgent,
 }

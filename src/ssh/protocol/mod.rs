@@ -6,6 +6,7 @@
 mod chunk;
 mod frame;
 mod message;
+mod press;
 mod request;
 mod session;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use chunk::{CHUNK_MAX, Chunk, WHOLE};
 pub(crate) use frame::write_magic;
 pub use frame::{BadFrame, Decoder, Frame, Kind, PAYLOAD_MAX};
 pub use message::{BadMessage, Build, Hello, Message, VERSION};
+pub use press::{Press, Unpress};
 pub use request::{Call, Limits, Request};
 pub use session::{
     CREDIT, Event, PENDING_MAX, REQUEST_MAX, STREAMS_MAX, Session, Side, StreamId, Violation,

@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use yeet::ssh::protocol::{
-    Build, Call, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session, Side,
+    Build, CHUNK_MAX, Call, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session, Side,
+    Unpress,
 };
 
 /// The bytes are held until a frame is whole, and the frame then.
@@ -23,6 +24,9 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
         let mut written = Vec::new();
         frame.write(&mut written);
         assert_eq!(frames(Decoder::at_once(), std::iter::once(&written[..])).0, [frame.clone()]);
+        if let Ok(frame) = fuzz::within(ROOM + CHUNK_MAX, || Unpress::default().frame(frame.clone())) {
+            assert!(frame.payload.len() <= CHUNK_MAX.max(bytes.len()));
+        }
         if let Ok(hello) = Hello::read(frame) {
             assert_eq!(Hello::read(&hello.frame()), Ok(hello));
         }
