@@ -18,6 +18,11 @@ histories SEED:
 sim SEEDS:
     YEET_SIM_SEEDS={{SEEDS}} cargo test --release --locked --lib sim::history -- --nocapture
 
+# Whether the fuzz targets compile, with any compiler and without linking anything
+fuzz-check:
+    RUSTFLAGS="--cfg fuzzing" CUSTOM_LIBFUZZER_PATH=/dev/null \
+        cargo check --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check --bins --locked
+
 # Hostile bytes for one decoder, for so many seconds (needs nightly Rust and cargo-fuzz)
 fuzz TARGET SECONDS:
     mkdir -p tests/fuzz/corpus/{{TARGET}}
