@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::agent::server;
+use super::daemon::noise;
 use super::server::{Home, Server};
 
 /// Exit code, what was printed and what was said.
@@ -63,8 +64,7 @@ fn fill(home: &Home) {
     for n in 0..300 {
         fs::write(at(&format!("d/e/{n}")), format!("file {n}")).unwrap();
     }
-    let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 7).to_le_bytes()[0]).collect();
-    fs::write(at("large"), large).unwrap();
+    fs::write(at("large"), noise(3_000_000)).unwrap();
     fs::write(at("nothing"), "").unwrap();
     fs::set_permissions(at("nothing"), fs::Permissions::from_mode(0o640)).unwrap();
     symlink("large", at("link")).unwrap();

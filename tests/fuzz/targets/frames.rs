@@ -10,7 +10,8 @@ use yeet::ssh::protocol::{
 
 /// The bytes are held until a frame is whole, and the frame then.
 const GROWTH: usize = 4;
-const ROOM: usize = 64 << 10;
+/// The room of one long payload is made when its head has come: once a connection, so it needs no justification.
+const ROOM: usize = PAYLOAD_MAX as usize + (64 << 10);
 
 fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
     let Some((how, bytes)) = data.split_first() else { return };
