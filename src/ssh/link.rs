@@ -359,7 +359,7 @@ impl Shared {
     }
 
     fn write(&self, mut to: impl Write) {
-        let mut press = Narrow::default();
+        let mut press = Narrow::new(Instant::now);
         loop {
             let mut state = self.state();
             let out = loop {

@@ -25,16 +25,6 @@ pub fn talk(stream: Stream) -> (Incoming, Outgoing) {
     (incoming, Outgoing { stream, said: Mutex::default() })
 }
 
-/// What comes on a stream.
-pub struct Incoming {
-    stream: Arc<Stream>,
-    buffer: Vec<u8>,
-    /// What is before was taken.
-    at: usize,
-    /// What is still to come of a piece of bytes.
-    left: usize,
-}
-
 /// The message that these bytes are, all of them.
 ///
 /// # Errors
@@ -44,6 +34,16 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Broken> {
         Ok((message, [])) => Ok(message),
         Ok(_) | Err(_) => Err(garbled("a message that cannot be read")),
     }
+}
+
+/// What comes on a stream.
+pub struct Incoming {
+    stream: Arc<Stream>,
+    buffer: Vec<u8>,
+    /// What is before was taken.
+    at: usize,
+    /// What is still to come of a piece of bytes.
+    left: usize,
 }
 
 impl Incoming {

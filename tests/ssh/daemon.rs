@@ -5,14 +5,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::agent::server;
 use super::line::Line;
 use super::server::{Home, Server};
 
-/// Text that gets hardly smaller when it is compressed.
+/// Text that gets hardly smaller when it is compressed, another one each time.
 pub(crate) fn noise(bytes: usize) -> String {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    static TIMES: AtomicU64 = AtomicU64::new(1);
+    let mut state = TIMES.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let letter = |_| {
         state ^= state << 13;
         state ^= state >> 7;
@@ -216,7 +218,8 @@ fn a_large_file_whose_connection_is_cut_is_gone_on_with_where_it_was() {
         // At once: one that is seen while it grows has versions.
         fs::write(rig.at("made"), &large).unwrap();
         fs::rename(rig.at("made"), rig.at(from)).unwrap();
-        assert_eq!(rig.yeet(&["wait"]).0, 1, "it was cut");
+        let (code, said) = rig.yeet(&["wait"]);
+        assert_eq!(code, 1, "it was cut: {said}");
         rig.line.mend();
         rig.well(&["wait"]);
         assert!(fs::read(rig.at(to)).unwrap() == large);
@@ -412,7 +415,7 @@ fn a_leaf_that_is_forgotten_keeps_no_sign_of_who_had_it_unless_its_host_is_away(
 fn files_that_go_together_do_so_over_a_line_that_is_cut() {
     let Some(rig) = Rig::new() else { return };
     let both = |at: &str, state: &str| {
-        let text = format!("{state} {}", noise(30_000));
+        let text = format!("{state} {}", noise(60_000));
         rig.write(&format!("{at}/d/x.db"), &text);
         rig.write(&format!("{at}/d/x.db-wal"), &text);
     };

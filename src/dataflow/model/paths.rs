@@ -54,7 +54,7 @@ pub struct Paths {
     table: Vec<PathId>,
     hasher: RandomState,
     groups: Groups,
-    /// Ids that were taken back, the largest last.
+    /// Ids that were taken back.
     free: BTreeSet<PathId>,
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataflow::model::job::Job;
 use crate::dataflow::model::list;
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{LEAVES_MAX, Replica};
 use crate::dataflow::model::value::{Content, Digest, Value};
 use crate::sinks::apply::{Applied, ApplyError, End, Part, Said};
 use crate::sinks::desk::{Of, Placed};
@@ -20,8 +20,8 @@ pub const MESSAGE_MAX: usize = 64 << 10;
 pub const ANSWER_MAX: usize = 16 << 20;
 /// The most jobs of a batch.
 pub const JOBS_MAX: usize = 4096;
-/// The most changes that one operation can bring about.
-pub const REMEMBERED_MAX: usize = 32;
+/// The most changes that one operation can bring about: what is agreed with each leaf, and what is kept, purged and logged.
+pub const REMEMBERED_MAX: usize = LEAVES_MAX as usize + 16;
 
 /// A job for an agent, and what its other end says of it. After the word of a file come its bytes and its [`FileEnd`]; of a large
 /// one that is in no group once the agent has said what is there of it, and after [`GoesOn`].

@@ -1,32 +1,41 @@
 //! What is written to a way that may be slow, smaller where that is faster.
+//!
+//! Holds: time is what the clock says that it was made with; what follows from it is [`Press`]'s alone.
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use super::super::protocol::Press;
 
-/// Measures how long it takes, and leaves to [`Press`] what follows from that.
-#[derive(Default)]
-pub(super) struct Narrow(Press);
+pub(super) struct Narrow<C = fn() -> Instant> {
+    press: Press,
+    clock: C,
+}
 
-impl Narrow {
+impl<C: Fn() -> Instant> Narrow<C> {
+    pub(super) fn new(clock: C) -> Self {
+        Self { press: Press::default(), clock }
+    }
+
     /// Writes frames; how many bytes they were in the end.
     ///
     /// # Errors
     /// The writer's.
     pub(super) fn send(&mut self, frames: &[u8], to: &mut impl Write) -> io::Result<usize> {
-        let mut begun = Instant::now();
-        let is_pressed = self.0.is_worth(frames);
-        let out = if is_pressed { self.0.press(frames) } else { frames };
+        let mut begun = (self.clock)();
+        let is_pressed = self.press.is_worth(frames);
+        let out = if is_pressed { self.press.press(frames) } else { frames };
         let count = out.len();
-        let pressed = begun.elapsed();
-        begun = Instant::now();
+        let written = if is_pressed { (self.clock)() } else { begun };
+        let pressing = written.duration_since(begun);
+        begun = written;
         to.write_all(out)?;
         to.flush()?;
-        self.0.note_written(count, begun.elapsed());
+        let writing = (self.clock)().duration_since(begun);
         if is_pressed {
-            self.0.note_pressed(frames.len(), count, pressed);
+            self.press.note_pressed(frames.len(), count, pressing);
         }
+        self.press.note_written(count, writing);
         Ok(count)
     }
 }

@@ -24,21 +24,25 @@ const LEAST: usize = 512;
 const FAST: u64 = 400 << 20;
 /// What counts is about the last so many bytes.
 const RECENT: u64 = 1 << 20;
-/// So many frames go as they are before it is tried again whether that is right.
-const TRIED_EVERY: u32 = 64;
+/// Where it is not worth it, finding out whether it still is not takes at most one part in so many of the time.
+const TRIES_PART: u32 = 100;
 
 /// Bytes and the time they took, the older the less.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
+    /// Of what was worked on, by which it ages; what counts of that may be none.
+    all: u64,
     bytes: u64,
     time: Duration,
 }
 
 impl Pace {
-    fn note(&mut self, bytes: usize, took: Duration) {
+    fn note(&mut self, all: usize, bytes: usize, took: Duration) {
+        self.all += all as u64;
         self.bytes += bytes as u64;
         self.time += took;
-        while self.bytes > RECENT {
+        while self.all > RECENT {
+            self.all /= 2;
             self.bytes /= 2;
             self.time /= 2;
         }
@@ -62,28 +66,25 @@ pub struct Press {
     way: Pace,
     /// What is saved while it is made smaller.
     saved: Pace,
-    /// Frames that went as they were since the last try.
-    since_tried: u32,
+    /// How long the last frame took to press, and what was written since to be written.
+    last_took: Duration,
+    since: Duration,
 }
 
 impl Press {
     /// Whether what is about to be sent, which begins with a frame, should go through [`Self::press`].
     #[must_use]
-    pub fn is_worth(&mut self, frames: &[u8]) -> bool {
+    pub fn is_worth(&self, frames: &[u8]) -> bool {
         if self.is_broken || payload_of(frames).is_none() {
             return false;
         }
         let Some(way) = self.way.rate() else { return false };
-        if self.saved.rate().is_none_or(|saved| saved > way) {
-            return true;
-        }
-        self.since_tried += 1;
-        self.since_tried >= TRIED_EVERY
+        let is_known = self.saved.rate().is_some_and(|saved| saved <= way);
+        !is_known || self.since >= self.last_took.saturating_mul(TRIES_PART)
     }
 
     /// The same with the data of the first frame compressed. It has to be sent.
     pub fn press<'a>(&'a mut self, frames: &'a [u8]) -> &'a [u8] {
-        self.since_tried = 0;
         let Some((payload, stream)) = payload_of(frames) else { return frames };
         let Some(length) = self.encode(payload) else {
             self.is_broken = true;
@@ -124,14 +125,16 @@ impl Press {
 
     /// It took so long to make `before` bytes `after`.
     pub fn note_pressed(&mut self, before: usize, after: usize, took: Duration) {
-        self.saved.note(before.saturating_sub(after), took);
+        self.saved.note(before, before.saturating_sub(after), took);
+        (self.last_took, self.since) = (took, Duration::ZERO);
     }
 
     /// It took so long to write so many bytes.
     pub fn note_written(&mut self, bytes: usize, took: Duration) {
+        self.since = self.since.saturating_add(took);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if bytes as u64 * 1_000_000 < FAST.saturating_mul(micros) {
-            self.way.note(bytes, took);
+            self.way.note(bytes, bytes, took);
         }
     }
 }
@@ -273,8 +276,26 @@ mod tests {
         assert!(press.is_worth(&sent), "100 MB a second are saved");
         press.note_pressed(MIB, MIB, Duration::from_millis(300));
         assert!(!press.is_worth(&sent), "nothing is saved any more");
-        let tried = (1..TRIED_EVERY).filter(|_| press.is_worth(&sent)).count();
-        assert_eq!(tried, 1, "but now and then it is tried");
+        // So fast that it says nothing of the way.
+        press.note_written(MIB << 20, Duration::from_secs(29));
+        assert!(!press.is_worth(&sent), "a try took 300 ms");
+        press.note_written(MIB << 20, Duration::from_secs(1));
+        assert!(press.is_worth(&sent), "but now and then it is tried");
+    }
+
+    #[test]
+    fn what_came_long_before_does_not_decide() {
+        let sent = framed(Kind::Data, &text(CHUNK_MAX));
+        let mut press = Press::default();
+        press.note_written(MIB, Duration::from_millis(100));
+        for _ in 0..10_000 {
+            press.note_pressed(MIB, MIB, Duration::from_millis(5));
+        }
+        assert!(!press.is_worth(&sent), "a film");
+        for _ in 0..4 {
+            press.note_pressed(MIB, MIB / 2, Duration::from_millis(5));
+        }
+        assert!(press.is_worth(&sent), "and then a text");
     }
 
     fn pressed_payload(payload: &[u8]) -> Vec<u8> {

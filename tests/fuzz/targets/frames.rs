@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use yeet::ssh::protocol::{
-    Build, CHUNK_MAX, Call, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session, Side,
-    Unpress,
+    Build, CHUNK_MAX, Call, Decoder, Frame, Hello, Kind, Message, PAYLOAD_MAX, Request, Session,
+    Side, Unpress,
 };
 
 /// The bytes are held until a frame is whole, and the frame then.

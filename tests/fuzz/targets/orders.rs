@@ -60,7 +60,8 @@ fn written(message: &impl Serialize) -> Vec<u8> {
 fn seeds() -> Vec<Vec<u8>> {
     let content = Content::known(Digest([7; 32]));
     let value = Value::File(File { size: 300, mtime: 7, content, mode: 0o644 });
-    let job = |op| Job { path: fuzz::path(b"d/a"), leaf: fuzz::leaf(), rule: Rule::NewAtSource, op };
+    let job =
+        |op| Job { path: fuzz::path(b"d/a"), leaf: fuzz::leaf(), rule: Rule::NewAtSource, op };
     let put = Op::Put { from: Replica::SOURCE, to: fuzz::leaf(), new: value, expect: Some(value) };
     let read = Op::Read { replicas: vec![(Replica::SOURCE, value)] };
     let other = Failure::Other { what: "open it".into(), errno: Some(5), why: "EIO".into() };

@@ -23,7 +23,8 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
 fn seeds() -> Vec<Vec<u8>> {
     let replica = "replica-0123456789abcdef".to_owned();
     let socket = Ok(std::path::Path::new("/run/yeet").join(socket_name(&replica)));
-    let sign = Sign { replica, daemon: "laptop, pid 7".into(), program: "/a/yeet-1".into(), socket };
+    let sign =
+        Sign { replica, daemon: "laptop, pid 7".into(), program: "/a/yeet-1".into(), socket };
     let trouble = Sign { socket: Err("no space".into()), ..sign.clone() };
     [sign, trouble].iter().filter_map(Sign::text).collect()
 }
