@@ -4,7 +4,7 @@
 //! Holds: nothing here waits for a worker or a scanner; at rest the thread is parked on its channels without a
 //! timeout (INV-8).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -142,6 +142,8 @@ pub struct Actor {
     pub(crate) reads: HashMap<JobKey, ReplicaSet>,
     /// Files to be read of which something else was said since the last epoch.
     pub(crate) unlearned: Vec<(Replica, PathId)>,
+    /// Where something was said since the last epoch, while there are remnants.
+    pub(crate) eased: BTreeSet<PathId>,
     pub(crate) scans_open: HashSet<u64>,
     /// Whether nothing was left to be looked at after the last epoch.
     pub(crate) rested: bool,
@@ -289,6 +291,10 @@ impl Actor {
         let now = sys::now();
         let changes = self.settle();
         self.take_changes(changes);
+        if self.end_remnants() {
+            let changes = self.settle();
+            self.take_changes(changes);
+        }
         self.read_unlearned();
         self.guess_again();
         if !self.done.is_empty() {

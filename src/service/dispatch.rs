@@ -25,7 +25,6 @@ use crate::service::pool::on_its_own;
 use crate::service::problems::{About, Problem};
 use crate::service::repositories::Answer;
 use crate::sinks::apply::{Applied, ApplyError, Control};
-use crate::sinks::journal::Change;
 use crate::sinks::schedule::{Gate, Item, Kind};
 use crate::sinks::transfer::{self, Assigned, Done};
 use crate::sinks::unit;
@@ -566,16 +565,9 @@ impl Actor {
             }
             return;
         };
-        if self.engine.remains(key.path, at) != Remains::Unsynced {
+        if !self.leave_remnant(key.path, key.leaf, at) {
             self.sources.scan(at, path);
-            return;
         }
-        let value = Some(Value::Remnant);
-        let (leaf, path) = (key.leaf, path.clone());
-        if let Some(journal) = &self.shop.journal {
-            journal.submit(vec![Change::Agreed { leaf, path: path.clone(), value }], None);
-        }
-        self.engine.observe(&Fact::Agreed { leaf, path, value });
     }
 }
 

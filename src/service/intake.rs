@@ -86,6 +86,7 @@ impl Actor {
         let Some(id) = self.id_of(path) else { return };
         self.settle_doubts(fact, id);
         self.note_seen(*replica, id);
+        self.note_eased(id);
         self.touch_repository(id);
         self.touch_groups(id);
         if let Fact::Holds { .. } = fact {

@@ -30,6 +30,7 @@ pub mod prints;
 pub mod problems;
 pub mod purge;
 pub mod race;
+pub mod remnants;
 pub mod repositories;
 pub mod resolve;
 pub mod resolve_whole;

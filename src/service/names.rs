@@ -80,6 +80,7 @@ impl Actor {
             touched,
             reads,
             unlearned,
+            eased,
             done,
             // What is known by whole paths, or of no path.
             record: _,
@@ -117,7 +118,7 @@ impl Actor {
         let keys = schedule.keys().chain(passing).chain(failures.keys()).chain(over);
         let keys = keys.chain(reads.keys()).chain(done.iter().map(|done| &done.key));
         let mut in_hand: Vec<PathId> = of_jobs.chain(keys.map(|key: &JobKey| key.path)).collect();
-        in_hand.extend(touched);
+        in_hand.extend(touched.iter().chain(eased));
         in_hand.extend(unlearned.iter().map(|(_, id)| *id));
         in_hand.extend(doubts.names().chain(repositories.names()).chain(groups.names()));
         in_hand.extend(restless.names().chain(prints.names()));

@@ -1,6 +1,6 @@
 //! Brings a sync to life: roots, stores, journal, recovery, sources, and the thread that owns it all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -348,6 +348,17 @@ fn engine_of(record: &SyncRecord, options: &Options) -> Result<Engine, StartErro
     Ok(engine)
 }
 
+/// The digests of the files below some roots, as far as they are remembered.
+fn digests_of(shared: &Shared, options: &Options, grounds: &Grounds) -> Cached {
+    let grains = grounds.roots.iter().map(|(_, root)| (root.identity().dev, root.grain_ns()));
+    Cached {
+        cache: shared.cache.clone(),
+        grains: grains.collect(),
+        remembers: options.lasting,
+        are_wanted: !options.policy.trust_times,
+    }
+}
+
 /// Makes everything a sync needs; nothing is looked at before its thread runs.
 ///
 /// # Errors
@@ -364,13 +375,7 @@ pub fn prepare(
     let journal = journal.transpose()?;
     let (post, events) = crossbeam_channel::unbounded();
     let (sources, seen) = open_sources(shared, &record, options, number, &grounds)?;
-    let grains = grounds.roots.iter().map(|(_, root)| (root.identity().dev, root.grain_ns()));
-    let digests = Cached {
-        cache: shared.cache.clone(),
-        grains: grains.collect(),
-        remembers: options.lasting,
-        are_wanted: !options.policy.trust_times,
-    };
+    let digests = digests_of(shared, options, &grounds);
     let Grounds { sites, far, locks, held, .. } = grounds;
     let (digests, ops, boot) = (Arc::new(digests), OpIds::start(), sys::boot_id());
     let shop = Arc::new(Shop { sites, far, journal, digests, ops, boot });
@@ -409,6 +414,7 @@ pub fn prepare(
         touched: Default::default(),
         reads: Default::default(),
         unlearned: Vec::new(),
+        eased: BTreeSet::new(),
         scans_open: HashSet::new(),
         rested: false,
         caught_up: false,

@@ -206,6 +206,36 @@ fn a_directory_with_ignored_content_at_the_source_stays_there_when_a_leaf_delete
 }
 
 #[test]
+fn a_deleted_directory_that_stayed_for_ignored_content_goes_when_that_is_gone() {
+    let mut rig = Rig::synced("two-way");
+    rig.write("a/.yeetignore", "*.secret\n");
+    for dir in ["now", "later", "kept"] {
+        rig.write(&format!("a/{dir}/sub/file"), "synced");
+    }
+    rig.settle();
+    for dir in ["now", "later", "kept"] {
+        rig.write(&format!("a/{dir}/sub/x.secret"), "only here");
+    }
+    rig.settle();
+    for dir in ["now", "later", "kept"] {
+        fs::remove_dir_all(rig.path(&format!("b/{dir}"))).unwrap();
+    }
+    rig.settle();
+    let source = rig.path("a");
+    let left = |dir: &str| source.join(dir).exists();
+    assert!(left("now") && left("later") && left("kept"));
+    fs::remove_file(rig.path("a/now/sub/x.secret")).unwrap();
+    rig.settle();
+    assert!(!left("now") && left("later") && left("kept"));
+    rig.stop();
+    fs::remove_file(rig.path("a/later/sub/x.secret")).unwrap();
+    rig.start();
+    rig.settle();
+    assert!(!left("later") && left("kept"));
+    assert_eq!(rig.read("a/kept/sub/x.secret"), "only here");
+}
+
+#[test]
 fn special_files_are_skipped_and_listed_and_nothing_else_notices() {
     let rig = Rig::synced("two-way");
     assert!(Command::new("mkfifo").arg(rig.path("a/pipe")).status().unwrap().success());

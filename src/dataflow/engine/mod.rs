@@ -8,6 +8,7 @@ mod listings;
 pub(super) mod moves;
 mod names;
 mod observe;
+mod remnants;
 pub(super) mod state;
 
 use std::cell::{Ref, RefCell};

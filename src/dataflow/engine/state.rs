@@ -74,6 +74,8 @@ pub(in crate::dataflow) struct State {
     pub(super) listings: HashMap<PathId, Listing>,
     /// Replicas whose content gives way, by path: as the rows, which are few.
     pub(super) yields: HashMap<PathId, ReplicaSet>,
+    /// The leaves with which a directory is agreed to stay for what is not synced: as the rows, which are few.
+    pub(super) remnants: HashMap<PathId, ReplicaSet>,
     pub(in crate::dataflow) skipped: BTreeMap<(Replica, PathId), Special>,
     /// Files and symlinks by replica.
     pub(in crate::dataflow) files: [u64; 32],
@@ -96,6 +98,7 @@ impl State {
             index: vec![Entry::default()],
             listings: HashMap::new(),
             yields: HashMap::new(),
+            remnants: HashMap::new(),
             skipped: BTreeMap::new(),
             files: [0; 32],
             open: Vec::new(),
@@ -208,17 +211,11 @@ impl State {
                 let bit = 1 << leaf.slot();
                 let agreed = &mut self.index[path.0 as usize].agreed;
                 *agreed = (*agreed & !bit) | if new.is_some() { bit } else { 0 };
-            }
-            Side::Yields(replica) => {
-                let bits = self.yields.get(&path).copied().unwrap_or_default().bits();
-                let bit = 1 << replica.slot();
-                let bits = (bits & !bit) | if new.is_some() { bit } else { 0 };
-                if bits == 0 {
-                    self.yields.remove(&path);
-                } else {
-                    self.yields.insert(path, ReplicaSet::from_bits(bits));
+                if [old, new].contains(&Some(Value::Remnant)) {
+                    mark(&mut self.remnants, path, leaf, new == Some(Value::Remnant));
                 }
             }
+            Side::Yields(replica) => mark(&mut self.yields, path, replica, new.is_some()),
         }
         old
     }
@@ -316,5 +313,17 @@ impl State {
         if let Some(Value::Skipped(special)) = new {
             self.skipped.insert((replica, path), special);
         }
+    }
+}
+
+/// Says of a path whether a replica is among those of `marks`.
+fn mark(marks: &mut HashMap<PathId, ReplicaSet>, path: PathId, replica: Replica, is: bool) {
+    let bit = 1 << replica.slot();
+    let bits = marks.get(&path).copied().unwrap_or_default().bits();
+    let bits = (bits & !bit) | if is { bit } else { 0 };
+    if bits == 0 {
+        marks.remove(&path);
+    } else {
+        marks.insert(path, ReplicaSet::from_bits(bits));
     }
 }
