@@ -1,7 +1,7 @@
 //! A directory that stays for what is not synced (R10), and goes when that is gone.
 //!
-//! Holds: looked at are only remnants in or above which something was said since the last epoch; where there are none, no
-//! directory is kept in mind.
+//! Holds: looked at are only remnants of which, or of something below which, anything was said since the last epoch; without
+//! remnants an epoch costs nothing here.
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::paths::PathId;
@@ -21,6 +21,9 @@ impl Actor {
 
     /// What stayed for unsynced content that is gone is agreed as the deleted directory it is. Whether anything was.
     pub(crate) fn end_remnants(&mut self) -> bool {
+        if self.eased.is_empty() {
+            return false;
+        }
         let eased: Vec<PathId> = std::mem::take(&mut self.eased).into_iter().collect();
         let ended = self.engine.ended_remnants(&eased);
         for (path, leaf, value) in &ended {
