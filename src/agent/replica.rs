@@ -289,7 +289,10 @@ impl Sees {
     }
 
     fn say(&self, told: Told) {
-        let mut telling = self.telling();
+        self.say_in(&mut self.telling(), told);
+    }
+
+    fn say_in(&self, telling: &mut Telling, told: Told) {
         let outgoing = &self.0.outgoing;
         let is_urgent = telling.is_urgent(&told);
         let said = telling.messages(told).try_for_each(|message| outgoing.bytes(&message));
@@ -320,8 +323,10 @@ impl Sees {
         self.say(Told::Flushed(number));
     }
 
-    /// What is begun before this looks says it again when it has ended.
+    /// What is begun before this looks says it again when it has ended. Nothing that is still being looked at says anything
+    /// between the look and the word.
     fn quiet_if_so(&self) {
+        let mut telling = self.telling();
         // In this order: a flush that is counted among the asked is known to be under way.
         let asked = self.0.asked.load(Ordering::Acquire);
         if self.0.flushing.load(Ordering::Acquire) > 0 {
@@ -329,7 +334,7 @@ impl Sees {
         }
         let sources = self.0.sources.get().and_then(Weak::upgrade);
         if sources.is_some_and(|sources| sources.is_quiet()) {
-            self.say(Told::Quiet { asked });
+            self.say_in(&mut telling, Told::Quiet { asked });
             self.0.chores.do_soon(Chore::Remember);
         }
     }

@@ -185,11 +185,9 @@ impl Daemon {
     /// A sync that could not be started, whose roots were lost or could not be written, is tried again.
     fn revive(&self, sync: &str) -> Result<(), Failure> {
         let name = self.name_of(sync)?;
-        let broken = match self.syncs().get(&name) {
-            Some(Entry::Broken { record, .. }) => Some(record.clone()),
-            _ => None,
-        };
-        if let Some(record) = broken {
+        let broken = self.syncs().get(&name).is_some_and(|entry| entry.running().is_err());
+        // What is left of one that a fault ended goes first.
+        if let Some(record) = broken.then(|| self.take_down(&name)).flatten() {
             return self
                 .bring_up(record)
                 .map_err(|error| cannot(format!("the sync {name} cannot start: {error}"), None));
@@ -245,9 +243,9 @@ impl Daemon {
         let mut broken = Vec::new();
         if matches!(target, Target::All | Target::Here { .. }) {
             for entry in self.syncs().values() {
-                if let Entry::Broken { record, .. } = entry {
+                if entry.running().is_err() {
                     broken.push(SyncStatus {
-                        name: record.name.clone(),
+                        name: entry.record().name,
                         state: State::Problems,
                         files: 0,
                         pending: 0,

@@ -471,6 +471,7 @@ impl Actor {
     /// The agent of a replica is gone; it is tried again at once.
     pub(crate) fn take_away(&mut self, replica: Replica, scans: &[u64], why: String) {
         self.scans_open.retain(|scan| !scans.contains(scan));
+        self.take_fact(&Fact::Unlisted { replica, dir: RelPath::root() });
         let host = self.record.host(replica).unwrap_or("its host");
         let why = format!("{host} is gone: {why}");
         self.lose(replica, Absence { reason: Reason::Unreachable, why, hint: None });

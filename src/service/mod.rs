@@ -81,7 +81,7 @@ pub enum ServiceError {
     Serve(io::Error),
 }
 
-/// A sync that runs, or one that could not be started and why.
+/// A sync that was started, or one that could not be and why.
 pub(crate) enum Entry {
     Running(Arc<Handle>),
     Broken { record: SyncRecord, why: String },
@@ -92,6 +92,17 @@ impl Entry {
         match self {
             Self::Running(handle) => handle.record(),
             Self::Broken { record, .. } => record.clone(),
+        }
+    }
+
+    /// Its handle, or why it does not run.
+    fn running(&self) -> Result<&Arc<Handle>, String> {
+        match self {
+            Self::Running(handle) => match handle.fault() {
+                None => Ok(handle),
+                Some(fault) => Err(format!("a fault in yeet ended it: {fault}")),
+            },
+            Self::Broken { why, .. } => Err(why.clone()),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Brings a sync to life: roots, stores, journal, recovery, sources, and the thread that owns it all.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -100,6 +102,7 @@ pub struct Handle {
     /// As last saved.
     pub record: Arc<Mutex<SyncRecord>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    fault: Arc<OnceLock<String>>,
 }
 
 impl Handle {
@@ -107,6 +110,12 @@ impl Handle {
     #[must_use]
     pub fn record(&self) -> SyncRecord {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What ended the sync though nobody asked for that: a fault in yeet.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
     }
 
     /// Runs a question on the sync's thread and waits for its answer; `None` if the sync has ended.
@@ -443,8 +452,8 @@ pub fn prepare(
 pub fn start(shared: &Arc<Shared>, record: SyncRecord, number: u32) -> Result<Handle, StartError> {
     let path = shared.stores.clone();
     let (tell, told) = crossbeam_channel::bounded(1);
-    let shared = shared.clone();
-    let name = format!("sync-{}", record.name);
+    let (shared, fault) = (shared.clone(), Arc::new(OnceLock::new()));
+    let (name, falls) = (format!("sync-{}", record.name), fault.clone());
     // The engine lives on the thread that made it.
     let thread = std::thread::Builder::new()
         .name(name)
@@ -459,19 +468,32 @@ pub fn start(shared: &Arc<Shared>, record: SyncRecord, number: u32) -> Result<Ha
             ready.actor.saved = Some(record.clone());
             ready.actor.save_record();
             drop(tell.send(Ok((ready.actor.post.clone(), record))));
-            ready.actor.begin();
-            ready.actor.run(&ready.events, &ready.seen, |_| false);
+            let run = || {
+                ready.actor.begin();
+                ready.actor.run(&ready.events, &ready.seen, |_| false);
+            };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                drop(falls.set(words_of(&*panic)));
+            }
             ready.actor.wind_up(&ready.events);
         })
         .map_err(|source| StartError::Io { path: path.clone(), source })?;
     match told.recv() {
-        Ok(Ok((post, record))) => Ok(Handle { post, record, thread: Mutex::new(Some(thread)) }),
+        Ok(Ok((post, record))) => {
+            Ok(Handle { post, record, thread: Mutex::new(Some(thread)), fault })
+        }
         Ok(Err(error)) => Err(error),
         Err(_) => {
             let source = io::Error::other("the sync's thread ended at once");
             Err(StartError::Io { path, source })
         }
     }
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref().copied()).unwrap_or("it did not say what").to_owned()
 }
 
 impl Actor {
@@ -501,5 +523,41 @@ impl Actor {
             // A registry that cannot be written shows when the daemon is asked to change something.
             drop(registry.put(&self.record));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Entry;
+    use crate::sources::stat_cache::StatCache;
+    use crate::ssh::ask::Nobody;
+
+    #[test]
+    fn a_sync_that_a_fault_ended_says_so_and_can_be_started_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |rel: &str| dir.path().join(rel);
+        ["a", "b", "stores"].iter().for_each(|rel| std::fs::create_dir(at(rel)).unwrap());
+        let shared = Arc::new(Shared {
+            scanner: Arc::new(Scanner::start(1).unwrap()),
+            pool: Arc::new(Pool::start("worker", 1).unwrap()),
+            cache: Arc::new(StatCache::in_memory()),
+            registry: None,
+            locks: Locks::default(),
+            stores: at("stores"),
+            hosts: Arc::new(Hosts::new(Arc::new(Nobody), None)),
+        });
+        let handle = start(&shared, SyncRecord::of_roots(&[at("a"), at("b")]), 0).unwrap();
+        let faulty = |_: &mut Actor| panic!("no such luck");
+        assert_eq!(handle.ask::<()>(faulty), None);
+        // It is over when its thread is.
+        handle.stop();
+        let entry = Entry::Running(Arc::new(handle));
+        let why = entry.running().err();
+        assert_eq!(why.as_deref(), Some("a fault in yeet ended it: no such luck"));
+        let handle = start(&shared, entry.record(), 1).unwrap();
+        assert_eq!(handle.ask(|actor| actor.record.name.clone()), Some(entry.record().name));
+        handle.stop();
+        assert!(Entry::Running(Arc::new(handle)).running().is_ok(), "it was asked to end");
     }
 }

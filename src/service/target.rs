@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::Replica;
+use crate::service::Daemon;
 use crate::service::start::Handle;
 use crate::service::wishes::os;
-use crate::service::{Daemon, Entry};
 use crate::sinks::journal::registry::SyncRecord;
 use crate::sources::control::wire::{Failure, FailureKind, Target};
 
@@ -51,21 +51,20 @@ impl Daemon {
     pub(crate) fn running(&self, prefix: &str) -> Result<Arc<Handle>, Failure> {
         let name = self.name_of(prefix)?;
         match self.syncs().get(&name) {
-            Some(Entry::Running(handle)) => Ok(handle.clone()),
-            Some(Entry::Broken { why, .. }) => {
-                Err(cannot(format!("the sync {name} does not run: {why}"), None))
-            }
+            Some(entry) => match entry.running() {
+                Ok(handle) => Ok(handle.clone()),
+                Err(why) => {
+                    let hint = "`yeet resume` starts it again";
+                    Err(cannot(format!("the sync {name} does not run: {why}"), Some(hint)))
+                }
+            },
             None => Err(cannot(format!("there is no sync called {name}"), None)),
         }
     }
 
     pub(crate) fn all_running(&self) -> Vec<Arc<Handle>> {
         let syncs = self.syncs();
-        let running = syncs.values().filter_map(|entry| match entry {
-            Entry::Running(handle) => Some(handle.clone()),
-            Entry::Broken { .. } => None,
-        });
-        running.collect()
+        syncs.values().filter_map(|entry| entry.running().ok().cloned()).collect()
     }
 
     /// The parts of syncs that a target means.

@@ -113,11 +113,17 @@ impl Line {
     }
 
     pub(crate) fn mend(&self) {
+        self.mend_slow(Duration::ZERO);
+    }
+
+    /// The same, and what passes takes so much longer.
+    pub(crate) fn mend_slow(&self, delay: Duration) {
         let mut state = self.state.lock().unwrap();
         if state.is_silent || state.is_frozen {
             state.cut();
         }
-        *state = State { passed: state.passed, port: state.port, ..State::default() };
+        let State { passed, port, .. } = *state;
+        *state = State { passed, port, delay, ..State::default() };
     }
 
     /// Another server is at its end from now on.

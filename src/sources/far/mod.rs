@@ -1,7 +1,8 @@
 //! A replica on another machine, as sources see it: its agent scans and watches, and tells what it sees.
 //!
 //! Holds: what an agent says is about its own replica, or it is believed no more; nothing it says by old rules counts once
-//! new ones are known here; when it is gone, nothing that is missing there counts (INV-3).
+//! new ones are known here; one that has said that something is not listed is at rest only when it says so; when it is
+//! gone, nothing that is missing there counts (INV-3).
 
 pub mod page;
 mod pending;
@@ -50,6 +51,8 @@ struct State {
     asked: u64,
     /// How much it had been asked when it last was quiet.
     quiet: u64,
+    /// It has said since that something is not listed: it is about to list it, or to say why not.
+    owes: bool,
     scans: BTreeSet<u64>,
     flushes: BTreeSet<u64>,
     pending: Pending,
@@ -199,7 +202,7 @@ impl FarTree {
     /// Whether nothing is left to look at, as far as it has told.
     pub(super) fn is_quiet(&self) -> bool {
         let state = self.shared.state();
-        state.is_over || state.quiet == state.asked
+        state.is_over || (state.quiet == state.asked && !state.owes)
     }
 
     /// Says what a file of rules of any replica says now. `again`: what was known of the directory is void until it has
@@ -274,13 +277,12 @@ impl Hearing {
         let mut state = self.shared.state();
         let (scans, is_dropped) = (std::mem::take(&mut state.scans), state.is_dropped);
         drop(state);
-        let (replica, dir) = (self.shared.replica, RelPath::root());
+        let replica = self.shared.replica;
         let sink = &self.shared.sink;
         if is_dropped {
             // Another one may be in its place by now: of this one it is only said that nothing more will come.
             scans.into_iter().for_each(|scan| sink(Seen::Done { replica, scan }));
         } else {
-            sink(Seen::Facts(vec![Fact::Unlisted { replica, dir }]));
             let scans = scans.into_iter().collect();
             sink(Seen::Away { replica, scans, why });
         }
@@ -307,7 +309,8 @@ impl Hearing {
                 }
                 // Until it is passed on no rules come between: what is void by them is said after it.
                 let _passing = self.shared.passing();
-                let state = self.shared.state();
+                let mut state = self.shared.state();
+                state.owes |= facts.iter().any(|fact| matches!(fact, Fact::Unlisted { .. }));
                 facts.retain(|fact| !state.pending.covers(fact));
                 drop(state);
                 if !facts.is_empty() {
@@ -338,7 +341,9 @@ impl Hearing {
                 }
             }
             Told::Quiet { asked } => {
-                self.shared.state().quiet = asked;
+                let mut state = self.shared.state();
+                (state.quiet, state.owes) = (asked, false);
+                drop(state);
                 sink(Seen::Quiet { replica });
             }
             Told::Rules { dir, text } => {
@@ -364,3 +369,6 @@ fn is_about(fact: &Fact, own: Replica) -> bool {
         Fact::Agreed { .. } | Fact::Past { .. } | Fact::Yields { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ pub enum Seen {
     Quiet { replica: Replica },
     /// Hints about all that happened before a flush of this number are taken in.
     Flushed { number: u64 },
-    /// The agent of a replica is gone, and these scans will not be done.
+    /// The agent of a replica is gone: nothing counts that is missing there, and these scans will not be done.
     Away { replica: Replica, scans: Vec<u64>, why: String },
 }
 
