@@ -268,6 +268,38 @@ fn rules_that_cannot_be_read_change_nothing_until_they_can() {
 }
 
 #[test]
+fn what_rules_leave_out_that_were_never_read_is_not_known_so_nothing_beside_them_is() {
+    obey_permissions();
+    let mut world = watched();
+    world.write("a/b/x.o", "1");
+    world.settle();
+    assert!(world.known.is_listed(SOURCE, "a/b"));
+    let trouble = Trouble::NoRules { errno: libc::EACCES };
+    let told = Seen::Trouble { replica: SOURCE, path: path("a"), trouble };
+    for rules in ["*.o\n", ""] {
+        let new = world.dir.path().join("new");
+        fs::write(&new, rules).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o000)).unwrap();
+        let file = world.source("a/.yeetignore");
+        fs::rename(new, &file).unwrap();
+        world.wait_until(|known| known.seen.contains(&told));
+        world.settle();
+        assert!(!world.known.is_listed(SOURCE, "a") && !world.known.is_listed(SOURCE, "a/b"));
+        world.known.seen.clear();
+        world.sources.scan(SOURCE, &RelPath::root());
+        world.wait_until(|known| known.seen.contains(&told));
+        world.known.seen.clear();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let is_out = !rules.is_empty();
+        world.wait_until(|k| k.is_listed(SOURCE, "a/b"));
+        world.settle();
+        assert_eq!(world.known.at(SOURCE, "a/b/x.o") == Some(Value::Ignored), is_out);
+        fs::remove_file(&file).unwrap();
+        world.wait_until(|k| matches!(k.at(SOURCE, "a/b/x.o"), Some(Value::File(_))));
+    }
+}
+
+#[test]
 fn the_trouble_of_unreadable_rules_is_over_when_they_are_readable_though_the_same() {
     obey_permissions();
     let mut world = watched();

@@ -247,9 +247,9 @@ impl Actor {
 
     fn take_trouble(&mut self, replica: Replica, path: RelPath, trouble: Trouble) {
         let (errno, about) = match trouble {
-            Trouble::Unlistable { errno } | Trouble::Rules { errno } => {
-                (Some(errno), About::Looking)
-            }
+            Trouble::Unlistable { errno }
+            | Trouble::Rules { errno }
+            | Trouble::NoRules { errno } => (Some(errno), About::Looking),
             Trouble::Restless => (None, About::Looking),
             Trouble::Unwatched(_) => (None, About::Watching),
         };

@@ -152,6 +152,12 @@ impl Ignores {
         all.map(|((replica, dir), rules)| (*replica, dir.clone(), rules.source.clone())).collect()
     }
 
+    /// Whether rules of `dir` are known of a replica: those that were read last.
+    #[must_use]
+    pub fn knows(&self, replica: Replica, dir: &RelPath) -> bool {
+        self.read().files.contains_key(&(replica, dir.clone()))
+    }
+
     /// Counts the changes of the rules.
     #[must_use]
     pub fn version(&self) -> u64 {

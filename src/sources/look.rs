@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::hash::Hashed;
 use super::ignores::IGNORE_FILE;
+use super::scan::pool::Trouble;
 use super::tree::{Tree, errno, file};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
@@ -45,7 +46,8 @@ pub enum Looked {
     /// The root is gone, or another directory is in its place.
     RootGone,
     /// It could not be looked at; what is known of `dir`, where it would be, is void.
-    Failed { dir: RelPath, errno: i32 },
+    /// So it is where it is the file of rules of `dir`, which cannot be read and never was.
+    Failed { dir: RelPath, trouble: Trouble },
 }
 
 impl Looked {
@@ -85,7 +87,7 @@ pub fn look(
             Err(error) => match errno(&error) {
                 // No directory there: then that is what there is to say.
                 libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EXDEV => path = dir,
-                errno => return Looked::Failed { dir, errno },
+                errno => return Looked::Failed { dir, trouble: Trouble::Unlistable { errno } },
             },
         }
     }
@@ -124,6 +126,12 @@ fn look_in(
     // Also for what is there: a root replaced by another one says nothing about this one's paths.
     if !tree.root.still_there() {
         return Looked::RootGone;
+    }
+    if let Some(errno) = rules_unreadable
+        && value.is_some()
+        && !tree.ignores.knows(tree.replica, dir)
+    {
+        return Looked::Failed { dir: dir.clone(), trouble: Trouble::NoRules { errno } };
     }
     Looked::Holds { path, value, rules_unreadable }
 }

@@ -1,7 +1,7 @@
 //! One directory, listed.
 //!
 //! Holds: a listing names every child or is an error. It counts only if the directory, and the root it is in, were the
-//! same before and after; nothing but a listing says that a child is absent (INV-3).
+//! same before and after, and what is left out of it is known; nothing but a listing says that a child is absent (INV-3).
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ mod shut;
 mod unwatched;
 mod work;
 
+use super::ignores::IGNORE_FILE;
 use super::look::take_rules;
 use super::tree::{Tree, errno};
 use super::watch::{Added, WatchError};
@@ -20,6 +21,7 @@ use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::Value;
 use crate::sys::{self, Dir, Stat, now_ns};
 use fill::Fill;
+use pool::Trouble;
 
 /// How often a directory that changes meanwhile is listed in one go.
 const TRIES: u32 = 5;
@@ -48,9 +50,9 @@ pub enum ListError {
     /// It changed every time; what was seen the last time, some of it, perhaps, twice or not at all.
     #[error("the directory changed every time it was listed")]
     Restless(Listing),
-    /// Opening or reading it failed.
-    #[error("the directory cannot be listed: {}", std::io::Error::from_raw_os_error(*errno))]
-    Failed { errno: i32 },
+    /// Opening or reading it failed; or its file of rules cannot be read and never was, so what it leaves out is not known.
+    #[error("the directory: {trouble}")]
+    Failed { trouble: Trouble },
 }
 
 impl ListError {
@@ -60,7 +62,7 @@ impl ListError {
                 Self::RootGone
             }
             libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EXDEV => Self::Gone,
-            errno => Self::Failed { errno },
+            errno => Self::Failed { trouble: Trouble::Unlistable { errno } },
         }
     }
 }
@@ -91,6 +93,15 @@ pub fn list(
     };
     if !tree.root.still_there() {
         return Err(ListError::RootGone);
+    }
+    let (Ok(found) | Err(found)) = &listing;
+    // Where names can be read but nothing else, it is seen that there is no such file.
+    let has_rules = || found.children.iter().any(|(name, _)| name.as_bytes() == IGNORE_FILE);
+    if let Some(errno) = found.rules_unreadable
+        && has_rules()
+        && !tree.ignores.knows(tree.replica, dir)
+    {
+        return Err(ListError::Failed { trouble: Trouble::NoRules { errno } });
     }
     listing.map_err(ListError::Restless)
 }

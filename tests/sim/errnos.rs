@@ -100,6 +100,54 @@ fn an_error_at_any_call_of_a_start_is_no_absence() {
     assert_eq!(faults, [] as [String; 0]);
 }
 
+/// Starts a daemon for the first time where rules leave something out, with an error at the call of this number. What is
+/// carried of that, if anything is.
+fn fail_before_rules_are_known(call: u64, errno: i32) -> Option<String> {
+    let mut world = World::new(2, 0, true);
+    with(|kernel| {
+        kernel.user_make(0, "d", Node::Dir);
+        for (path, text) in [
+            (".yeetignore", "a\n"),
+            ("a", "left out"),
+            ("d/.yeetignore", "b\n"),
+            ("d/b", "left out"),
+            ("d/c", "carried"),
+        ] {
+            kernel.user_write(0, path, text.as_bytes());
+        }
+        world.ledger.borrow_mut().accept(kernel, 0);
+        kernel.disks[0].flush();
+        kernel.plan.fail = Some((kernel.calls + call, errno));
+    });
+    world.start();
+    for _ in 0..2 {
+        if world.is_up()
+            && world.rest()
+            && !world.is_held()
+            && with(|k| k.disks[1].at("d/c")).is_some()
+        {
+            break;
+        }
+        world.kill();
+        world.start();
+    }
+    with(|kernel| {
+        let failed = kernel.log.iter().find(|line| line.contains("fails")).cloned();
+        let carried = ["a", "d/b"].into_iter().find(|path| kernel.disks[1].at(path).is_some());
+        let nothing = kernel.disks[1].at("d/c").is_none().then_some("nothing at all");
+        carried.or(nothing).map(|what| format!("{failed:?}: {what} was carried"))
+    })
+}
+
+#[test]
+fn an_error_at_any_call_of_a_start_carries_nothing_that_rules_leave_out() {
+    let errnos = [libc::EIO, libc::EMFILE];
+    let calls = (0..CALLS_OF_A_START).flat_map(|call| errnos.map(|errno| (call, errno)));
+    let faults: Vec<_> =
+        calls.filter_map(|(c, errno)| fail_before_rules_are_known(c, errno)).collect();
+    assert_eq!(faults, [] as [String; 0]);
+}
+
 #[test]
 fn a_check_after_the_swap_that_cannot_be_made_swaps_back() {
     let case = CASES.iter().find(|case| case.name.contains("coarse")).unwrap();

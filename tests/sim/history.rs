@@ -344,6 +344,7 @@ fn what_random_histories_found_stays_mended() {
         (1510604, "a file that gives way to a directory while deletes are held is no delete"),
         (1510349, "what a user makes of a name that a power loss took comes from what had it"),
         (2301274, "a deleted directory that stayed for what was ignored stayed when that was gone"),
+        (2306074, "a root that could not be looked at at a start: nobody knew its rules"),
         (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
     ];
     for (seed, what) in found {

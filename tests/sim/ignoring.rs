@@ -2,7 +2,7 @@
 //!
 //! Holds: the rules are read here by other code than yeet's, which knows the patterns that users of a simulation write.
 //! Those of a directory stand from a start of the daemon, or from a rest, until its file of rules, or one above it,
-//! changes at any replica.
+//! changes at any replica; from a start, as long as all can be looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,8 @@ pub(super) struct Standing {
     rules: Vec<Rules>,
     /// Directories in which they do not.
     changed: BTreeSet<String>,
+    /// How many calls there had been at the start, until there is a rest.
+    since: Option<u64>,
 }
 
 /// Whether a pattern is about a name at a path, as git has it.
@@ -105,9 +107,27 @@ fn dir_of(path: &str) -> Option<&str> {
 }
 
 impl Standing {
-    /// The daemon starts, or is at rest.
-    pub(super) fn begin(&mut self, kernel: &Kernel) {
-        *self = Self { rules: Rules::of_all(kernel), changed: BTreeSet::new() };
+    /// The daemon starts.
+    pub(super) fn start(&mut self, kernel: &Kernel) {
+        self.rest(kernel);
+        self.since = Some(kernel.calls);
+    }
+
+    /// The daemon is at rest.
+    pub(super) fn rest(&mut self, kernel: &Kernel) {
+        *self = Self { rules: Rules::of_all(kernel), ..Self::default() };
+    }
+
+    /// Where a directory could not be looked at since the start, nobody knows that it has rules. A file of rules that is
+    /// there and cannot be read is another thing.
+    pub(super) fn hear(&mut self, kernel: &Kernel) {
+        let Some(((failed, _), since)) = kernel.plan.fail.zip(self.since) else { return };
+        let said = format!("{failed} fails with ");
+        let of_rules = |line: &&String| line.starts_with(&said) && line.ends_with(RULES);
+        if (since..kernel.calls).contains(&failed) && !kernel.log.iter().rev().any(|l| of_rules(&l))
+        {
+            self.end();
+        }
     }
 
     /// A root is not there, or nobody is who knows the rules.

@@ -129,6 +129,7 @@ impl Ledger {
 
     /// Whatever changed since the last look was done by the engine.
     pub(super) fn observe(&mut self, kernel: &Kernel) {
+        self.rules.hear(kernel);
         for (at, disk) in kernel.disks.iter().enumerate() {
             let new = seen(disk, &self.trees[at]);
             if new == self.trees[at] {

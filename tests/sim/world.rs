@@ -192,7 +192,7 @@ impl World {
                 ledger.killed(kernel);
             }
             if kernel.mounts.len() == self.disks {
-                ledger.rules.begin(kernel);
+                ledger.rules.start(kernel);
             }
         });
         let relay = crossbeam_channel::unbounded();
@@ -542,7 +542,7 @@ impl World {
                 }),
                 None if actor.is_quiet() => {
                     if actor.holds.roots.is_empty() {
-                        with(|kernel| self.ledger.borrow_mut().rules.begin(kernel));
+                        with(|kernel| self.ledger.borrow_mut().rules.rest(kernel));
                     }
                     return true;
                 }

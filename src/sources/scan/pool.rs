@@ -58,6 +58,8 @@ pub enum Trouble {
     Restless,
     #[error("its .yeetignore cannot be read: {}; the old rules hold", io::Error::from_raw_os_error(*errno))]
     Rules { errno: i32 },
+    #[error("its .yeetignore cannot be read: {}; nothing in it is carried until it can", io::Error::from_raw_os_error(*errno))]
+    NoRules { errno: i32 },
     #[error(transparent)]
     Unwatched(WatchError),
 }

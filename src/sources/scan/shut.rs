@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::Listing;
-use super::pool::{Ground, Shared};
+use super::pool::{Ground, Shared, Trouble};
 use super::queue::{Passes, Task};
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::Value;
@@ -47,9 +47,14 @@ impl Ground {
         with(&mut self.shut.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes that opening `dir` failed. Returns whether an event will tell when to try again.
-    pub(super) fn shut_out(&self, dir: &RelPath, errno: i32) -> bool {
-        forbidden(errno) && self.with_shut(|shut| shut.note(dir.clone()))
+    /// Notes why `dir` is not listed. Returns whether an event will tell when to try again.
+    pub(super) fn shut_out(&self, dir: &RelPath, trouble: Trouble) -> bool {
+        let (errno, shut_out) = match trouble {
+            Trouble::Unlistable { errno } => (errno, dir.clone()),
+            Trouble::NoRules { errno } => (errno, ignore_file_in(dir)),
+            Trouble::Restless | Trouble::Rules { .. } | Trouble::Unwatched(_) => return false,
+        };
+        forbidden(errno) && self.with_shut(|shut| shut.note(shut_out))
     }
 
     /// Notes what a look at `path` found; returns what is now worth trying again.
@@ -97,7 +102,7 @@ impl Shared {
         for path in paths {
             match path.split() {
                 Some((dir, name)) if name.as_bytes() == IGNORE_FILE => {
-                    self.put(ground, Task::List, &dir, &Passes::new());
+                    self.put(ground, Task::Scan, &dir, &Passes::new());
                 }
                 Some(_) | None => self.put(ground, Task::Scan, path, &Passes::new()),
             }

@@ -59,7 +59,7 @@ impl Shared {
                     flights.overtake_all();
                     again = ground.seen_again(path, None, None);
                 }
-                Looked::Failed { dir, errno } => waits = ground.shut_out(dir, *errno),
+                Looked::Failed { dir, trouble } => waits = ground.shut_out(dir, *trouble),
                 Looked::Nothing | Looked::RootGone => {}
             }
             let mut facts = tree.meanings();
@@ -69,9 +69,7 @@ impl Shared {
             }
             // Before anybody else reports: what he may say of it is newer.
             match &looked {
-                Looked::Failed { dir, errno } => {
-                    ground.trouble(dir, Trouble::Unlistable { errno: *errno });
-                }
+                Looked::Failed { dir, trouble } => ground.trouble(dir, *trouble),
                 Looked::Holds { path, rules_unreadable: Some(errno), .. } => {
                     if let Some((dir, _)) = path.split() {
                         ground.trouble(&dir, Trouble::Rules { errno: *errno });
@@ -205,13 +203,12 @@ impl Shared {
             Err(ListError::RootGone) => {
                 (ground.sink)(Seen::RootGone { replica: ground.tree.replica });
             }
-            Err(ListError::Failed { errno }) => {
-                let (replica, dir) = (ground.tree.replica, dir.clone());
+            Err(ListError::Failed { trouble }) => {
                 (ground.sink)(Seen::Facts(vec![Fact::Unlisted { replica, dir: dir.clone() }]));
-                let waits = ground.shut_out(&dir, errno);
-                ground.trouble(&dir, Trouble::Unlistable { errno });
+                let waits = ground.shut_out(dir, trouble);
+                ground.trouble(dir, trouble);
                 drop(flights);
-                self.failed(ground, &dir, waits);
+                self.failed(ground, dir, waits);
             }
         }
         true
