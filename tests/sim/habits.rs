@@ -27,6 +27,8 @@ pub(super) enum Habit {
     Sweeping,
     /// A directory gets another name, and a symlink to it takes the old one.
     Linking,
+    /// What the daemon remembers is removed, and the clock is set.
+    Losing,
 }
 
 impl Habit {
@@ -35,6 +37,7 @@ impl Habit {
             10 => Self::Ignoring,
             12 => Self::Sweeping,
             13 => Self::Linking,
+            _ if matches!(seed % 32, 19 | 24) => Self::Losing,
             _ => Self::Plain,
         }
     }
@@ -54,6 +57,8 @@ impl Habit {
             Self::Ignoring if dice.one_in(3) => drop(world.rest()),
             Self::Ignoring => as_user(world, at, |user| user.rule(dice)),
             Self::Linking => as_user(world, at, |user| user.lead(dice)),
+            Self::Losing if dice.one_in(2) => world.lose_state(),
+            Self::Losing => world.set_clock(dice),
             Self::Sweeping => match dice.below(6) {
                 0..=2 => as_user(world, at, |user| user.unpack(dice)),
                 3 => as_user(world, at, |user| user.sweep()),

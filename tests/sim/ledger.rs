@@ -434,6 +434,22 @@ impl Ledger {
         }
     }
 
+    /// What the daemon remembers was removed: what was only kept still lies in its store, and nobody lists it.
+    pub(super) fn forgets(&mut self, kernel: &Kernel) {
+        for disk in &kernel.disks {
+            let mut names = Vec::new();
+            if let Some(store) = disk.at(".yeet/s") {
+                disk.walk(store, "", &mut names);
+            }
+            let kept = names.into_iter().filter_map(|(_, ino)| bytes_of(disk, ino));
+            let is_in_tree =
+                |bytes: &Bytes| self.trees.iter().any(|t| t.values().any(|v| v == bytes));
+            let kept: Vec<Bytes> = kept.filter(|bytes| !is_in_tree(bytes)).collect();
+            self.superseded.extend(kept);
+        }
+        self.swept.clear();
+    }
+
     /// S1: what nobody did away with is in a tree or kept.
     pub(super) fn check_kept(&mut self, kept: &BTreeSet<Bytes>) {
         let in_tree =

@@ -3,6 +3,7 @@
 //! `crashes`, `errnos`, `races`, `reports` and `workloads` are small and exhaustive; `history` is large and random. What is
 //! real and what is simulated: `docs/design/testing.md`, "Simulation".
 
+mod amnesia;
 mod announced;
 mod bench;
 mod crashes;

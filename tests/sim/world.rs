@@ -71,7 +71,7 @@ pub(super) struct World {
     told: Telling,
     pub(super) asked: Vec<Asked>,
     /// Whether bytes of a crash may be in question.
-    crashed: bool,
+    pub(super) crashed: bool,
     /// Calls and lines of the log at the last look.
     looked: Option<(u64, usize)>,
     pub(super) disks: usize,
