@@ -137,8 +137,8 @@ fn answer(replicas: &Replicas, request: &[u8], stream: Stream) {
         Request::Errand { replica } => replicas
             .get(replica)
             .and_then(|served| serve_errand(&served.site, sys::boot_id(), incoming, &outgoing)),
-        Request::Flush { replica } => {
-            replicas.get(replica).and_then(|served| serve_flush(&served.site.root, &outgoing))
+        Request::Flush { replica, mark } => {
+            replicas.get(replica).and_then(|served| serve_flush(&served.site, mark, &outgoing))
         }
         Request::Socket { pin } => serve_socket(replicas, pin, (incoming, &outgoing)),
     };

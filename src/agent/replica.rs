@@ -106,6 +106,7 @@ impl Served {
             identity: root.identity(),
             unwritable: store.as_ref().err().copied(),
             boot: sys::boot_id(),
+            reached: store.as_ref().ok().map(Store::reached),
         };
         let cache = Arc::new(match cache_file(asked, &opened.identity) {
             Some(file) => StatCache::open(&file),

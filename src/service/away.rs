@@ -21,6 +21,8 @@ use crate::service::problems::{About, Problem};
 use crate::service::start::Handle;
 use crate::sinks::apply::ApplyError;
 use crate::sinks::far::Far;
+use crate::sinks::journal::JournalError;
+use crate::sinks::older;
 use crate::sinks::recover::recover_far;
 use crate::sinks::transfer::Shop;
 use crate::sources::control::wire::Way;
@@ -289,13 +291,46 @@ fn settled(
 ) -> Result<(Linked, Vec<Fact>), Absence> {
     let far = Far::new(host.to_owned(), true);
     far.connected(linked.peer.clone(), linked.number, linked.opened.boot);
-    match recover_far(shop, replica, &far) {
+    // Before anything is marked or agreed anew.
+    let recovered = disagreed(shop, replica, linked.opened.reached).and_then(|older| {
+        let is_older = older.is_some();
+        let agreed = recover_far(shop, (replica, is_older), &far)?;
+        Ok(older.into_iter().flatten().chain(agreed).collect())
+    });
+    match recovered {
         Ok(agreed) => Ok((linked, agreed)),
         Err(why) => {
             let why = format!("{host}: what was under way cannot be settled: {why}");
             Err(Absence { reason: Reason::Refused, why, hint: None })
         }
     }
+}
+
+/// What is agreed no more with a replica, if it is an older copy of itself.
+fn disagreed(
+    shop: &Shop,
+    replica: Replica,
+    reached: Option<u64>,
+) -> Result<Option<Vec<Fact>>, String> {
+    let Some((journal, reached)) = shop.journal.as_ref().zip(reached) else {
+        return Ok(None);
+    };
+    let told = |error: JournalError| error.to_string();
+    shop.ops.pass(reached);
+    if !older::is_older(journal, replica, reached).map_err(told)? {
+        return Ok(None);
+    }
+    // What is known of a source is more than what is agreed; only a start forgets all of it.
+    if replica.is_source() && shop.far(replica).is_some_and(|far| far.boot() != [0; 16]) {
+        return Err(
+            "it is an older copy of itself; `yeet daemon stop` and `yeet daemon start` take it up"
+                .to_owned(),
+        );
+    }
+    let slots = (1..).zip(&shop.sites[1..]).zip(&shop.far[1..]);
+    let leaves = slots.filter(|((_, here), there)| here.is_some() || there.is_some());
+    let leaves: Vec<Replica> = leaves.filter_map(|((slot, _), _)| Replica::leaf(slot)).collect();
+    older::disagree(journal, replica, ReplicaSet::of(&leaves), None).map(Some).map_err(told)
 }
 
 /// Makes sure that the hosts of a sync are there, for somebody who wants to know how it stands: at rest nobody is told that

@@ -431,10 +431,13 @@ impl Daemon {
         record: &SyncRecord,
         replica: Replica,
     ) -> Result<(), Failure> {
-        let leaves: Vec<Replica> =
-            if replica.is_source() { record.leaves().iter().collect() } else { vec![replica] };
+        let mut changes = vec![Change::DropReplica(replica)];
+        if replica.is_source() {
+            changes.extend(record.leaves().iter().map(Change::DropReplica));
+            changes.push(Change::DropPast);
+        }
         let dropped = handle.ask(move |actor| match &actor.shop.journal {
-            Some(journal) => journal.commit(leaves.into_iter().map(Change::DropReplica).collect()),
+            Some(journal) => journal.commit(changes),
             None => Ok(()),
         });
         match dropped {

@@ -15,7 +15,7 @@ use crate::dataflow::engine::{Engine, EngineConfig};
 use crate::dataflow::model::group::Groups;
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Digest;
 use crate::service::actor::{Actor, Event, Pace};
 use crate::service::away::Away;
@@ -31,6 +31,7 @@ use crate::sinks::far::Far;
 use crate::sinks::journal::record::LogRecord;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
 use crate::sinks::journal::{Change, Journal, JournalError};
+use crate::sinks::older;
 use crate::sinks::recover::recover;
 use crate::sinks::schedule::Schedule;
 use crate::sinks::stage::{OpIds, Store};
@@ -349,6 +350,28 @@ fn open_sources(
     Ok((sources, seen))
 }
 
+/// Where a root here is an older copy of itself, nothing is agreed with it any more. Those that are.
+fn disagree_with_older(
+    shop: &Shop,
+    journal: &Journal,
+    record: &SyncRecord,
+) -> Result<ReplicaSet, JournalError> {
+    let mut older = ReplicaSet::EMPTY;
+    for replica in record.replicas.iter().map(|replica| replica.replica) {
+        // The clock may have been put back.
+        shop.ops.pass(journal.reached(replica)?);
+        let Some(store) = shop.site(replica).and_then(|site| site.store.as_ref().ok()) else {
+            continue;
+        };
+        shop.ops.pass(store.reached());
+        if older::is_older(journal, replica, store.reached())? {
+            older::disagree(journal, replica, record.leaves(), Some(store))?;
+            older = older.with(replica);
+        }
+    }
+    Ok(older)
+}
+
 fn engine_of(record: &SyncRecord, options: &Options) -> Result<Engine, StartError> {
     let groups = Groups::parse(&record.groups).map_err(|e| StartError::Group(e.to_string()))?;
     let config = EngineConfig { policy: options.policy, leaves: record.leaves() };
@@ -388,7 +411,12 @@ pub fn prepare(
     let Grounds { sites, far, locks, held, .. } = grounds;
     let (digests, ops, boot) = (Arc::new(digests), OpIds::start(), sys::boot_id());
     let shop = Arc::new(Shop { sites, far, journal, digests, ops, boot });
-    if let Err(error) = recover(&shop) {
+    // Before anything is marked or agreed anew.
+    let older = match &shop.journal {
+        Some(journal) => disagree_with_older(&shop, journal, &record)?,
+        None => ReplicaSet::EMPTY,
+    };
+    if let Err(error) = recover(&shop, older) {
         let problem = Problem::new(error.to_string());
         problems.note(&RelPath::root(), Replica::SOURCE, About::Acting, problem);
     }

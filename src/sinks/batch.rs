@@ -9,10 +9,10 @@ use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::Value;
 use crate::sinks::act::{Given, act, disown, word};
 use crate::sinks::apply::{Applied, ApplyError, Control, Handles, Said, Still};
-use crate::sinks::far::{Far, Fetched, Orders, flush};
+use crate::sinks::far::{Far, Fetched, Flushed, Orders, flush};
 use crate::sinks::left;
 use crate::sinks::stage::OpId;
-use crate::sinks::transfer::{Acted, Assigned, Shop, intent_of, other_end, writes_to};
+use crate::sinks::transfer::{Acted, Assigned, Shop, intent_of, mark_of, other_end, writes_to};
 use crate::sys;
 
 type Stills = Vec<Result<Option<Still>, ApplyError>>;
@@ -60,7 +60,7 @@ pub(super) fn end_here<K>(
     // Before the flush: what failed is brought to an end by that, which has to be on disk before it is noted.
     let ended = batch.iter().zip(ops).zip(&results);
     let kept = ended.map(|((a, op), result)| kept(shop, &a.job, *op, result)).collect();
-    let durable = make_durable(shop, batch, &results, None);
+    let durable = make_durable(shop, batch, &results, (mark_of(ops), None));
     Acted { results, kept, durable }
 }
 
@@ -73,7 +73,8 @@ fn order_all<K>(
     stills: Stills,
 ) -> Acted {
     let bytes = Job::bytes_of(batch.iter().map(|assigned| &assigned.job));
-    let mut orders = match Orders::open(far, shop.journal.is_some(), bytes) {
+    let mark = mark_of(ops);
+    let mut orders = match Orders::open(far, shop.journal.is_some().then_some(mark), bytes) {
         Ok(orders) => orders,
         Err(error) => return none_done(batch.len(), error),
     };
@@ -101,8 +102,8 @@ fn order_all<K>(
     let (ordered, durable) = orders.outcome();
     let (results, kept): (Acts, Vec<Option<Value>>) = ordered.into_iter().unzip();
     let target = batch.iter().find_map(|assigned| writes_to(&assigned.job));
-    let durable =
-        shop.journal.is_none() || (durable && make_durable(shop, batch, &results, target));
+    let flushed = target.map(|target| (target, durable));
+    let durable = make_durable(shop, batch, &results, (mark, flushed));
     Acted { results, kept, durable }
 }
 
@@ -116,7 +117,7 @@ pub(super) fn none_done(jobs: usize, error: ApplyError) -> Acted {
     if let Some(first) = results.first_mut() {
         *first = Err(error);
     }
-    Acted { results, kept: vec![None; jobs], durable: false }
+    Acted { results, kept: vec![None; jobs], durable: None }
 }
 
 fn away(host: &str, why: &str) -> ApplyError {
@@ -182,44 +183,63 @@ impl<'a> Fetching<'a> {
     }
 }
 
-/// Flushes both ends of every job that was carried out, one call a file system, but for the end that has been. One that
-/// failed may have put back what it had moved: before that is on disk, its announcement must not go.
+/// Marks and flushes both ends of every job that was carried out, one call a file system, but for the end that has been
+/// (`flushed`). The replicas that have the mark now; `None` if not all is on disk. A job that failed may have put back what
+/// it had moved: before that is on disk, its announcement must not go.
 pub(super) fn make_durable<K>(
     shop: &Shop,
     batch: &[Assigned<K>],
     results: &Acts,
-    flushed: Option<Replica>,
-) -> bool {
+    (mark, flushed): (u64, Option<(Replica, Flushed)>),
+) -> Option<ReplicaSet> {
+    let mut marked = ReplicaSet::EMPTY;
     if shop.journal.is_none() {
-        return true;
+        return Some(marked);
     }
     let done = batch.iter().zip(results).filter(|(assigned, result)| {
         result.is_ok() || intent_of(&assigned.job, shop.boot).is_some()
     });
     let leaves: Vec<Replica> = done.map(|(assigned, _)| assigned.job.leaf).collect();
     let ends = ReplicaSet::of(&leaves);
+    if let Some((_, Flushed::No)) = flushed {
+        return None;
+    }
     if ends.is_empty() {
-        return true;
+        return Some(marked);
+    }
+    let ends = ends.with(Replica::SOURCE);
+    let mut here = Vec::new();
+    for end in ends.iter() {
+        let there = match (flushed.filter(|(at, _)| *at == end), shop.far(end)) {
+            (Some((_, flushed)), _) => flushed,
+            (None, Some(far)) => flush(far, mark),
+            (None, None) => {
+                here.push((end, shop.site(end)?));
+                continue;
+            }
+        };
+        match there {
+            Flushed::No => return None,
+            Flushed::Unmarked => {}
+            Flushed::Marked => marked = marked.with(end),
+        }
     }
     let mut devices = Vec::new();
-    for end in ends.with(Replica::SOURCE).iter().filter(|end| Some(*end) != flushed) {
-        if let Some(far) = shop.far(end) {
-            if !flush(far) {
-                return false;
-            }
-            continue;
+    // All marks first: one call may be for several of them.
+    for (end, site) in &here {
+        if site.mark(mark) {
+            marked = marked.with(*end);
         }
-        let Some(site) = shop.site(end) else { return false };
+    }
+    for (_, site) in here {
         let dev = site.root.identity().dev;
         if devices.contains(&dev) {
             continue;
         }
-        if sys::sync_fs(&site.root).is_err() {
-            return false;
-        }
+        sys::sync_fs(&site.root).ok()?;
         devices.push(dev);
     }
-    true
+    Some(marked)
 }
 
 /// What a job displaced here, also one that failed.

@@ -11,6 +11,7 @@ pub mod far;
 mod faulty;
 pub mod journal;
 mod left;
+pub mod older;
 pub mod recover;
 pub mod schedule;
 pub mod stage;

@@ -9,7 +9,7 @@ use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::replica::{LEAVES_MAX, Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::sinks::apply::{Aside, Control, digest_of, finish_aside, present, target_digest};
-use crate::sinks::far::{Announced, Far};
+use crate::sinks::far::{Announced, Far, Flushed, flush};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
@@ -18,11 +18,12 @@ use crate::sinks::transfer::{Shop, Site, now_ms};
 use crate::sys::sim::fault::{Fault, has};
 use crate::sys::{self, Dir, Kind, Root, Stat};
 
-/// Settles every open intent of a sync.
+/// Settles every open intent of a sync. What a replica that is an older copy (`older`) has or lacks says nothing of what had been
+/// done there: nothing is agreed with it.
 ///
 /// # Errors
 /// The journal cannot be read or written; the intents stay open.
-pub fn recover(shop: &Shop) -> Result<(), JournalError> {
+pub fn recover(shop: &Shop, older: ReplicaSet) -> Result<(), JournalError> {
     let Some(journal) = &shop.journal else { return Ok(()) };
     let mut settled: Vec<(ReplicaSet, Vec<Change>)> = Vec::new();
     let ended = Ended::of(shop);
@@ -36,6 +37,7 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
         // What cannot be looked at now stays announced.
         let mut changes = Vec::new();
         if settle(&around, (site, store), op, &intent, &mut changes).is_ok() {
+            changes.retain(|change| is_known(change, older));
             changes.push(Change::IntentDone { op: op.0 });
             settled.push((ends(&intent, &changes), changes));
         }
@@ -45,9 +47,14 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
     }
     let ends = settled.iter().flat_map(|(ends, _)| ends.iter()).collect::<Vec<_>>();
     let ends = ReplicaSet::of(&ends).iter();
-    let lost: Vec<Replica> = ends.filter(|replica| !is_on_disk(shop, *replica)).collect();
-    settled.retain(|(ends, _)| !lost.iter().any(|replica| ends.contains(*replica)));
-    let changes = settled.into_iter().flat_map(|(_, changes)| changes).collect();
+    let mark = shop.ops.take().0;
+    let (there, lost): (Vec<_>, Vec<_>) = ends
+        .map(|replica| (replica, on_disk(shop, replica, mark)))
+        .partition(|(_, is)| *is != Flushed::No);
+    settled.retain(|(ends, _)| !lost.iter().any(|(replica, _)| ends.contains(*replica)));
+    let mut changes: Vec<Change> = settled.into_iter().flat_map(|(_, changes)| changes).collect();
+    let marked = there.into_iter().filter(|(_, is)| *is == Flushed::Marked);
+    changes.extend(marked.map(|(replica, _)| Change::Reached { replica, mark }));
     journal.commit(changes).map_err(JournalError::Commit)
 }
 
@@ -55,7 +62,11 @@ pub fn recover(shop: &Shop) -> Result<(), JournalError> {
 ///
 /// # Errors
 /// The journal cannot be read or written, or the connection broke; the intents stay open.
-pub fn recover_far(shop: &Shop, replica: Replica, far: &Far) -> Result<Vec<Fact>, String> {
+pub fn recover_far(
+    shop: &Shop,
+    (replica, is_older): (Replica, bool),
+    far: &Far,
+) -> Result<Vec<Fact>, String> {
     let Some(journal) = &shop.journal else { return Ok(Vec::new()) };
     let told = |error: JournalError| error.to_string();
     let open = journal.intents().map_err(told)?.into_iter();
@@ -66,16 +77,26 @@ pub fn recover_far(shop: &Shop, replica: Replica, far: &Far) -> Result<Vec<Fact>
         return Ok(Vec::new());
     }
     let settled = far.settle(announced).map_err(|error| error.to_string())?;
-    let here = shop.sites.iter().flatten();
-    let flushed = here.map(|site| sys::sync_fs(&site.root)).collect::<io::Result<Vec<_>>>();
-    let mut changes = Vec::new();
+    let mark = shop.ops.take().0;
+    let leaves = (1..=LEAVES_MAX).filter_map(Replica::leaf);
+    let replicas = std::iter::once(Replica::SOURCE).chain(leaves);
+    let ends = replicas.filter_map(|end| match end == replica {
+        true => Some((end, flush(far, mark))),
+        false => shop.site(end).map(|site| (end, site.flush(mark))),
+    });
+    let ends: Vec<(Replica, Flushed)> = ends.collect();
+    let is_flushed = ends.iter().all(|(_, flushed)| *flushed != Flushed::No);
+    let marked = ends.iter().filter(|(_, flushed)| *flushed == Flushed::Marked);
+    let mut changes: Vec<Change> =
+        marked.map(|(replica, _)| Change::Reached { replica: *replica, mark }).collect();
     for (about, found) in settled {
         let Some(found) = found else { continue };
         let agrees = |change: &Change| matches!(change, Change::Agreed { value: Some(_), .. });
-        if flushed.is_err() && found.iter().any(agrees) {
+        if !is_flushed && found.iter().any(agrees) {
             continue;
         }
-        changes.extend(found);
+        let older = if is_older { ReplicaSet::of(&[replica]) } else { ReplicaSet::EMPTY };
+        changes.extend(found.into_iter().filter(|change| is_known(change, older)));
         changes.push(Change::IntentDone { op: about.op });
     }
     let agreed = changes.iter().filter_map(|change| {
@@ -85,6 +106,12 @@ pub fn recover_far(shop: &Shop, replica: Replica, far: &Far) -> Result<Vec<Fact>
     let agreed = agreed.collect();
     journal.commit(changes).map_err(|error| error.to_string())?;
     Ok(agreed)
+}
+
+/// Whether it can be known, where these are older copies.
+fn is_known(change: &Change, older: ReplicaSet) -> bool {
+    let Change::Agreed { leaf, value: Some(_), .. } = change else { return true };
+    !older.contains(*leaf) && !older.contains(Replica::SOURCE)
 }
 
 /// What has to be on disk before an announcement goes. What was moved: after a power loss in between it would be under
@@ -99,13 +126,13 @@ fn ends(intent: &Intent, changes: &[Change]) -> ReplicaSet {
     }
 }
 
-/// Flushes the file system of a replica; false where it is not there.
-fn is_on_disk(shop: &Shop, replica: Replica) -> bool {
+/// Marks a replica and flushes its file system.
+fn on_disk(shop: &Shop, replica: Replica, mark: u64) -> Flushed {
     #[cfg(test)]
     if has(Fault::RecoveryNotFlushed) {
-        return true;
+        return Flushed::Unmarked;
     }
-    shop.site(replica).is_some_and(|site| sys::sync_fs(&site.root).is_ok())
+    shop.site(replica).map_or(Flushed::No, |site| site.flush(mark))
 }
 
 /// What an operation is settled by, beside what it is and its store.

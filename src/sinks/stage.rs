@@ -1,13 +1,20 @@
 //! The folder in a replica where content is staged and displaced versions are kept: `.yeet/<sync>`.
 //!
 //! Holds: a file is staged under the name under which what it displaces is kept, so nothing moves between the swap
-//! and the keeping; a name is used once.
+//! and the keeping; a name is used once. How far the replica has come is a name, too: after a power loss that is one
+//! which was given, and never a part of one (docs/design/0020).
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::sinks::apply::forget_old;
 use crate::sys::{self, Dir, File, Leased, Naming, Root};
+
+/// What the name of the mark begins with; 16 hexadecimal digits follow.
+const MARK: &[u8] = b"reached-";
+/// No clock gives a greater one.
+const MARK_MAX: u64 = 1 << 63;
 
 /// An operation on one path; also its file's name, in 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,10 +47,18 @@ impl OpId {
 pub struct OpIds(AtomicU64);
 
 impl OpIds {
-    /// Ids after all those of earlier starts, unless the clock was put back (then a taken name is passed over).
+    /// Ids after all those of earlier starts, unless the clock was put back (then a taken name is passed over, and
+    /// [`Self::pass`] helps).
     #[must_use]
     pub fn start() -> Self {
         Self(AtomicU64::new(u64::try_from(sys::now_ns() / 1_000).unwrap_or(0) << 8))
+    }
+
+    /// All ids that are taken from now on come after this one; one that nobody can have given is passed over.
+    pub fn pass(&self, other: u64) {
+        if other <= MARK_MAX {
+            self.0.fetch_max(other + 1, Ordering::Relaxed);
+        }
     }
 
     pub fn take(&self) -> OpId {
@@ -59,6 +74,8 @@ pub struct Store {
     pub(super) no_reflink: AtomicBool,
     /// Set once the kernel has refused to copy for us.
     pub(super) no_range: AtomicBool,
+    /// The number in the mark; 0: there is none.
+    reached: Mutex<u64>,
 }
 
 impl Store {
@@ -73,8 +90,11 @@ impl Store {
             _ => {
                 let dir = own.open_child(sync.as_bytes())?;
                 let (no_reflink, no_range) = (AtomicBool::new(false), AtomicBool::new(false));
-                forget_old(&dir, &dir.entries()?);
-                Ok(Self { dir, unnamed: Naming::Never, no_reflink, no_range })
+                let names = dir.entries()?;
+                forget_old(&dir, &names);
+                let reached = names.iter().filter_map(|name| reached_by(name)).max().unwrap_or(0);
+                let reached = Mutex::new(reached);
+                Ok(Self { dir, unnamed: Naming::Never, no_reflink, no_range, reached })
             }
         }
     }
@@ -109,6 +129,36 @@ impl Store {
         &self.dir
     }
 
+    /// The last number that was left here by [`Self::mark`]; 0 where none was.
+    #[must_use]
+    pub fn reached(&self) -> u64 {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a number here, by which a copy of the replica from before is known as that: one that is greater than the last.
+    ///
+    /// # Errors
+    /// The kernel's; then the last number stands.
+    pub fn mark(&self, number: u64) -> io::Result<()> {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if number <= *reached {
+            return Ok(());
+        }
+        let renamed = match *reached {
+            0 => Err(io::ErrorKind::NotFound.into()),
+            last => self.dir.rename_new(&mark_of(last), &self.dir, &mark_of(number)),
+        };
+        match renamed {
+            // Somebody took it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                drop(self.dir.create_new(&mark_of(number))?);
+            }
+            renamed => renamed?,
+        }
+        *reached = number;
+        Ok(())
+    }
+
     /// The operations that have a file here.
     ///
     /// # Errors
@@ -140,6 +190,15 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+fn mark_of(number: u64) -> Vec<u8> {
+    [MARK, &OpId(number).name()].concat()
+}
+
+fn reached_by(name: &[u8]) -> Option<u64> {
+    let OpId(number) = OpId::parse(name.strip_prefix(MARK)?)?;
+    (number <= MARK_MAX).then_some(number)
 }
 
 #[cfg(test)]

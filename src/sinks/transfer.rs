@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::replica::Replica;
+use crate::dataflow::model::replica::{Replica, ReplicaSet};
 use crate::dataflow::model::value::{self, Value};
 use crate::sinks::act::{Given, act};
 use crate::sinks::apply::{
@@ -18,7 +18,7 @@ use crate::sinks::apply::{
 };
 use crate::sinks::batch;
 use crate::sinks::desk::Desk;
-use crate::sinks::far::{self, Far};
+use crate::sinks::far::{self, Far, Flushed};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
 use crate::sinks::stage::{OpId, OpIds, Store};
@@ -29,6 +29,23 @@ pub struct Site {
     pub root: Arc<Root>,
     /// Where nothing can be written: the error number of the attempt.
     pub store: Result<Store, i32>,
+}
+
+impl Site {
+    /// Marks it; whether that was done. A disk may be full or read-only: nothing waits for a mark.
+    pub(super) fn mark(&self, mark: u64) -> bool {
+        self.store.as_ref().is_ok_and(|store| store.mark(mark).is_ok())
+    }
+
+    /// Marks it and has it on disk.
+    pub(super) fn flush(&self, mark: u64) -> Flushed {
+        let marked = self.mark(mark);
+        match (sys::sync_fs(&self.root), marked) {
+            (Ok(()), true) => Flushed::Marked,
+            (Ok(()), false) => Flushed::Unmarked,
+            (Err(_), _) => Flushed::No,
+        }
+    }
 }
 
 /// What all workers of a sync share.
@@ -82,8 +99,8 @@ pub(super) struct Acted {
     pub(super) results: Vec<Result<Applied, ApplyError>>,
     /// What each displaced, also one that failed.
     pub(super) kept: Vec<Option<Value>>,
-    /// It is on disk at both ends.
-    pub(super) durable: bool,
+    /// If it is on disk at both ends, the replicas that have the mark.
+    pub(super) durable: Option<ReplicaSet>,
 }
 
 /// Carries out jobs that are acted on by `act`.
@@ -104,7 +121,10 @@ pub(super) fn carry<K>(
         return batch.into_iter().map(refused).collect();
     }
     let Acted { mut results, kept, durable } = act(&batch, &ops);
+    let (marked, durable) = (durable.unwrap_or_default(), durable.is_some());
     let mut changes = Vec::new();
+    let mark = mark_of(&ops);
+    changes.extend(marked.iter().map(|replica| Change::Reached { replica, mark }));
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
     for (((assigned, op), result), kept) in batch.iter().zip(&ops).zip(&results).zip(kept) {
         let facts = if durable { agreements(&assigned.job, result) } else { Vec::new() };
@@ -127,6 +147,11 @@ pub(super) fn carry<K>(
         Done { key, job, still, result, agreed }
     });
     done.collect()
+}
+
+/// The mark of a batch.
+pub(super) fn mark_of(ops: &[OpId]) -> u64 {
+    ops.last().map_or(0, |op| op.0)
 }
 
 /// What both ends hold now that a job was carried out; nothing where that takes another look.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::mount::{Kind, Mount};
 use crate::rig::Rig;
@@ -34,6 +35,53 @@ fn d09_whichever_state_is_lost_an_older_copy_never_replaces_a_newer_one_unseen()
         rig.exits(1, &["wait", "--timeout", "60"]);
         assert_eq!((rig.read("a/f"), rig.read("b/f")), ("second".into(), "first".into()));
         assert_eq!(rig.exits(1, &["conflicts", "-p"]), "f\n");
+    }
+}
+
+#[test]
+fn d09_a_replica_brought_back_from_an_older_copy_neither_edits_nor_deletes() {
+    for old in ["a", "b"] {
+        let mut rig = Rig::synced("two-way");
+        rig.write("a/f", "first");
+        rig.write("a/same", "same");
+        rig.settle();
+        let copied = Command::new("cp")
+            .args(["-a", &rig.path(old).display().to_string()])
+            .arg(rig.path("copy"))
+            .status();
+        assert!(copied.unwrap().success());
+        rig.write("a/f", "second");
+        rig.write("b/new", "made since");
+        rig.settle();
+        rig.stop();
+        // In place, as a backup is played back: the directory is the same one.
+        for entry in fs::read_dir(rig.path(old)).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => fs::remove_dir_all(entry.path()).unwrap(),
+                false => fs::remove_file(entry.path()).unwrap(),
+            }
+        }
+        let copied = Command::new("cp")
+            .args(["-a", &format!("{}/.", rig.path("copy").display())])
+            .arg(rig.path(old))
+            .status();
+        assert!(copied.unwrap().success());
+        rig.start();
+        let log = rig.ok(&["log", "-o", "act,replica,note"]);
+        assert!(log.contains("it is an older copy of itself: nothing is agreed with it"), "{log}");
+        if old == "a" {
+            rig.exits(1, &["wait", "--timeout", "60"]);
+            assert_eq!((rig.read("a/f"), rig.read("b/f")), ("first".into(), "second".into()));
+            assert_eq!(rig.exits(1, &["conflicts", "-p"]), "f\n");
+        } else {
+            // The source had both, one after the other.
+            rig.settle();
+            assert_eq!((rig.read("a/f"), rig.read("b/f")), ("second".into(), "second".into()));
+        }
+        assert_eq!(
+            (rig.read("a/new"), rig.read("b/new")),
+            ("made since".into(), "made since".into())
+        );
     }
 }
 

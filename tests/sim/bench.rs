@@ -219,7 +219,7 @@ impl Bench {
         });
         memory::end_process(loss.is_some());
         let shop = open_shop().unwrap();
-        recover(&shop).unwrap();
+        recover(&shop, ReplicaSet::EMPTY).unwrap();
         self.shop = Some(shop);
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Habit {
     Sweeping,
     /// A directory gets another name, and a symlink to it takes the old one.
     Linking,
-    /// What the daemon remembers is removed, and the clock is set.
+    /// What the daemon remembers is removed, a root comes back from an older copy, and the clock is set.
     Losing,
 }
 
@@ -57,8 +57,7 @@ impl Habit {
             Self::Ignoring if dice.one_in(3) => drop(world.rest()),
             Self::Ignoring => as_user(world, at, |user| user.rule(dice)),
             Self::Linking => as_user(world, at, |user| user.lead(dice)),
-            Self::Losing if dice.one_in(2) => world.lose_state(),
-            Self::Losing => world.set_clock(dice),
+            Self::Losing => world.lose(at, dice),
             Self::Sweeping => match dice.below(6) {
                 0..=2 => as_user(world, at, |user| user.unpack(dice)),
                 3 => as_user(world, at, |user| user.sweep()),

@@ -70,6 +70,19 @@ fn tree_of(disk: &Disk) -> Tree {
     tree.into_iter().filter_map(|(path, ino)| Some((path, bytes_of(disk, ino)?))).collect()
 }
 
+/// The bytes that lie in the store of a disk.
+fn in_store(disk: &Disk) -> BTreeSet<Bytes> {
+    let mut names = Vec::new();
+    if let Some(store) = disk.at(".yeet/s") {
+        disk.walk(store, "", &mut names);
+    }
+    names.into_iter().filter_map(|(_, ino)| bytes_of(disk, ino)).collect()
+}
+
+fn all_on(disk: &Disk) -> BTreeSet<Bytes> {
+    in_store(disk).into_iter().chain(tree_of(disk).into_values()).collect()
+}
+
 /// The tree, `before` being the last look at it. A name whose file the engine has set aside until another takes the
 /// name is missing for a moment: it counts as what it was, as long as its directory is there, and no user has made a
 /// directory of that name meanwhile.
@@ -437,17 +450,30 @@ impl Ledger {
     /// What the daemon remembers was removed: what was only kept still lies in its store, and nobody lists it.
     pub(super) fn forgets(&mut self, kernel: &Kernel) {
         for disk in &kernel.disks {
-            let mut names = Vec::new();
-            if let Some(store) = disk.at(".yeet/s") {
-                disk.walk(store, "", &mut names);
-            }
-            let kept = names.into_iter().filter_map(|(_, ino)| bytes_of(disk, ino));
+            let kept = in_store(disk);
             let is_in_tree =
                 |bytes: &Bytes| self.trees.iter().any(|t| t.values().any(|v| v == bytes));
-            let kept: Vec<Bytes> = kept.filter(|bytes| !is_in_tree(bytes)).collect();
+            let kept: Vec<Bytes> = kept.into_iter().filter(|bytes| !is_in_tree(bytes)).collect();
             self.superseded.extend(kept);
         }
         self.swept.clear();
+    }
+
+    /// A disk is brought back from an older copy, which is no act of a user's on any file. What was on it alone is gone.
+    pub(super) fn brought_back(&mut self, kernel: &mut Kernel, at: usize, copy: Disk) {
+        self.observe(kernel);
+        let before = all_on(&kernel.disks[at]);
+        kernel.writers.retain(|(disk, _), _| *disk != at);
+        kernel.disks[at] = copy;
+        self.trees[at] = tree_of(&kernel.disks[at]);
+        // A power loss may have taken from all others what is back now.
+        self.written.extend(self.trees[at].values().cloned());
+        let after: BTreeSet<Bytes> = kernel.disks.iter().flat_map(all_on).collect();
+        self.superseded.extend(before.difference(&after).cloned());
+        self.tombs.retain(|(disk, _), _| *disk != at);
+        self.before_step.clear();
+        self.swept.clear();
+        self.sameness.look(kernel);
     }
 
     /// S1: what nobody did away with is in a tree or kept.

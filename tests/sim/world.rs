@@ -75,6 +75,8 @@ pub(super) struct World {
     /// Calls and lines of the log at the last look.
     looked: Option<(u64, usize)>,
     pub(super) disks: usize,
+    /// A disk as it was once, and where.
+    pub(super) copy: Option<(usize, Disk)>,
     /// So many names have to be new before those that are gone are forgotten.
     pub(super) names: usize,
     _machine: Machine,
@@ -141,6 +143,7 @@ impl World {
             crashed: false,
             looked: None,
             disks,
+            copy: None,
             names: NAMES,
             _machine: machine,
         }

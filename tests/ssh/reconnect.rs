@@ -3,6 +3,7 @@
 //! Holds: nobody asks yeet anything until what was done meanwhile has arrived; processes are stopped and ended from outside.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -159,5 +160,75 @@ fn several_leaves_on_a_host_that_does_not_answer_wait_for_one_attempt() {
     assert!((1..leaves.len()).contains(&came), "{came} attempts");
     rig.line.mend();
     rig.well(&["wait", "--offline"]);
+    rig.same();
+}
+
+/// What a directory has is what a copy of it has.
+fn play_back(rig: &Rig, copy: &str, to: &str) {
+    for entry in fs::read_dir(rig.at(to)).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => fs::remove_dir_all(entry.path()).unwrap(),
+            false => fs::remove_file(entry.path()).unwrap(),
+        }
+    }
+    copy_all(rig, &format!("{copy}/."), to);
+}
+
+fn copy_all(rig: &Rig, from: &str, to: &str) {
+    let copied = Command::new("cp").arg("-a").arg(rig.at(from)).arg(rig.at(to)).status();
+    assert!(copied.unwrap().success());
+}
+
+#[test]
+fn a_leaf_whose_host_came_back_from_a_snapshot_gets_what_is_newer_and_undoes_nothing() {
+    let Some(rig) = rig() else { return };
+    rig.write("home/src/edited", "old");
+    rig.well(&["wait"]);
+    copy_all(&rig, "there/work", "copy");
+    rig.write("home/src/edited", "newer");
+    rig.write("there/work/made", "since");
+    rig.well(&["wait"]);
+    rig.same();
+    rig.line.cut();
+    play_back(&rig, "copy", "there/work");
+    rig.line.mend();
+    while rig.yeet(&["wait"]).0 != 0 {}
+    rig.same();
+    assert_eq!(rig.home.read("home/src/edited"), "newer");
+    assert_eq!(rig.home.read("there/work/edited"), "newer", "it was what the source once had");
+    assert_eq!(rig.home.read("there/work/made"), "since");
+    assert_eq!(rig.well(&["conflicts"]), "");
+    let log = rig.well(&["log", "--act", "older", "-o", "replica,note"]);
+    assert_eq!(log, "work\tit is an older copy of itself: nothing is agreed with it\n");
+}
+
+#[test]
+fn a_source_whose_host_came_back_from_a_snapshot_is_taken_up_at_the_next_start_and_undoes_nothing()
+{
+    let Some(rig) = Rig::new() else { return };
+    rig.write("there/work/edited", "old");
+    rig.well(&["add", "--name", "s", "nas:work", "src"]);
+    rig.well(&["wait"]);
+    copy_all(&rig, "there/work", "copy");
+    rig.write("home/src/edited", "newer");
+    rig.write("there/work/made", "since");
+    rig.well(&["wait"]);
+    rig.line.cut();
+    play_back(&rig, "copy", "there/work");
+    rig.line.mend();
+    let (code, said) = rig.yeet(&["wait"]);
+    assert_eq!(code, 1, "{said}");
+    let why = rig.well(&["explain", "src/edited"]);
+    assert!(why.contains("it is an older copy of itself; `yeet daemon stop`"), "{why}");
+    rig.well(&["daemon", "stop"]);
+    rig.well(&["daemon", "start"]);
+    let (code, said) = rig.yeet(&["wait"]);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(rig.yeet(&["conflicts", "-p"]), (1, "edited\n".to_owned()));
+    assert_eq!(rig.home.read("home/src/edited"), "newer");
+    assert_eq!(rig.home.read("there/work/edited"), "old");
+    assert_eq!(rig.home.read("there/work/made"), "since");
+    rig.well(&["resolve", "--keep", "src", "src/edited"]);
+    rig.well(&["wait"]);
     rig.same();
 }

@@ -36,7 +36,9 @@ impl Remembered {
             | Change::Intent { .. }
             | Change::IntentDone { .. }
             | Change::Meta { .. }
-            | Change::DropReplica(_) => return None,
+            | Change::Reached { .. }
+            | Change::DropReplica(_)
+            | Change::DropPast => return None,
         })
     }
 

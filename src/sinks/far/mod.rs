@@ -23,7 +23,7 @@ pub(super) use orders::{Fetched, Orders, flush};
 pub(super) use serve::unwritable;
 pub use serve::{serve_flush, serve_offers, serve_orders};
 pub use together::{serve_group, serve_group_offers};
-pub(super) use wire::{Announced, Group};
+pub(super) use wire::{Announced, Flushed, Group};
 
 /// A replica on another machine, which is there while its agent is connected.
 pub struct Far {

@@ -1,7 +1,9 @@
 //! This side: what is ordered from an agent, and what it is asked to offer.
 
 use super::sent::{Parts, SentFile, send_word};
-use super::wire::{ANSWER_MAX, Failure, Group, Looked, MESSAGE_MAX, Offer, Order, Outcome, Reply};
+use super::wire::{
+    ANSWER_MAX, Failure, Flushed, Group, Looked, MESSAGE_MAX, Offer, Order, Outcome, Reply,
+};
 use super::{Far, lost};
 use serde::de::DeserializeOwned;
 
@@ -37,7 +39,7 @@ impl<'a> Orders<'a> {
     /// The agent is not there.
     pub(in crate::sinks) fn open(
         far: &'a Far,
-        durable: bool,
+        durable: Option<u64>,
         bytes: u64,
     ) -> Result<Self, ApplyError> {
         let act = |replica| Request::Act { replica, durable };
@@ -52,7 +54,7 @@ impl<'a> Orders<'a> {
     /// The agent is not there.
     pub(in crate::sinks) fn open_group(
         far: &'a Far,
-        durable: bool,
+        durable: Option<u64>,
         group: &Group,
     ) -> Result<Self, ApplyError> {
         let act = |replica| Request::ActGroup { replica, durable };
@@ -151,7 +153,7 @@ impl<'a> Orders<'a> {
     }
 
     /// Waits for what became of all that was ordered, in that order; and whether it is on disk there.
-    pub(in crate::sinks) fn outcome(mut self) -> (Vec<Ordered>, bool) {
+    pub(in crate::sinks) fn outcome(mut self) -> (Vec<Ordered>, Flushed) {
         let ended = match (self.broken.take(), self.early.take()) {
             (None | Some(Broken::Enough), Some(outcome)) => Ok(outcome),
             (None | Some(Broken::Enough), None) => {
@@ -181,7 +183,7 @@ impl<'a> Orders<'a> {
             }
             Err(broken) => {
                 let lost = || (Err(self.far.broken(&broken)), None);
-                ((0..self.ordered).map(|_| lost()).collect(), false)
+                ((0..self.ordered).map(|_| lost()).collect(), Flushed::No)
             }
         }
     }
@@ -287,11 +289,12 @@ impl Drop for Fetched {
     }
 }
 
-/// Has an agent flush its replica to disk; false if it did not.
-pub(in crate::sinks) fn flush(far: &Far) -> bool {
-    let flushed = far.ask(|replica| Request::Flush { replica }).and_then(|(mut incoming, out)| {
+/// Has an agent mark its replica and flush it to disk.
+pub(in crate::sinks) fn flush(far: &Far, mark: u64) -> Flushed {
+    let asked = far.ask(|replica| Request::Flush { replica, mark });
+    let flushed = asked.and_then(|(mut incoming, out)| {
         out.end().map_err(|broken| far.broken(&broken))?;
-        incoming.expect::<bool>(MESSAGE_MAX).map_err(|broken| far.broken(&broken))
+        incoming.expect::<Flushed>(MESSAGE_MAX).map_err(|broken| far.broken(&broken))
     });
-    flushed.unwrap_or(false)
+    flushed.unwrap_or(Flushed::No)
 }

@@ -1,7 +1,9 @@
 //! The agent's side: carries out what is ordered, offers what is asked for.
 
 use super::sent::{Parts, SentFile, send_word};
-use super::wire::{Ended, Failure, JOBS_MAX, MESSAGE_MAX, Offer, Order, Outcome, Reply, Wanted};
+use super::wire::{
+    Ended, Failure, Flushed, JOBS_MAX, MESSAGE_MAX, Offer, Order, Outcome, Reply, Wanted,
+};
 use crate::dataflow::model::job::Job;
 use crate::dataflow::model::value::Value;
 use crate::sinks::act::{Given, Word, act, disown, word};
@@ -13,7 +15,7 @@ use crate::sinks::stage::OpId;
 use crate::sinks::transfer::{Site, intent_of};
 use crate::ssh::link::Broken;
 use crate::ssh::talk::{Incoming, Outgoing};
-use crate::sys::{self, Root};
+use crate::sys::Root;
 
 /// Whoever is at the other end of an agent's connection, where errors name it.
 pub(super) const THEM: &str = "the caller";
@@ -28,7 +30,7 @@ const LARGE_BYTES: u64 = 4 << 20;
 pub fn serve_orders(
     site: &Site,
     digests: &dyn KnownDigests,
-    durable: bool,
+    durable: Option<u64>,
     (incoming, outgoing): (&mut Incoming, &Outgoing),
 ) -> Result<(), Broken> {
     let handles = Handles::default();
@@ -65,7 +67,7 @@ pub fn serve_orders(
 pub(super) fn outcome(
     site: &Site,
     mut acted: Vec<(OpId, Job, Result<Applied, ApplyError>)>,
-    durable: bool,
+    durable: Option<u64>,
     handles: &Handles,
     outgoing: &Outgoing,
 ) -> Result<(), Broken> {
@@ -79,7 +81,7 @@ pub(super) fn outcome(
         Ended { result: result.map_err(|error| Failure::of(&error)), kept }
     });
     let ended = ended.collect();
-    let durable = durable && sys::sync_fs(&site.root).is_ok();
+    let durable = durable.map_or(Flushed::No, |mark| site.flush(mark));
     outgoing.say(&Reply::Outcome(Outcome { ended, durable }))?;
     outgoing.end()
 }
@@ -163,11 +165,11 @@ pub(super) fn offer_all(
     Ok(())
 }
 
-/// Flushes a replica to disk, and says whether it is.
+/// Marks a replica and flushes it to disk, and says whether it is.
 ///
 /// # Errors
 /// The stream broke.
-pub fn serve_flush(root: &Root, outgoing: &Outgoing) -> Result<(), Broken> {
-    outgoing.say(&sys::sync_fs(root).is_ok())?;
+pub fn serve_flush(site: &Site, mark: u64, outgoing: &Outgoing) -> Result<(), Broken> {
+    outgoing.say(&site.flush(mark))?;
     outgoing.end()
 }

@@ -19,7 +19,7 @@ use crate::sys::Root;
 pub fn serve_group(
     site: &Site,
     digests: &dyn KnownDigests,
-    durable: bool,
+    durable: Option<u64>,
     (mut incoming, outgoing): (Incoming, &Outgoing),
 ) -> Result<(), Broken> {
     let Group { known, jobs } = incoming.expect(ANSWER_MAX)?;

@@ -78,8 +78,18 @@ pub type GoesOn = u64;
 pub struct Outcome {
     #[serde(deserialize_with = "list::up_to::<JOBS_MAX, _, _>")]
     pub ended: Vec<Ended>,
-    /// It is all on disk.
-    pub durable: bool,
+    /// Whether it is all on disk.
+    pub durable: Flushed,
+}
+
+/// Whether all that was done at a replica is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Flushed {
+    No,
+    /// It is, without the mark.
+    Unmarked,
+    /// It is, with the mark.
+    Marked,
 }
 
 /// What became of one order.
@@ -227,7 +237,8 @@ mod tests {
         let outcome = |count| {
             let ended = || Ended { result: Err(Failure::Busy), kept: None };
             let ended = (0..count).map(|_| ended()).collect();
-            postcard::to_stdvec(&Reply::Outcome(Outcome { ended, durable: true })).unwrap()
+            postcard::to_stdvec(&Reply::Outcome(Outcome { ended, durable: Flushed::Marked }))
+                .unwrap()
         };
         assert!(talk::read::<Reply>(&outcome(JOBS_MAX)).is_ok());
         assert!(talk::read::<Reply>(&outcome(JOBS_MAX + 1)).is_err());

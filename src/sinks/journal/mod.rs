@@ -74,8 +74,15 @@ pub enum Change {
         key: &'static str,
         value: Vec<u8>,
     },
-    /// A replica left the sync: nothing is agreed with it.
+    /// A replica has this mark on disk, and all that is agreed by then.
+    Reached {
+        replica: Replica,
+        mark: u64,
+    },
+    /// A replica left the sync, or is an older copy: nothing is agreed with it, and it has no mark.
     DropReplica(Replica),
+    /// What the source once had is forgotten.
+    DropPast,
 }
 
 impl Change {
@@ -398,6 +405,31 @@ impl Journal {
     pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
         let txn = self.database.begin_read()?;
         Ok(txn.open_table(tables::META)?.get(key)?.map(|v| v.value().to_vec()))
+    }
+
+    /// The greatest mark that a replica had on disk; 0: none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn reached(&self, replica: Replica) -> Result<u64, JournalError> {
+        let mark = self.meta(&tables::reached_key(replica))?;
+        Ok(mark.and_then(|mark| mark.try_into().ok()).map_or(0, u64::from_le_bytes))
+    }
+
+    /// The paths on which something is agreed with a leaf.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn agreed_paths(&self, leaf: Replica) -> Result<Vec<RelPath>, JournalError> {
+        let agreed = self.database.begin_read()?.open_table(tables::AGREED)?;
+        let (slot, mut paths) = (leaf.slot(), Vec::new());
+        for row in agreed.range((slot, &[][..], &[][..])..(slot + 1, &[][..], &[][..]))? {
+            let (key, _) = row?;
+            let (_, dir, of) = key.value();
+            let dir = RelPath::parse(dir).map_err(|_| BadRecord)?;
+            paths.push(if of.is_empty() { dir } else { dir.join(&name(of)?) });
+        }
+        Ok(paths)
     }
 
     /// How many agreements there are, over all leaves.

@@ -5,6 +5,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use super::record::{self, Intent, Kept, LogRecord};
 use super::{Change, JournalError};
 use crate::dataflow::model::path::RelPath;
+use crate::dataflow::model::replica::Replica;
 
 /// Replica slot, directory, name.
 type InReplica = (u8, &'static [u8], &'static [u8]);
@@ -102,10 +103,24 @@ pub(super) fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), Jo
                 let range = (slot, &[][..], &[][..])..(slot + 1, &[][..], &[][..]);
                 agreed.retain_in(range.clone(), |_, _| false)?;
                 yields.retain_in(range, |_, _| false)?;
+                meta.remove(&*reached_key(*replica))?;
+            }
+            Change::DropPast => past.retain(|_, _| false)?,
+            Change::Reached { replica, mark } => {
+                let key = reached_key(*replica);
+                let last = meta.get(&*key)?.and_then(|last| last.value().try_into().ok());
+                if last.is_none_or(|last| u64::from_le_bytes(last) < *mark) {
+                    meta.insert(&*key, &mark.to_le_bytes()[..])?;
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Where in [`META`] it is how far a replica has come.
+pub(super) fn reached_key(replica: Replica) -> String {
+    format!("reached-{}", replica.slot())
 }
 
 fn append(log: &mut redb::Table<'_, u64, &[u8]>, line: &LogRecord) -> Result<(), JournalError> {

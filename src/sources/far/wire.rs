@@ -54,6 +54,8 @@ pub struct Opened {
     pub unwritable: Option<i32>,
     /// The boot of its machine.
     pub boot: [u8; 16],
+    /// The mark that it has on disk; `None` where there can be none.
+    pub reached: Option<u64>,
 }
 
 /// Why an agent has opened nothing.

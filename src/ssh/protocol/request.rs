@@ -13,18 +13,18 @@ pub enum Request {
     /// A replica there, from now until the stream ends: what is looked at, and what is seen. Its number is the agent's name
     /// for it in the other requests.
     Replica { replica: u32 },
-    /// Jobs to be carried out at that replica, and whether they are to be flushed to disk.
-    Act { replica: u32, durable: bool },
+    /// Jobs to be carried out at that replica, and the mark with which they are to be flushed to disk, if they are.
+    Act { replica: u32, durable: Option<u64> },
     /// Jobs whose other end that replica is: what it has for them.
     Offer { replica: u32 },
     /// As `Act`, of a group: all or nothing.
-    ActGroup { replica: u32, durable: bool },
+    ActGroup { replica: u32, durable: Option<u64> },
     /// As `Offer`, of a group: all of one moment.
     OfferGroup { replica: u32 },
     /// Something else of that replica: a version, a place, what became of what was under way.
     Errand { replica: u32 },
-    /// That replica is to be flushed to disk.
-    Flush { replica: u32 },
+    /// That replica is to be marked and flushed to disk.
+    Flush { replica: u32, mark: u64 },
     /// A socket for data, for whoever has the certificate with this digest; it is there as long as the stream is.
     Socket { pin: [u8; 32] },
 }
@@ -89,12 +89,12 @@ mod tests {
         for request in [
             Request::Limits,
             Request::Replica { replica },
-            Request::Act { replica, durable: true },
+            Request::Act { replica, durable: Some(u64::MAX) },
             Request::Offer { replica },
-            Request::ActGroup { replica, durable: false },
+            Request::ActGroup { replica, durable: None },
             Request::OfferGroup { replica },
             Request::Errand { replica },
-            Request::Flush { replica },
+            Request::Flush { replica, mark: u64::from(replica) << 40 },
             Request::Socket { pin: [7; 32] },
         ] {
             assert_eq!(Request::read(&request.bytes()), Ok(request.clone()));

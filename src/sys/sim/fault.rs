@@ -55,6 +55,8 @@ pub enum Fault {
     LinksFollowed,
     /// Rules of ignoring are about directories alone.
     IgnoredCarried,
+    /// A replica that is an older copy of itself is taken for what was agreed on.
+    OlderBelieved,
     /// Whoever asks is answered before the watchers have told what happened.
     AnsweredUnflushed,
     /// `explain` tells what was agreed for what there is.
@@ -103,12 +105,13 @@ impl Fault {
                 | Self::BrakeIgnored
                 | Self::LinksFollowed
                 | Self::IgnoredCarried
+                | Self::OlderBelieved
                 | Self::AnsweredUnflushed
                 | Self::AgreedExplained
         )
     }
 
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::DeleteBeatsEdit,
         Self::UncheckedBefore,
         Self::UncheckedAfter,
@@ -133,6 +136,7 @@ impl Fault {
         Self::BrakeIgnored,
         Self::LinksFollowed,
         Self::IgnoredCarried,
+        Self::OlderBelieved,
         Self::AnsweredUnflushed,
         Self::AgreedExplained,
         Self::LeavesInOrder,
