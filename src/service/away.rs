@@ -184,10 +184,22 @@ impl Away {
     }
 }
 
+/// A replica that was opened, or why it is not there after all; and what is to be known of it either way.
+struct Settled {
+    linked: Result<Linked, Absence>,
+    facts: Vec<Fact>,
+}
+
+impl From<Absence> for Settled {
+    fn from(absence: Absence) -> Self {
+        Self { linked: Err(absence), facts: Vec::new() }
+    }
+}
+
 /// Keeps a replica reached until nobody wants it any more.
 fn keep(
     hosts: &Hosts,
-    settled: &dyn Fn(Linked) -> Result<(Linked, Vec<Fact>), Absence>,
+    settled: &dyn Fn(Linked) -> Settled,
     (replica, host): (Replica, &str),
     open: &dyn Fn() -> Open,
     (post, wake): (&Sender<Event>, &Receiver<Wake>),
@@ -195,16 +207,16 @@ fn keep(
     let (mut away_since, mut was_short) = (sys::now(), false);
     loop {
         let linked = hosts.link(host, &open()).map_err(|error| Absence::of(&error));
-        let linked = linked.and_then(settled);
-        let used = linked.as_ref().map(|(linked, _)| Arc::downgrade(&linked.peer)).ok();
+        let Settled { linked, facts } = linked.map_or_else(Settled::from, settled);
+        let used = linked.as_ref().map(|linked| Arc::downgrade(&linked.peer)).ok();
         // Who wanted it has it; that it is lost again is said after this.
         let is_left = used.is_some() && wake.try_iter().fold(false, |is, w| is | (w == Wake::Move));
-        let tell = move |actor: &mut Actor| match linked {
-            Ok((linked, agreed)) => {
-                agreed.iter().for_each(|fact| actor.engine.observe(fact));
-                actor.take_linked(replica, linked);
+        let tell = move |actor: &mut Actor| {
+            facts.iter().for_each(|fact| actor.engine.observe(fact));
+            match linked {
+                Ok(linked) => actor.take_linked(replica, linked),
+                Err(absence) => actor.lose(replica, absence),
             }
-            Err(absence) => actor.lose(replica, absence),
         };
         if post.send(Event::Ask(Box::new(tell))).is_err() {
             return;
@@ -283,27 +295,28 @@ fn wait_away(away: Duration, wake: &Receiver<Wake>) -> Option<()> {
 
 /// Has what was under way when a replica was lost brought to one side or the other there, before anything new is begun.
 /// Nothing of it can still be under way: the agent that had it has given the root back.
-fn settled(
-    shop: &Shop,
-    replica: Replica,
-    host: &str,
-    linked: Linked,
-) -> Result<(Linked, Vec<Fact>), Absence> {
+fn settled(shop: &Shop, replica: Replica, host: &str, linked: Linked) -> Settled {
     let far = Far::new(host.to_owned(), true);
     far.connected(linked.peer.clone(), linked.number, linked.opened.boot);
-    // Before anything is marked or agreed anew.
-    let recovered = disagreed(shop, replica, linked.opened.reached).and_then(|older| {
-        let is_older = older.is_some();
-        let agreed = recover_far(shop, (replica, is_older), &far)?;
-        Ok(older.into_iter().flatten().chain(agreed).collect())
-    });
-    match recovered {
-        Ok(agreed) => Ok((linked, agreed)),
-        Err(why) => {
-            let why = format!("{host}: what was under way cannot be settled: {why}");
-            Err(Absence { reason: Reason::Refused, why, hint: None })
+    let absence = |why: String| {
+        let why = format!("{host}: what was under way cannot be settled: {why}");
+        Absence { reason: Reason::Refused, why, hint: None }
+    };
+    // Before anything is marked or agreed anew. It is forgotten for good: whatever comes next, that has to be known.
+    let older = match disagreed(shop, replica, linked.opened.reached) {
+        Ok(older) => older,
+        Err(why) => return absence(why).into(),
+    };
+    let recovered = recover_far(shop, (replica, older.is_some()), &far);
+    let mut facts = older.unwrap_or_default();
+    let linked = match recovered {
+        Ok(agreed) => {
+            facts.extend(agreed);
+            Ok(linked)
         }
-    }
+        Err(why) => Err(absence(why)),
+    };
+    Settled { linked, facts }
 }
 
 /// What is agreed no more with a replica, if it is an older copy of itself.
@@ -374,7 +387,7 @@ impl Actor {
                     let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
                     match shop.upgrade().filter(|_| !*has_ended) {
                         Some(shop) => settled(&shop, replica, &host, linked),
-                        None => Err(Absence::ended()),
+                        None => Absence::ended().into(),
                     }
                 };
                 keep(&hosts, &settled, (replica, &host), &open, (&post, &woken));

@@ -1,7 +1,8 @@
 //! A replica that is an older copy of itself, from a backup or a snapshot (docs/design/0020).
 //!
 //! Holds: nothing is agreed with it any more, and that is on disk before anything is looked at there. So what is older is
-//! no edit, what is missing no delete, and nothing is written over but by history.
+//! no edit, what is missing no delete, and nothing is written over but by history. It counts as one until what was announced is
+//! settled and the next batch has marked it.
 
 use std::sync::Arc;
 
@@ -43,11 +44,11 @@ pub fn disagree(
 ) -> Result<Vec<Fact>, JournalError> {
     let with = if replica.is_source() { leaves } else { ReplicaSet::of(&[replica]) };
     let mut facts = Vec::new();
-    let mut changes = vec![Change::DropReplica(replica)];
+    let mut changes = vec![Change::Disagree(replica)];
     for leaf in with.iter() {
         let none = |path| Fact::Agreed { leaf, path, value: None };
         facts.extend(journal.agreed_paths(leaf)?.into_iter().map(none));
-        changes.push(Change::DropReplica(leaf));
+        changes.push(Change::Disagree(leaf));
     }
     if replica.is_source() {
         // What a leaf has may be newer than what is in the source now, and was in the source, too.

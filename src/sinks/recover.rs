@@ -47,14 +47,15 @@ pub fn recover(shop: &Shop, older: ReplicaSet) -> Result<(), JournalError> {
     }
     let ends = settled.iter().flat_map(|(ends, _)| ends.iter()).collect::<Vec<_>>();
     let ends = ReplicaSet::of(&ends).iter();
-    let mark = shop.ops.take().0;
-    let (there, lost): (Vec<_>, Vec<_>) = ends
-        .map(|replica| (replica, on_disk(shop, replica, mark)))
-        .partition(|(_, is)| *is != Flushed::No);
+    let new = shop.ops.take().0;
+    // One that is an older copy is known as that until all of this is over.
+    let mark = |replica| if older.contains(replica) { 0 } else { new };
+    let ends = ends.map(|replica| (replica, on_disk(shop, replica, mark(replica))));
+    let (there, lost): (Vec<_>, Vec<_>) = ends.partition(|(_, is)| *is != Flushed::No);
     settled.retain(|(ends, _)| !lost.iter().any(|(replica, _)| ends.contains(*replica)));
     let mut changes: Vec<Change> = settled.into_iter().flat_map(|(_, changes)| changes).collect();
     let marked = there.into_iter().filter(|(_, is)| *is == Flushed::Marked);
-    changes.extend(marked.map(|(replica, _)| Change::Reached { replica, mark }));
+    changes.extend(marked.map(|(replica, _)| Change::Reached { replica, mark: mark(replica) }));
     journal.commit(changes).map_err(JournalError::Commit)
 }
 
@@ -77,18 +78,20 @@ pub fn recover_far(
         return Ok(Vec::new());
     }
     let settled = far.settle(announced).map_err(|error| error.to_string())?;
-    let mark = shop.ops.take().0;
+    let new = shop.ops.take().0;
+    // One that is an older copy is known as that until all of this is over.
+    let mark = |end| if is_older && end == replica { 0 } else { new };
     let leaves = (1..=LEAVES_MAX).filter_map(Replica::leaf);
     let replicas = std::iter::once(Replica::SOURCE).chain(leaves);
     let ends = replicas.filter_map(|end| match end == replica {
-        true => Some((end, flush(far, mark))),
-        false => shop.site(end).map(|site| (end, site.flush(mark))),
+        true => Some((end, flush(far, mark(end)))),
+        false => shop.site(end).map(|site| (end, site.flush(mark(end)))),
     });
     let ends: Vec<(Replica, Flushed)> = ends.collect();
     let is_flushed = ends.iter().all(|(_, flushed)| *flushed != Flushed::No);
     let marked = ends.iter().filter(|(_, flushed)| *flushed == Flushed::Marked);
     let mut changes: Vec<Change> =
-        marked.map(|(replica, _)| Change::Reached { replica: *replica, mark }).collect();
+        marked.map(|(end, _)| Change::Reached { replica: *end, mark: mark(*end) }).collect();
     for (about, found) in settled {
         let Some(found) = found else { continue };
         let agrees = |change: &Change| matches!(change, Change::Agreed { value: Some(_), .. });

@@ -38,6 +38,7 @@ impl Remembered {
             | Change::Meta { .. }
             | Change::Reached { .. }
             | Change::DropReplica(_)
+            | Change::Disagree(_)
             | Change::DropPast => return None,
         })
     }

@@ -79,8 +79,10 @@ pub enum Change {
         replica: Replica,
         mark: u64,
     },
-    /// A replica left the sync, or is an older copy: nothing is agreed with it, and it has no mark.
+    /// A replica left the sync: nothing is agreed with it, and it has no mark.
     DropReplica(Replica),
+    /// Nothing is agreed with a replica any more; its mark stays until it is greater.
+    Disagree(Replica),
     /// What the source once had is forgotten.
     DropPast,
 }

@@ -98,12 +98,14 @@ pub(super) fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), Jo
             Change::Purged { op, path } => drop(kept.remove((path.as_bytes(), *op))?),
             Change::Log(line) => append(&mut log, line)?,
             Change::Meta { key, value } => drop(meta.insert(*key, &value[..])?),
-            Change::DropReplica(replica) => {
+            Change::Disagree(replica) | Change::DropReplica(replica) => {
                 let slot = replica.slot();
                 let range = (slot, &[][..], &[][..])..(slot + 1, &[][..], &[][..]);
                 agreed.retain_in(range.clone(), |_, _| false)?;
                 yields.retain_in(range, |_, _| false)?;
-                meta.remove(&*reached_key(*replica))?;
+                if let Change::DropReplica(_) = change {
+                    meta.remove(&*reached_key(*replica))?;
+                }
             }
             Change::DropPast => past.retain(|_, _| false)?,
             Change::Reached { replica, mark } => {
