@@ -24,6 +24,7 @@ use crate::sinks::far::Far;
 use crate::sinks::journal::JournalError;
 use crate::sinks::older;
 use crate::sinks::recover::recover_far;
+use crate::sinks::stage::PEER_MARK_MAX;
 use crate::sinks::transfer::Shop;
 use crate::sources::control::wire::Way;
 use crate::sources::far::wire::Open;
@@ -325,6 +326,8 @@ fn disagreed(
     replica: Replica,
     reached: Option<u64>,
 ) -> Result<Option<Vec<Fact>>, String> {
+    // What no clock gives is nothing to go by: the numbers of all replicas would come after it.
+    let reached = reached.filter(|reached| *reached <= PEER_MARK_MAX);
     let Some((journal, reached)) = shop.journal.as_ref().zip(reached) else {
         return Ok(None);
     };

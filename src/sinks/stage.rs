@@ -15,6 +15,8 @@ use crate::sys::{self, Dir, File, Leased, Naming, Root};
 const MARK: &[u8] = b"reached-";
 /// No clock gives a greater one.
 const MARK_MAX: u64 = 1 << 63;
+/// The greatest mark that another machine may say it has: what comes after it is still one.
+pub const PEER_MARK_MAX: u64 = MARK_MAX / 2;
 
 /// An operation on one path; also its file's name, in 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -213,5 +215,33 @@ mod tests {
         for other in [&b"id"[..], b"0123456789ABCDEF", b"+123456789abcdef", b"0123456789abcdef0"] {
             assert_eq!(OpId::parse(other), None);
         }
+    }
+
+    #[test]
+    fn a_mark_only_grows_and_is_what_the_next_start_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = Root::open(dir.path()).unwrap();
+        root.prepare().unwrap();
+        let open = || Store::open(&root, "s").unwrap();
+        assert_eq!(open().reached(), 0);
+        let store = open();
+        for (given, reached) in [(7, 7), (9, 9), (8, 9)] {
+            store.mark(given).unwrap();
+            assert_eq!((store.reached(), open().reached()), (reached, reached));
+        }
+        store.dir().unlink(&mark_of(9)).unwrap();
+        assert_eq!(open().reached(), 0);
+        store.mark(10).unwrap();
+        assert_eq!(open().reached(), 10, "one that was taken away is made anew");
+    }
+
+    #[test]
+    fn whatever_mark_a_peer_says_it_has_what_comes_after_it_can_be_read_again() {
+        let ops = OpIds::start();
+        ops.pass(PEER_MARK_MAX);
+        let OpId(next) = ops.take();
+        assert_eq!(reached_by(&mark_of(next)), Some(next));
+        ops.pass(u64::MAX);
+        assert_eq!(ops.take(), OpId(next + 1));
     }
 }
