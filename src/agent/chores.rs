@@ -49,6 +49,13 @@ impl Chores {
         Ok(Self { send, remember })
     }
 
+    /// Those that whoever drives a simulated machine does: to send, and to remember.
+    #[cfg(test)]
+    pub(super) fn stepped() -> (Self, Receiver<()>, Receiver<()>) {
+        let ((send, to_send), (remember, to_remember)) = (bounded(1), bounded(1));
+        (Self { send, remember }, to_send, to_remember)
+    }
+
     pub(super) fn do_soon(&self, chore: Chore) {
         let whose = match chore {
             Chore::Send => &self.send,

@@ -9,6 +9,8 @@ mod chores;
 mod door;
 mod replica;
 mod socket;
+#[cfg(test)]
+pub(crate) mod stepped;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -175,7 +177,7 @@ fn open(
     outgoing.say_now(&Ok::<Opened, Refusal>(opened))?;
     let (streams, program) = (replicas.streams.clone(), replicas.program.clone());
     let way = Way { streams, replica: number, program };
-    let ended = served.run(&asked, (incoming, outgoing.clone()), &way);
+    let ended = served.run(&asked, (incoming, outgoing.clone()), way);
     drop(replicas.all().remove(&number));
     ended?;
     outgoing.end()

@@ -121,63 +121,34 @@ impl Served {
 
     /// Looks at it as it is asked to, until whoever asks ends.
     pub(super) fn run(
-        &self,
+        self: &Arc<Self>,
         asked: &Open,
         (mut incoming, outgoing): (Incoming, Arc<Outgoing>),
-        way: &Way,
+        way: Way,
     ) -> Result<(), Broken> {
-        let failed = |why: String| Broken::Garbled(why);
-        let scanner = Arc::new(Scanner::start(SCANNERS).map_err(|e| failed(e.to_string()))?);
-        let ignores = Ignores::new(&asked.ignore, asked.ignore_vcs);
-        let ignores = Arc::new(ignores.map_err(|problem| failed(problem.to_string()))?);
-        let own = asked.replica;
-        let chores = Chores::start(outgoing.clone(), self.digests.cache.clone());
-        let sees = Sees::new(own, outgoing, chores.map_err(|e| failed(e.to_string()))?);
-        let sink = {
-            let sees = sees.clone();
-            Arc::new(move |seen| sees.tell(seen))
-        };
-        let (cache, rules) = (self.digests.cache.clone(), ignores.clone());
-        let make = if asked.lasting { Sources::watching } else { Sources::unwatched };
-        let sources = Arc::new(make(scanner.clone(), SYNC, rules, cache, sink));
-        // Only now are there any to be quiet.
-        sees.attend(&sources);
-        let told = sees.clone();
-        ignores.listen(Box::new(move |replica, dir, text, _| {
-            if replica == own {
-                let (dir, text) = (dir.clone(), text.map(<[u8]>::to_vec));
-                told.say(Told::Rules { dir, text });
-            }
-        }));
-        sources.attach(own, self.site.root.clone()).map_err(|error| failed(error.to_string()))?;
-        let looking =
-            Looking { sources: &sources, scanner: &scanner, ignores: &ignores, sees: &sees, own };
-        let mut last = Last::default();
-        let (mut door, mut is_put_away) = (None, false);
+        let scanner = Arc::new(Scanner::start(SCANNERS).map_err(failed)?);
+        let chores = Chores::start(outgoing.clone(), self.digests.cache.clone()).map_err(failed)?;
+        let mut looking = Looking::begin(self.clone(), asked, scanner, (outgoing, chores), way)?;
         while let Some(bytes) = incoming.message(ASK_MAX)? {
-            let ask = Ask::read(bytes, &mut last).map_err(|bad| failed(bad.to_string()))?;
-            if ask == Ask::LetIn && door.is_none() {
-                door = Door::open(&self.site.root, way, &asked.owner);
-            }
-            is_put_away |= ask == Ask::PutAway;
-            looking.take(ask);
+            looking.hear(bytes)?;
         }
-        drop(door);
-        if is_put_away {
-            Sign::take_down(&self.site.root);
-        }
-        sources.detach(own);
-        if !asked.lasting {
-            self.site.root.tidy(&asked.store);
-        }
-        drop(self.digests.cache.flush());
+        looking.end();
         Ok(())
     }
+}
+
+fn failed(why: impl ToString) -> Broken {
+    Broken::Garbled(why.to_string())
 }
 
 /// Takes the root. An agent that has it for the same replica of the same daemon has lost its connection, if it knows that or
 /// not: it ends.
 fn lock(root: &Root, asked: &Open) -> Result<Option<Lock>, Refusal> {
+    #[cfg(test)]
+    if sys::sim::maybe(|_| ()).is_some() {
+        // Whoever drives it lets nobody in before that.
+        return Ok(None);
+    }
     let holder = Holder { errand: Some(asked.errand), agent: Some(std::process::id()) };
     let until = sys::now() + EVICTION_MAX;
     let mut is_ended = false;
@@ -199,18 +170,108 @@ fn lock(root: &Root, asked: &Open) -> Result<Option<Lock>, Refusal> {
     }
 }
 
-/// What an open replica is looked at with.
-struct Looking<'a> {
-    sources: &'a Sources,
-    scanner: &'a Scanner,
-    ignores: &'a Ignores,
-    sees: &'a Sees,
+/// An open replica that is looked at.
+pub(super) struct Looking {
+    served: Arc<Served>,
+    scanner: Arc<Scanner>,
+    ignores: Arc<Ignores>,
+    sources: Arc<Sources>,
+    sees: Sees,
     own: Replica,
+    owner: String,
+    store: String,
+    lasting: bool,
+    way: Way,
+    door: Option<Door>,
+    is_put_away: bool,
+    last: Last,
 }
 
-impl Looking<'_> {
+impl Looking {
+    pub(super) fn begin(
+        served: Arc<Served>,
+        asked: &Open,
+        scanner: Arc<Scanner>,
+        (outgoing, chores): (Arc<Outgoing>, Chores),
+        way: Way,
+    ) -> Result<Self, Broken> {
+        let ignores = Arc::new(Ignores::new(&asked.ignore, asked.ignore_vcs).map_err(failed)?);
+        let own = asked.replica;
+        let sees = Sees::new(own, outgoing, chores);
+        let sink = {
+            let sees = sees.clone();
+            Arc::new(move |seen| sees.tell(seen))
+        };
+        let (cache, rules) = (served.digests.cache.clone(), ignores.clone());
+        let make = if asked.lasting { Sources::watching } else { Sources::unwatched };
+        let sources = Arc::new(make(scanner.clone(), SYNC, rules, cache, sink));
+        // Only now are there any to be quiet.
+        sees.attend(&sources);
+        let told = sees.clone();
+        ignores.listen(Box::new(move |replica, dir, text, _| {
+            if replica == own {
+                let (dir, text) = (dir.clone(), text.map(<[u8]>::to_vec));
+                told.say(Told::Rules { dir, text });
+            }
+        }));
+        sources.attach(own, served.site.root.clone()).map_err(failed)?;
+        let (owner, store, lasting) = (asked.owner.clone(), asked.store.clone(), asked.lasting);
+        let (door, is_put_away, last) = (None, false, Last::default());
+        Ok(Self {
+            served,
+            scanner,
+            ignores,
+            sources,
+            sees,
+            own,
+            owner,
+            store,
+            lasting,
+            way,
+            door,
+            is_put_away,
+            last,
+        })
+    }
+
+    /// Takes in one question.
+    pub(super) fn hear(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let ask = Ask::read(bytes, &mut self.last).map_err(failed)?;
+        if ask == Ask::LetIn && self.door.is_none() {
+            self.door = Door::open(&self.served.site.root, &self.way, &self.owner);
+        }
+        self.is_put_away |= ask == Ask::PutAway;
+        self.take(ask);
+        Ok(())
+    }
+
+    /// Whoever asked has ended.
+    pub(super) fn end(self) {
+        drop(self.door);
+        let root = &self.served.site.root;
+        if self.is_put_away {
+            Sign::take_down(root);
+        }
+        self.sources.detach(self.own);
+        if !self.lasting {
+            root.tidy(&self.store);
+        }
+        drop(self.served.digests.cache.flush());
+    }
+
+    /// What looks for it on a simulated machine, and is told what a watcher would say.
+    #[cfg(test)]
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    #[cfg(test)]
+    pub(super) fn scanner(&self) -> &Scanner {
+        &self.scanner
+    }
+
     fn take(&self, ask: Ask) {
-        let (sources, own) = (self.sources, self.own);
+        let (sources, own) = (&*self.sources, self.own);
         match ask {
             Ask::Scan { dir, number, known } => {
                 self.sees.telling().scan(number, known);
@@ -357,6 +418,10 @@ impl Sees {
 /// Where a path that was written for this machine is: from the root, or from the user's home.
 fn located(written: &[u8], make: bool) -> Result<PathBuf, Refusal> {
     let written = PathBuf::from(std::ffi::OsString::from_vec(written.to_vec()));
+    #[cfg(test)]
+    if sys::sim::maybe(|_| ()).is_some() {
+        return Ok(written);
+    }
     let home = || {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         home.ok_or_else(|| Refusal::Other("the user has no home there".to_owned()))
@@ -378,6 +443,10 @@ fn located(written: &[u8], make: bool) -> Result<PathBuf, Refusal> {
 
 /// Where the digests of a lasting replica are remembered; they can be lost.
 fn cache_file(asked: &Open, identity: &Identity) -> Option<PathBuf> {
+    #[cfg(test)]
+    if sys::sim::maybe(|_| ()).is_some() {
+        return None;
+    }
     let id = identity.id.filter(|_| asked.lasting)?;
     let dir = Places::from_env().ok()?.cache.join("replicas");
     std::fs::create_dir_all(&dir).ok()?;

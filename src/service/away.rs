@@ -6,43 +6,26 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Sender, unbounded};
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
-use crate::service::actor::{Actor, Event, Question};
+use crate::service::actor::{Actor, Question};
 use crate::service::host::{Kept, Wake};
 use crate::service::hosts::{Hosts, Linked, NoReplica};
+use crate::service::keep::Keeper;
 use crate::service::problems::{About, Problem};
 use crate::service::start::Handle;
 use crate::sinks::apply::ApplyError;
-use crate::sinks::far::Far;
-use crate::sinks::journal::JournalError;
-use crate::sinks::older;
-use crate::sinks::recover::recover_far;
-use crate::sinks::stage::PEER_MARK_MAX;
-use crate::sinks::transfer::Shop;
 use crate::sources::control::wire::Way;
 use crate::sources::far::wire::Open;
 use crate::ssh::error::Reason;
-use crate::ssh::peer::Peer;
 use crate::ssh::route::Route;
 use crate::sys;
-
-/// The pause after an attempt that failed is a part of the time that the replica has been away: whoever waits for it waits
-/// little longer than for its host.
-const RETRY_PART: u32 = 60;
-const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(300);
-/// A replica that is lost before it was there for so long, twice in a row, is waited for like one that is not reached: what
-/// is wrong with it is there again at once.
-const STEADY: Duration = Duration::from_secs(5);
-/// How long what is under way may take when there is a better way.
-const MOVE_MAX: Duration = Duration::from_secs(2);
 
 /// Who is asked whether it is there may be silent for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -56,11 +39,11 @@ pub struct Absence {
 }
 
 impl Absence {
-    fn of(error: &NoReplica) -> Self {
+    pub(super) fn of(error: &NoReplica) -> Self {
         Self { reason: error.reason(), why: error.to_string(), hint: error.hint() }
     }
 
-    fn ended() -> Self {
+    pub(super) fn ended() -> Self {
         let why = "the sync has ended".to_owned();
         Self { reason: Reason::Unreachable, why, hint: None }
     }
@@ -166,7 +149,7 @@ impl Away {
     }
 
     /// One that was lost is not tried again for the moment.
-    fn waits_to_try(&mut self, replica: Replica) {
+    pub(super) fn waits_to_try(&mut self, replica: Replica) {
         let Some(reached) = self.reached.get_mut(&replica) else { return };
         if let Standing::Trying(Some(absence)) = &reached.standing {
             reached.standing = Standing::Absent(absence.clone());
@@ -183,170 +166,6 @@ impl Away {
             }
         }
     }
-}
-
-/// A replica that was opened, or why it is not there after all; and what is to be known of it either way.
-struct Settled {
-    linked: Result<Linked, Absence>,
-    facts: Vec<Fact>,
-}
-
-impl From<Absence> for Settled {
-    fn from(absence: Absence) -> Self {
-        Self { linked: Err(absence), facts: Vec::new() }
-    }
-}
-
-/// Keeps a replica reached until nobody wants it any more.
-fn keep(
-    hosts: &Hosts,
-    settled: &dyn Fn(Linked) -> Settled,
-    (replica, host): (Replica, &str),
-    open: &dyn Fn() -> Open,
-    (post, wake): (&Sender<Event>, &Receiver<Wake>),
-) {
-    let (mut away_since, mut was_short) = (sys::now(), false);
-    loop {
-        let linked = hosts.link(host, &open()).map_err(|error| Absence::of(&error));
-        let Settled { linked, facts } = linked.map_or_else(Settled::from, settled);
-        let used = linked.as_ref().map(|linked| Arc::downgrade(&linked.peer)).ok();
-        // Who wanted it has it; that it is lost again is said after this.
-        let is_left = used.is_some() && wake.try_iter().fold(false, |is, w| is | (w == Wake::Move));
-        let tell = move |actor: &mut Actor| {
-            facts.iter().for_each(|fact| actor.engine.observe(fact));
-            match linked {
-                Ok(linked) => actor.take_linked(replica, linked),
-                Err(absence) => actor.lose(replica, absence),
-            }
-        };
-        if post.send(Event::Ask(Box::new(tell))).is_err() {
-            return;
-        }
-        let Some(used) = used else {
-            match wait_away(sys::now().saturating_duration_since(away_since), wake) {
-                Some(()) => continue,
-                None => return,
-            }
-        };
-        let since = sys::now();
-        let end = wait_linked(hosts, (replica, host), &used, is_left, (post, wake));
-        let is_short = sys::now().saturating_duration_since(since) < STEADY;
-        match end {
-            None => return,
-            Some(End::Lost) if is_short && was_short => {
-                let pause = move |actor: &mut Actor| actor.away.waits_to_try(replica);
-                let away = sys::now().saturating_duration_since(away_since);
-                if post.send(Event::Ask(Box::new(pause))).is_err()
-                    || wait_away(away, wake).is_none()
-                {
-                    return;
-                }
-            }
-            Some(End::Lost) if is_short => was_short = true,
-            Some(End::Lost | End::Left) => (away_since, was_short) = (sys::now(), false),
-        }
-    }
-}
-
-/// Why a replica is to be linked anew.
-enum End {
-    Lost,
-    /// There is a better way, and nothing is done on this one any more.
-    Left,
-}
-
-/// Until the replica is to be linked anew; `None` once nobody wants it. `is_left`: there may be a better way already.
-fn wait_linked(
-    hosts: &Hosts,
-    (replica, host): (Replica, &str),
-    used: &Weak<Peer>,
-    mut is_left: bool,
-    (post, wake): (&Sender<Event>, &Receiver<Wake>),
-) -> Option<End> {
-    loop {
-        let woken = match std::mem::take(&mut is_left) {
-            true => Wake::Move,
-            false => wake.recv().ok()?,
-        };
-        match woken {
-            Wake::Try => return Some(End::Lost),
-            Wake::Move if hosts.is_used(host, used) => {}
-            Wake::Move => {
-                let (tell, told) = bounded(1);
-                let leave = move |actor: &mut Actor| actor.leave(replica, tell);
-                post.send(Event::Ask(Box::new(leave))).ok()?;
-                // What takes longer is broken off, and goes on where it was on the other way.
-                told.recv_timeout(MOVE_MAX).unwrap_or_default();
-                return Some(End::Left);
-            }
-            // Whether it is there is asked by whoever knows that the network is another one.
-            Wake::Network => {}
-        }
-    }
-}
-
-/// Until the next attempt; `None` once nobody wants it.
-fn wait_away(away: Duration, wake: &Receiver<Wake>) -> Option<()> {
-    let pause = (away / RETRY_PART).clamp(RETRY_MIN, RETRY_MAX);
-    match wake.recv_timeout(pause) {
-        Err(RecvTimeoutError::Disconnected) => None,
-        Err(RecvTimeoutError::Timeout) | Ok(Wake::Try | Wake::Network | Wake::Move) => Some(()),
-    }
-}
-
-/// Has what was under way when a replica was lost brought to one side or the other there, before anything new is begun.
-/// Nothing of it can still be under way: the agent that had it has given the root back.
-fn settled(shop: &Shop, replica: Replica, host: &str, linked: Linked) -> Settled {
-    let far = Far::new(host.to_owned(), true);
-    far.connected(linked.peer.clone(), linked.number, linked.opened.boot);
-    let absence = |why: String| {
-        let why = format!("{host}: what was under way cannot be settled: {why}");
-        Absence { reason: Reason::Refused, why, hint: None }
-    };
-    // Before anything is marked or agreed anew. It is forgotten for good: whatever comes next, that has to be known.
-    let older = match disagreed(shop, replica, linked.opened.reached) {
-        Ok(older) => older,
-        Err(why) => return absence(why).into(),
-    };
-    let recovered = recover_far(shop, (replica, older.is_some()), &far);
-    let mut facts = older.unwrap_or_default();
-    let linked = match recovered {
-        Ok(agreed) => {
-            facts.extend(agreed);
-            Ok(linked)
-        }
-        Err(why) => Err(absence(why)),
-    };
-    Settled { linked, facts }
-}
-
-/// What is agreed no more with a replica, if it is an older copy of itself.
-fn disagreed(
-    shop: &Shop,
-    replica: Replica,
-    reached: Option<u64>,
-) -> Result<Option<Vec<Fact>>, String> {
-    // What no clock gives is nothing to go by: the numbers of all replicas would come after it.
-    let reached = reached.filter(|reached| *reached <= PEER_MARK_MAX);
-    let Some((journal, reached)) = shop.journal.as_ref().zip(reached) else {
-        return Ok(None);
-    };
-    let told = |error: JournalError| error.to_string();
-    shop.ops.pass(reached);
-    if !older::is_older(journal, replica, reached).map_err(told)? {
-        return Ok(None);
-    }
-    // What is known of a source is more than what is agreed; only a start forgets all of it.
-    if replica.is_source() && shop.far(replica).is_some_and(|far| far.boot() != [0; 16]) {
-        return Err(
-            "it is an older copy of itself; `yeet daemon stop` and `yeet daemon start` take it up"
-                .to_owned(),
-        );
-    }
-    let slots = (1..).zip(&shop.sites[1..]).zip(&shop.far[1..]);
-    let leaves = slots.filter(|((_, here), there)| here.is_some() || there.is_some());
-    let leaves: Vec<Replica> = leaves.filter_map(|((slot, _), _)| Replica::leaf(slot)).collect();
-    older::disagree(journal, replica, ReplicaSet::of(&leaves), None).map(Some).map_err(told)
 }
 
 /// Makes sure that the hosts of a sync are there, for somebody who wants to know how it stands: at rest nobody is told that
@@ -374,30 +193,20 @@ impl Actor {
             }
             let (wake, woken) = unbounded();
             let kept = self.away.hosts.keep(&host, wake.clone());
-            let (hosts, post) = (self.away.hosts.clone(), self.post.clone());
-            // Weak: what a sync has open is closed when it ends, whatever is tried at that moment.
-            let (shop, has_ended) = (Arc::downgrade(&self.shop), self.away.has_ended.clone());
             let Some(open) = self.open_of(replica, false) else { continue };
-            let saved = self.saved.clone();
-            let thread = move || {
-                // Its identity is known once it was opened.
-                let open = || {
-                    let record = saved.as_ref().and_then(|saved| saved.lock().ok());
-                    let known = record.and_then(|r| r.replica(replica).map(|r| r.identity));
-                    Open { identity: known.unwrap_or(open.identity), ..open.clone() }
-                };
-                let settled = |linked| {
-                    let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
-                    match shop.upgrade().filter(|_| !*has_ended) {
-                        Some(shop) => settled(&shop, replica, &host, linked),
-                        None => Absence::ended().into(),
-                    }
-                };
-                keep(&hosts, &settled, (replica, &host), &open, (&post, &woken));
+            let keeper = Keeper {
+                hosts: self.away.hosts.clone(),
+                replica,
+                host,
+                open,
+                saved: self.saved.clone(),
+                shop: Arc::downgrade(&self.shop),
+                has_ended: self.away.has_ended.clone(),
+                post: self.post.clone(),
+                wake: woken,
             };
-            let name = format!("far-{}", replica.slot());
-            let standing = match std::thread::Builder::new().name(name).spawn(thread) {
-                Ok(_) => Standing::Trying(None),
+            let standing = match keeper.start() {
+                Ok(()) => Standing::Trying(None),
                 Err(error) => Standing::Absent(Absence {
                     reason: Reason::Unreachable,
                     why: format!("cannot start a thread: {error}"),
@@ -458,7 +267,7 @@ impl Actor {
     }
 
     /// A replica is left for a better way to it: nothing new is begun with it, and what is under way may end.
-    fn leave(&mut self, replica: Replica, tell: Sender<()>) {
+    pub(super) fn leave(&mut self, replica: Replica, tell: Sender<()>) {
         self.sources.release(replica);
         let dir = RelPath::root();
         self.engine.observe(&Fact::Unlisted { replica, dir });
@@ -530,7 +339,7 @@ impl Actor {
     }
 
     /// A replica is not there.
-    fn lose(&mut self, replica: Replica, absence: Absence) {
+    pub(super) fn lose(&mut self, replica: Replica, absence: Absence) {
         self.set_away(replica);
         let root = RelPath::root();
         match self.away.reached.get_mut(&replica) {

@@ -111,6 +111,10 @@ impl Hosts {
     /// # Errors
     /// It cannot be reached.
     pub fn peer(&self, host: &str) -> Result<Arc<Peer>, NoContact> {
+        #[cfg(test)]
+        if let Some(peer) = super::stepped::dial(host) {
+            return peer;
+        }
         let peer = self.host(host).peer()?;
         if peer.is_first_use() {
             self.askers.attend(&peer).map_err(NoContact::Here)?;

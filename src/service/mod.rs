@@ -21,6 +21,7 @@ pub mod holds;
 pub mod host;
 pub mod hosts;
 pub mod intake;
+mod keep;
 pub mod membership;
 pub mod names;
 pub mod own;
@@ -38,6 +39,8 @@ pub mod restless;
 pub mod settling;
 pub mod start;
 pub mod status;
+#[cfg(test)]
+pub(crate) mod stepped;
 pub mod target;
 pub mod waiting;
 pub mod ways;

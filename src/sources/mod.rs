@@ -295,11 +295,18 @@ impl Sources {
     pub fn flush(&self, number: u64) -> bool {
         #[cfg(test)]
         if let Some(watched) = &self.simulated {
-            self.flushes.begin(number, 1);
+            self.flush_fars(number);
             watched.flush(number);
             return true;
         }
         let Some(watcher) = &self.watcher else { return false };
+        self.flush_fars(number);
+        watcher.flush(number);
+        true
+    }
+
+    /// Begins a flush of what happens here and there, and has it told what happened there.
+    fn flush_fars(&self, number: u64) {
         let fars = read(&self.fars);
         // Counted before any of them can end.
         self.flushes.begin(number, 1 + fars.len());
@@ -308,9 +315,6 @@ impl Sources {
                 self.flushes.ended(number);
             }
         }
-        drop(fars);
-        watcher.flush(number);
-        true
     }
 
     /// Whether changes are noticed, as far as the system lets them be.

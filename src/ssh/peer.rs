@@ -103,6 +103,15 @@ impl Peer {
         Ok((Self { host, route, program, link, data, replicas, rtt, asked, is_used }, carried))
     }
 
+    /// One whose connection somebody carries by hand.
+    #[cfg(test)]
+    pub(crate) fn stepped(host: &str, route: Route, link: Link) -> Self {
+        let data = Arc::new(Data::new(None, link.streams()));
+        let (host, program) = (host.to_owned(), "/yeet".to_owned());
+        let (replicas, rtt, asked) = (AtomicU32::new(0), Mutex::default(), OnceLock::new());
+        Self { host, route, program, link, data, replicas, rtt, asked, is_used: false.into() }
+    }
+
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host

@@ -92,6 +92,12 @@ impl Incoming {
         Ok(self.take(count))
     }
 
+    /// Whether a message would not be waited for.
+    #[cfg(test)]
+    pub(crate) fn has_come(&self) -> bool {
+        self.at < self.buffer.len() || self.stream.has_come()
+    }
+
     fn piece(&mut self, max: usize) -> Result<&[u8], Broken> {
         if self.left > 0 {
             return Err(garbled("bytes in the place of a message"));

@@ -18,6 +18,11 @@ pub(super) fn announced(sync: &str) -> Vec<Announced> {
     let look = || Journal::open_or_set_aside(&path).ok()?.0.intents().ok();
     let intents = aside(look).unwrap_or_default();
     memory::restore(&stores);
+    of_intents(intents)
+}
+
+/// The files that these are about to make.
+pub(super) fn of_intents(intents: Vec<(u64, Intent)>) -> Vec<Announced> {
     let announced = |(_, intent): (u64, Intent)| {
         let Some(Value::File(new)) = intent.new else { return None };
         let at = usize::from(intent.replica.slot());

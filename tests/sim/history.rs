@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::bench::value_of;
 use super::habits::Habit;
+use super::links;
 use super::users::{self, Dice};
 use super::world::{ROOTS, World, last_trace};
 use crate::service::actor::Pace;
@@ -79,8 +80,26 @@ fn mount(world: &mut World) {
     }
 }
 
+/// Where the replicas of a history are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Here,
+    /// Some of them on machines with agents.
+    Apart,
+}
+
+impl Place {
+    /// The test that runs these.
+    fn test(self) -> &'static str {
+        match self {
+            Self::Here => "sim::history",
+            Self::Apart => "sim::links",
+        }
+    }
+}
+
 /// Runs the history of a seed without some of its acts. What is wrong, if anything is.
-fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
+fn run((place, seed): (Place, u64), without: &BTreeSet<usize>) -> Result<(), String> {
     let mut dice = Dice::new(seed);
     let disks = 2 + dice.index(4) / 3;
     let grain = [0, 0, 0, 10_000_000][dice.index(4)];
@@ -92,6 +111,9 @@ fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
     }
     if seed & 8 == 0 {
         world.names = Pace::LASTING.names;
+    }
+    if place == Place::Apart {
+        world.move_away(links::disks_of(seed, disks));
     }
     if dice.one_in(2) {
         world.start();
@@ -107,7 +129,11 @@ fn run(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
             users::act(kernel, &mut ledger.borrow_mut(), &mut dice);
         });
         environment(&mut world, &mut dice);
-        Habit::of(seed).act(&mut world, &mut dice);
+        world.trouble(&mut dice);
+        let habit = Habit::of(seed);
+        if place == Place::Here || habit != Habit::Losing {
+            habit.act(&mut world, &mut dice);
+        }
         if questions.one_in(3) {
             // Not by the dice: what older seeds found stays what they do.
             world.ask(&mut questions, seed % 10 == 7);
@@ -132,6 +158,7 @@ fn fault(world: &World) -> Result<(), String> {
 /// Everything works again; then all is the same everywhere, and stays so.
 pub(super) fn end(world: &mut World, dice: &mut Dice) -> Result<(), String> {
     mount(world);
+    world.machines.heal();
     with(|kernel| {
         kernel.plan = Default::default();
         kernel.disks.iter_mut().for_each(|disk| disk.full = false);
@@ -223,7 +250,7 @@ fn same(disks: usize) -> Result<(), String> {
 
 /// As [`run`], with a panic as one more way to fail.
 pub(super) fn outcome(seed: u64, without: &BTreeSet<usize>) -> Result<(), String> {
-    outcome_of(|| run(seed, without))
+    outcome_of(|| run((Place::Here, seed), without))
 }
 
 /// What comes of this, with a panic as one more way to fail.
@@ -236,14 +263,14 @@ pub(super) fn outcome_of<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T
 }
 
 /// Removes acts as long as it fails in the same way: whole halves first, then smaller parts.
-fn shrink(seed: u64, kind: &str) -> BTreeSet<usize> {
+fn shrink(of: (Place, u64), kind: &str) -> BTreeSet<usize> {
     let mut without = BTreeSet::new();
     let mut part = ACTS / 2;
     while part > 0 {
         for from in (0..ACTS).step_by(part) {
             let mut fewer = without.clone();
             fewer.extend(from..(from + part).min(ACTS));
-            let fails = outcome(seed, &fewer).is_err_and(|fault| fault.starts_with(kind));
+            let fails = outcome_of(|| run(of, &fewer)).is_err_and(|fault| fault.starts_with(kind));
             if fails {
                 without = fewer;
             }
@@ -254,30 +281,32 @@ fn shrink(seed: u64, kind: &str) -> BTreeSet<usize> {
 }
 
 /// What is wrong with a seed, how little of it is enough, and how to see it again.
-fn explain(seed: u64, fault: &str) -> String {
+fn explain((place, seed): (Place, u64), fault: &str) -> String {
     let kind = &fault[..fault.len().min(3)];
-    let without = shrink(seed, kind);
-    let shorter = outcome(seed, &without).err().unwrap_or_else(|| fault.to_owned());
+    let without = shrink((place, seed), kind);
+    let shorter =
+        outcome_of(|| run((place, seed), &without)).err().unwrap_or_else(|| fault.to_owned());
     let log = last_trace();
     let take = std::env::var("YEET_SIM_LINES").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
     let log: Vec<_> = log.iter().rev().take(take).rev().collect();
     format!(
         "seed {seed}: {fault}\n{} of {ACTS} acts are enough: {shorter}\n{log:#?}\n\
-         again: YEET_SIM_SEEDS={seed}..{} cargo test --lib sim::history",
+         again: YEET_SIM_SEEDS={seed}..{} cargo test --lib {}",
         ACTS - without.len(),
-        seed + 1
+        seed + 1,
+        place.test()
     )
 }
 
-#[test]
-fn whatever_users_do_and_whatever_fails_no_byte_is_lost_and_all_is_the_same_in_the_end() {
-    let (began, seeds) = (Instant::now(), seeds_or(SEEDS));
+/// Runs the histories of these seeds, and prints what is wrong with the first that fails.
+pub(super) fn run_all(place: Place, seeds: Range<u64>) {
+    let began = Instant::now();
     let count = seeds.end - seeds.start;
     let mut failed = Vec::new();
     for seed in seeds {
-        if let Err(fault) = outcome(seed, &BTreeSet::new()) {
+        if let Err(fault) = outcome_of(|| run((place, seed), &BTreeSet::new())) {
             if failed.is_empty() {
-                eprintln!("{}", explain(seed, &fault));
+                eprintln!("{}", explain((place, seed), &fault));
             }
             failed.push(format!("{seed}: {fault}"));
         }
@@ -286,6 +315,11 @@ fn whatever_users_do_and_whatever_fails_no_byte_is_lost_and_all_is_the_same_in_t
     let speed = count as f64 / began.elapsed().as_secs_f64();
     println!("{count} histories, {speed:.0} a second");
     assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:#?}", failed.len());
+}
+
+#[test]
+fn whatever_users_do_and_whatever_fails_no_byte_is_lost_and_all_is_the_same_in_the_end() {
+    run_all(Place::Here, seeds_or(SEEDS));
 }
 
 /// Histories that failed once, and what they found.

@@ -421,9 +421,10 @@ impl Ledger {
         self.renamed = Renamed::default();
     }
 
-    /// After a crash and the recovery from it, everything under a real name is whole again.
-    pub(super) fn recovered(&mut self, kernel: &Kernel) {
-        for (at, disk) in kernel.disks.iter().enumerate() {
+    /// After a crash and the recovery from it, everything under a real name on these disks is whole again.
+    pub(super) fn recovered(&mut self, kernel: &Kernel, disks: &[usize]) {
+        for at in disks.iter().copied() {
+            let disk = &kernel.disks[at];
             if !kernel.mounts.values().any(|mounted| *mounted == at) {
                 continue;
             }

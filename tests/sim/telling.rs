@@ -45,12 +45,13 @@ impl Telling {
         self.hints.is_empty() && self.flushes.is_empty()
     }
 
-    /// Turns what happened on the disks into what a watcher would say.
-    pub(super) fn notice(&mut self, watched: &Watched) {
+    /// Turns what happened on these disks into what a watcher would say.
+    pub(super) fn notice(&mut self, watched: &Watched, disks: &[usize]) {
         // Taken before what happened is: that was before the flush.
         let flushes = watched.take_flushes();
         with(|kernel| {
-            for (at, disk) in kernel.disks.iter_mut().enumerate() {
+            for at in disks.iter().copied() {
+                let disk = &mut kernel.disks[at];
                 for event in std::mem::take(&mut disk.events) {
                     if has(Fault::OverflowSilent) && kernel.calls.is_multiple_of(8) {
                         continue;
@@ -87,10 +88,11 @@ impl Telling {
     }
 
     /// Hints are lost, which is told; doubled; or told in another order.
-    pub(super) fn disturb(&mut self, disks: usize, dice: &mut Dice) {
+    pub(super) fn disturb(&mut self, disks: &[usize], dice: &mut Dice) {
         match dice.below(3) {
+            0 if disks.is_empty() => {}
             0 => {
-                let at = dice.index(disks);
+                let at = disks[dice.index(disks.len())];
                 self.hints.retain(|(of, _)| *of != at);
                 self.hints.push_back((at, Hint::Overflow));
             }

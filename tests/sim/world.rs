@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::announced::announced;
 use super::bench::{Bytes, bytes_of, replica};
+use super::hosts::Machines;
 use super::ledger::Ledger;
 use super::questions::Asked;
 use super::telling::Telling;
@@ -79,6 +80,9 @@ pub(super) struct World {
     pub(super) copy: Option<(usize, Disk)>,
     /// So many names have to be new before those that are gone are forgotten.
     pub(super) names: usize,
+    /// The disks of the daemon's machine, and the others.
+    pub(super) here: Vec<usize>,
+    pub(super) machines: Machines,
     _machine: Machine,
 }
 
@@ -97,6 +101,7 @@ impl Drop for World {
         with(|kernel| kernel.dead = true);
         self.up = None;
         install(None);
+        self.machines.end();
     }
 }
 
@@ -145,6 +150,8 @@ impl World {
             disks,
             copy: None,
             names: NAMES,
+            here: (0..disks).collect(),
+            machines: Machines::default(),
             _machine: machine,
         }
     }
@@ -182,6 +189,7 @@ impl World {
         };
         self.record = ready.actor.record.clone();
         ready.actor.pace.names = self.names;
+        self.machines.begin();
         ready.actor.begin();
         self.told.clear();
         with(|kernel| {
@@ -189,7 +197,7 @@ impl World {
             kernel.disks.iter_mut().for_each(|disk| disk.events.clear());
             let ledger = &mut self.ledger.borrow_mut();
             if self.crashed {
-                ledger.recovered(kernel);
+                ledger.recovered(kernel, &self.here);
                 self.crashed = kernel.mounts.len() < self.disks;
             } else {
                 ledger.killed(kernel);
@@ -217,6 +225,7 @@ impl World {
             kernel.dead = true;
         });
         self.keep_record();
+        self.machines.leave();
         with(Kernel::kill);
         memory::end_process(false);
         with(|kernel| self.ledger.borrow_mut().killed(kernel));
@@ -240,11 +249,15 @@ impl World {
     pub(super) fn lose_power(&mut self, loss: &dyn Fn(&Disk) -> Loss) {
         with(|kernel| kernel.dead = true);
         self.keep_record();
+        self.machines.leave();
         memory::end_process(true);
         let announced = announced(&self.record.name);
         with(|kernel| {
             kernel.log.push("crash".to_owned());
-            self.ledger.borrow_mut().crash(kernel, &announced, |kernel| kernel.crash(loss));
+            self.ledger.borrow_mut().crash(kernel, &announced, |kernel| {
+                kernel.lose_power(&self.here, 0, loss);
+                kernel.boot += 1;
+            });
         });
         self.crashed = true;
     }
@@ -281,14 +294,14 @@ impl World {
 
     fn notice(&mut self) {
         if let Some(up) = &self.up {
-            self.told.notice(&up.watched);
+            self.told.notice(&up.watched, &self.here);
         }
     }
 
     /// Events are lost, which is told; doubled; or told in another order.
     pub(super) fn disturb_events(&mut self, dice: &mut Dice) {
         self.notice();
-        self.told.disturb(self.disks, dice);
+        self.told.disturb(&self.here, dice);
     }
 
     fn deliver(&mut self) -> bool {
@@ -342,6 +355,9 @@ impl World {
     }
 
     fn step_of(&mut self, part: u64, dice: &mut Dice) -> bool {
+        if !self.machines.is_empty() && dice.one_in(2) {
+            return self.step_machines(dice);
+        }
         match part {
             0 => self.deliver(),
             1 => self.up.as_ref().is_some_and(|up| up.scanner.step()),
@@ -412,7 +428,6 @@ impl World {
         }
     }
 
-    /// The workers do all that they have.
     pub(super) fn work(&self) {
         while self.up.as_ref().is_some_and(|up| up.pool.step()) {}
     }
@@ -528,16 +543,18 @@ impl World {
             busy |= up.scanner.step();
             busy |= up.pool.step();
             busy |= self.epoch();
+            busy |= self.step_all_machines();
             self.look();
             if self.ledger.borrow().fault.is_some() {
                 return false;
             }
             let Some(up) = &mut self.up else { return false };
-            if busy || !self.told.is_empty() {
+            if busy || !self.told.is_empty() || self.machines.are_busy() {
                 continue;
             }
             let actor = &mut up.ready.actor;
-            let deadlines = [actor.next_deadline(), up.scanner.next_deadline()];
+            let there = self.machines.next_deadline();
+            let deadlines = [actor.next_deadline(), up.scanner.next_deadline(), there];
             match deadlines.into_iter().flatten().min() {
                 Some(deadline) => with(|kernel| {
                     let wait = deadline.saturating_duration_since(kernel.now());

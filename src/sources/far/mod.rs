@@ -6,6 +6,8 @@
 
 pub mod page;
 mod pending;
+#[cfg(test)]
+pub(crate) mod stepped;
 pub mod tell;
 pub mod wire;
 
@@ -104,16 +106,20 @@ impl FarTree {
         let sink = wiring.sink.clone();
         let state = Mutex::new(State { known: wiring.known, ..State::default() });
         let shared = Arc::new(Shared { replica, sink, state, passing: Mutex::default() });
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        drop(thread("far-asks").spawn(move || say_all(&to_ask, &outgoing))?);
-        let hears = Hearing { shared: shared.clone(), wiring };
         let (ends, ended) = crossbeam_channel::bounded(0);
-        let hear = move || {
-            hears.run(incoming);
-            drop::<Sender<()>>(ends);
-        };
-        drop(thread("far-tells").spawn(hear)?);
-        Ok(Self { replica, scanner, asks: Mutex::new(Some(asks)), shared, ended })
+        let says = Saying { asks: to_ask, outgoing, last: Last::default() };
+        let last = Last::default();
+        let hears = Hearing { shared: shared.clone(), wiring, incoming, last, _ends: ends };
+        let far = Self { replica, scanner, asks: Mutex::new(Some(asks)), shared, ended };
+        #[cfg(test)]
+        if stepped::is_here() {
+            stepped::take(says, hears);
+            return Ok(far);
+        }
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        drop(thread("far-asks").spawn(move || says.run())?);
+        drop(thread("far-tells").spawn(move || hears.run())?);
+        Ok(far)
     }
 
     /// Has the agent take down what says whose it is, and waits as [`Self::end`]. Whether the agent has ended in that time.
@@ -235,45 +241,72 @@ impl Drop for FarTree {
     }
 }
 
-fn say_all(asks: &Receiver<Ask>, outgoing: &Outgoing) {
-    let mut last = Last::default();
-    while let Ok(ask) = asks.recv() {
-        let said = outgoing.bytes(&ask.bytes(&mut last)).and_then(|()| match asks.is_empty() {
-            true => outgoing.flush(),
-            false => Ok(()),
-        });
-        if said.is_err() {
-            return;
-        }
-    }
-    // Whoever made it wants no more of it.
-    drop(outgoing.end());
+/// Says to the agent what it is asked.
+struct Saying {
+    asks: Receiver<Ask>,
+    outgoing: Outgoing,
+    last: Last,
 }
 
+impl Saying {
+    fn run(mut self) {
+        while let Ok(ask) = self.asks.recv() {
+            if self.say(&ask).is_err() {
+                return;
+            }
+        }
+        self.end();
+    }
+
+    fn say(&mut self, ask: &Ask) -> Result<(), Broken> {
+        self.outgoing.bytes(&ask.bytes(&mut self.last))?;
+        if self.asks.is_empty() { self.outgoing.flush() } else { Ok(()) }
+    }
+
+    /// Whoever made it wants no more of it.
+    fn end(&self) {
+        drop(self.outgoing.end());
+    }
+}
+
+/// Takes in what the agent tells.
 struct Hearing {
     shared: Arc<Shared>,
     wiring: Wiring,
+    incoming: Incoming,
+    last: Last,
+    _ends: Sender<()>,
 }
 
 impl Hearing {
-    fn run(&self, mut incoming: Incoming) {
-        let mut last = Last::default();
+    fn run(mut self) {
         let why = loop {
-            match incoming.message(MESSAGE_MAX) {
-                Ok(Some(bytes)) => {
-                    let told = Told::read(bytes, self.shared.replica, &mut last);
-                    let garbled = |bad| Broken::Garbled(format!("what it tells is no page: {bad}"));
-                    if let Err(broken) = told.map_err(garbled).and_then(|told| self.take(told)) {
-                        break broken.to_string();
-                    }
-                }
-                Ok(None) => {
-                    self.shared.state().has_ended = true;
-                    break "it looks at the replica no more".to_owned();
-                }
-                Err(broken) => break broken.to_string(),
+            if let Some(why) = self.hear() {
+                break why;
             }
         };
+        self.end(why);
+    }
+
+    /// Takes in what comes next; why it was the last.
+    fn hear(&mut self) -> Option<String> {
+        match self.incoming.message(MESSAGE_MAX) {
+            Ok(Some(bytes)) => {
+                let told = Told::read(bytes, self.shared.replica, &mut self.last);
+                let garbled = |bad| Broken::Garbled(format!("what it tells is no page: {bad}"));
+                let taken = told.map_err(garbled).and_then(|told| self.take(told));
+                taken.err().map(|broken| broken.to_string())
+            }
+            Ok(None) => {
+                self.shared.state().has_ended = true;
+                Some("it looks at the replica no more".to_owned())
+            }
+            Err(broken) => Some(broken.to_string()),
+        }
+    }
+
+    /// Nothing more comes.
+    fn end(&self, why: String) {
         let mut state = self.shared.state();
         let (scans, is_dropped) = (std::mem::take(&mut state.scans), state.is_dropped);
         drop(state);

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
 use super::*;
+use crate::ssh::protocol::Chunk;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -68,7 +68,8 @@ impl Kernel {
 
     fn open_object(&mut self, disk: usize, ino: Ino) -> u64 {
         self.opened += 1;
-        self.opens.insert(self.opened, Opened { disk, ino, at: 0, lease: None });
+        let process = self.process;
+        self.opens.insert(self.opened, Opened { disk, ino, at: 0, process, lease: None });
         self.opened
     }
 

@@ -58,6 +58,8 @@ pub struct Kernel {
     /// The process is gone: nothing it still tries has an effect.
     pub dead: bool,
     pub boot: u8,
+    /// Which process runs: 0 is the daemon, any other one is on a machine of its own.
+    pub process: usize,
     /// Random ids given out.
     ids: u8,
     /// What was done, for the print of a failure.
@@ -93,6 +95,7 @@ impl Machine {
             commits: 0,
             dead: false,
             boot: 1,
+            process: 0,
             ids: 0,
             log: Vec::new(),
         };
@@ -143,27 +146,36 @@ impl Kernel {
         self.clock_ns += i64::try_from(time.as_nanos()).unwrap_or(0);
     }
 
-    /// `kill -9`: what was done stays, what was open is closed.
+    /// `kill -9` of the process that runs: what was done stays, what it had open is closed.
     pub fn kill(&mut self) {
         self.plan = Plan::default();
         self.dead = false;
-        self.opens.clear();
+        let process = self.process;
+        self.opens.retain(|_, open| open.process != process);
         self.end_waiting();
     }
 
-    /// The power goes, and comes back. `loss` says what a disk still had.
-    pub fn crash(&mut self, loss: impl Fn(&Disk) -> Loss) {
+    /// The power of the machine with these disks goes, on which this process runs, and comes back. `loss` says what a disk
+    /// still had. What boot it is then is said by whoever knows which machine it is.
+    pub fn lose_power(&mut self, disks: &[usize], process: usize, loss: impl Fn(&Disk) -> Loss) {
         self.plan = Plan::default();
         self.dead = false;
-        self.opens.clear();
+        self.opens.retain(|_, open| open.process != process);
         // Who waited for a lease has written nothing.
-        self.waiting.clear();
-        self.writers.clear();
-        for disk in &mut self.disks {
+        self.waiting.retain(|write| !disks.contains(&write.disk));
+        self.writers.retain(|(disk, _), _| !disks.contains(disk));
+        for at in disks {
+            let disk = &mut self.disks[*at];
             let loss = loss(disk);
             disk.crash(loss);
         }
-        self.boot += 1;
         self.pass(Duration::from_secs(30));
+    }
+
+    /// The power of the only machine goes, and comes back.
+    pub fn crash(&mut self, loss: impl Fn(&Disk) -> Loss) {
+        let disks: Vec<usize> = (0..self.disks.len()).collect();
+        self.lose_power(&disks, self.process, loss);
+        self.boot += 1;
     }
 }

@@ -9,6 +9,8 @@ pub(super) struct Opened {
     pub(super) disk: usize,
     pub(super) ino: Ino,
     pub(super) at: usize,
+    /// Whose it is.
+    pub(super) process: usize,
     /// A read lease, and whether somebody waits to write.
     pub(super) lease: Option<bool>,
 }
