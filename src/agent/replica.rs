@@ -172,6 +172,8 @@ fn lock(root: &Root, asked: &Open) -> Result<Option<Lock>, Refusal> {
 
 /// An open replica that is looked at.
 pub(super) struct Looking {
+    /// First: who is let in is let in to a replica that is looked at.
+    door: Option<Door>,
     served: Arc<Served>,
     scanner: Arc<Scanner>,
     ignores: Arc<Ignores>,
@@ -182,7 +184,6 @@ pub(super) struct Looking {
     store: String,
     lasting: bool,
     way: Way,
-    door: Option<Door>,
     is_put_away: bool,
     last: Last,
 }

@@ -184,9 +184,7 @@ impl Host {
         }
         if self.run(Stepped::serve_next) != Some(true) && self.run(Stepped::hear) != Some(true) {
             self.log("has no agent any more");
-            self.run(|_| ());
-            let agent = self.agent.take();
-            drop(agent);
+            drop(self.agent.take());
         }
         true
     }
