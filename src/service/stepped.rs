@@ -49,10 +49,10 @@ pub(super) fn take(keeper: Keeper) {
     KEPT.with_borrow_mut(|all| all.push(Kept { keeper, is_due: true }));
 }
 
-/// Whoever is not there is tried once; whether anybody was.
+/// Whoever is not there is tried once; whether anybody was reached.
 pub(crate) fn reach() -> bool {
     let mut kept = KEPT.take();
-    let mut has_tried = false;
+    let mut has_reached = false;
     kept.retain_mut(|Kept { keeper, is_due }| {
         loop {
             match keeper.wake.try_recv() {
@@ -63,9 +63,9 @@ pub(crate) fn reach() -> bool {
             }
         }
         if std::mem::take(is_due) {
-            has_tried = true;
             let (used, tell) = keeper.reach();
             *is_due = used.is_none();
+            has_reached |= used.is_some();
             drop(keeper.post.send(Event::Ask(tell)));
         }
         true
@@ -74,5 +74,5 @@ pub(crate) fn reach() -> bool {
         kept.append(all);
         *all = kept;
     });
-    has_tried
+    has_reached
 }
