@@ -108,6 +108,9 @@ impl Served {
             boot: sys::boot_id(),
             reached: store.as_ref().ok().map(Store::reached),
         };
+        if let Some(store) = store.as_ref().ok().filter(|_| asked.lasting) {
+            store.begin_marks();
+        }
         let cache = Arc::new(match cache_file(asked, &opened.identity) {
             Some(file) => StatCache::open(&file),
             None => StatCache::in_memory(),

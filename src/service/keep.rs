@@ -241,5 +241,5 @@ fn disagreed(
     let slots = (1..).zip(&shop.sites[1..]).zip(&shop.far[1..]);
     let leaves = slots.filter(|((_, here), there)| here.is_some() || there.is_some());
     let leaves: Vec<Replica> = leaves.filter_map(|((slot, _), _)| Replica::leaf(slot)).collect();
-    older::disagree(journal, replica, ReplicaSet::of(&leaves), None).map(Some).map_err(told)
+    older::disagree(journal, replica, ReplicaSet::of(&leaves)).map(Some).map_err(told)
 }

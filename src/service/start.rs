@@ -365,9 +365,11 @@ fn disagree_with_older(
         };
         shop.ops.pass(store.reached());
         if older::is_older(journal, replica, store.reached())? {
-            older::disagree(journal, replica, record.leaves(), Some(store))?;
+            older::disagree(journal, replica, record.leaves())?;
             older = older.with(replica);
         }
+        older::unlist_gone(journal, replica, store)?;
+        store.begin_marks();
     }
     Ok(older)
 }

@@ -12,7 +12,7 @@ use crate::sinks::apply::{Applied, ApplyError, Control, Handles, Said, Still};
 use crate::sinks::far::{Far, Fetched, Flushed, Orders, flush};
 use crate::sinks::left;
 use crate::sinks::stage::OpId;
-use crate::sinks::transfer::{Acted, Assigned, Shop, intent_of, mark_of, other_end, writes_to};
+use crate::sinks::transfer::{Acted, Assigned, Marks, Shop, intent_of, other_end, writes_to};
 use crate::sys;
 
 type Stills = Vec<Result<Option<Still>, ApplyError>>;
@@ -60,7 +60,7 @@ pub(super) fn end_here<K>(
     // Before the flush: what failed is brought to an end by that, which has to be on disk before it is noted.
     let ended = batch.iter().zip(ops).zip(&results);
     let kept = ended.map(|((a, op), result)| kept(shop, &a.job, *op, result)).collect();
-    let durable = make_durable(shop, batch, &results, (mark_of(ops), None));
+    let durable = make_durable(shop, batch, &results, None);
     Acted { results, kept, durable }
 }
 
@@ -73,8 +73,8 @@ fn order_all<K>(
     stills: Stills,
 ) -> Acted {
     let bytes = Job::bytes_of(batch.iter().map(|assigned| &assigned.job));
-    let mark = mark_of(ops);
-    let mut orders = match Orders::open(far, shop.journal.is_some().then_some(mark), bytes) {
+    let durable = shop.journal.is_some().then(|| shop.ops.take().0);
+    let mut orders = match Orders::open(far, durable, bytes) {
         Ok(orders) => orders,
         Err(error) => return none_done(batch.len(), error),
     };
@@ -103,7 +103,7 @@ fn order_all<K>(
     let (results, kept): (Acts, Vec<Option<Value>>) = ordered.into_iter().unzip();
     let target = batch.iter().find_map(|assigned| writes_to(&assigned.job));
     let flushed = target.map(|target| (target, durable));
-    let durable = make_durable(shop, batch, &results, (mark, flushed));
+    let durable = make_durable(shop, batch, &results, flushed);
     Acted { results, kept, durable }
 }
 
@@ -184,15 +184,15 @@ impl<'a> Fetching<'a> {
 }
 
 /// Marks and flushes both ends of every job that was carried out, one call a file system, but for the end that has been
-/// (`flushed`). The replicas that have the mark now; `None` if not all is on disk. A job that failed may have put back what
+/// (`flushed`). The marks they have now; `None` if not all is on disk. A job that failed may have put back what
 /// it had moved: before that is on disk, its announcement must not go.
 pub(super) fn make_durable<K>(
     shop: &Shop,
     batch: &[Assigned<K>],
     results: &Acts,
-    (mark, flushed): (u64, Option<(Replica, Flushed)>),
-) -> Option<ReplicaSet> {
-    let mut marked = ReplicaSet::EMPTY;
+    flushed: Option<(Replica, Flushed)>,
+) -> Option<Marks> {
+    let mut marked = Marks::new();
     if shop.journal.is_none() {
         return Some(marked);
     }
@@ -208,6 +208,8 @@ pub(super) fn make_durable<K>(
         return Some(marked);
     }
     let ends = ends.with(Replica::SOURCE);
+    // Taken after the acts: a copy of a replica that has it has what they did, whatever ended meanwhile.
+    let mark = shop.ops.take().0;
     let mut here = Vec::new();
     for end in ends.iter() {
         let there = match (flushed.filter(|(at, _)| *at == end), shop.far(end)) {
@@ -221,15 +223,13 @@ pub(super) fn make_durable<K>(
         match there {
             Flushed::No => return None,
             Flushed::Unmarked => {}
-            Flushed::Marked => marked = marked.with(end),
+            Flushed::Marked(reached) => marked.push((end, reached)),
         }
     }
     let mut devices = Vec::new();
     // All marks first: one call may be for several of them.
     for (end, site) in &here {
-        if site.mark(mark) {
-            marked = marked.with(*end);
-        }
+        marked.extend(site.mark(mark).map(|reached| (*end, reached)));
     }
     for (_, site) in here {
         let dev = site.root.identity().dev;

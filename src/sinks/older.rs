@@ -4,7 +4,7 @@
 //! no edit, what is missing no delete, and nothing is written over but by history. It counts as one until what was announced is
 //! settled and the next batch has marked it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::RelPath;
@@ -30,9 +30,22 @@ pub fn is_older(journal: &Journal, replica: Replica, reached: u64) -> Result<boo
     Ok(reached < journal.reached(replica)?)
 }
 
+/// Lists no version any more that is not in the store of its replica: that was set back, or somebody removed it.
+///
+/// # Errors
+/// The journal cannot be read or written; then all stay listed.
+pub fn unlist_gone(journal: &Journal, replica: Replica, store: &Store) -> Result<(), JournalError> {
+    // Where the store cannot be listed, all of it is taken to be there.
+    let Ok(there) = store.operations() else { return Ok(()) };
+    let there: HashSet<OpId> = there.into_iter().collect();
+    let kept = journal.kept(&RelPath::root())?.into_iter();
+    let gone = kept.filter(|(op, kept)| kept.replica == replica && !there.contains(&OpId(*op)));
+    let gone = gone.map(|(op, kept)| Change::Purged { op, path: kept.path });
+    journal.commit(gone.collect()).map_err(JournalError::Commit)
+}
+
 /// Forgets what was agreed with a replica that is an older copy: with a leaf, or with all `leaves` if it is the source.
-/// `store`, if it is here: what was displaced since, and is not in it, is not listed any more. Returns what an engine that
-/// has looked at it is to be told.
+/// Returns what an engine that has looked at it is to be told.
 ///
 /// # Errors
 /// The journal cannot be read or written; then all stands.
@@ -40,7 +53,6 @@ pub fn disagree(
     journal: &Journal,
     replica: Replica,
     leaves: ReplicaSet,
-    store: Option<&Store>,
 ) -> Result<Vec<Fact>, JournalError> {
     let with = if replica.is_source() { leaves } else { ReplicaSet::of(&[replica]) };
     let mut facts = Vec::new();
@@ -54,12 +66,6 @@ pub fn disagree(
         // What a leaf has may be newer than what is in the source now, and was in the source, too.
         changes.push(Change::DropPast);
     }
-    // Where the store cannot be listed, all of it is taken to be there.
-    if let Some(there) = store.and_then(|store| store.operations().ok()) {
-        let kept = journal.kept(&RelPath::root())?.into_iter();
-        let gone = kept.filter(|(op, kept)| kept.replica == replica && !there.contains(&OpId(*op)));
-        changes.extend(gone.map(|(op, kept)| Change::Purged { op, path: kept.path }));
-    }
     changes.push(Change::Log(LogRecord {
         when_ms: now_ms(),
         act: "older".to_owned(),
@@ -69,6 +75,6 @@ pub fn disagree(
         new: None,
         note: NOTE.to_owned(),
     }));
-    journal.commit(changes).map_err(|error: Arc<JournalError>| JournalError::Commit(error))?;
+    journal.commit(changes).map_err(JournalError::Commit)?;
     Ok(facts)
 }

@@ -54,8 +54,7 @@ pub fn recover(shop: &Shop, older: ReplicaSet) -> Result<(), JournalError> {
     let (there, lost): (Vec<_>, Vec<_>) = ends.partition(|(_, is)| *is != Flushed::No);
     settled.retain(|(ends, _)| !lost.iter().any(|(replica, _)| ends.contains(*replica)));
     let mut changes: Vec<Change> = settled.into_iter().flat_map(|(_, changes)| changes).collect();
-    let marked = there.into_iter().filter(|(_, is)| *is == Flushed::Marked);
-    changes.extend(marked.map(|(replica, _)| Change::Reached { replica, mark: mark(replica) }));
+    changes.extend(there.into_iter().filter_map(reached));
     journal.commit(changes).map_err(JournalError::Commit)
 }
 
@@ -89,9 +88,7 @@ pub fn recover_far(
     });
     let ends: Vec<(Replica, Flushed)> = ends.collect();
     let is_flushed = ends.iter().all(|(_, flushed)| *flushed != Flushed::No);
-    let marked = ends.iter().filter(|(_, flushed)| *flushed == Flushed::Marked);
-    let mut changes: Vec<Change> =
-        marked.map(|(end, _)| Change::Reached { replica: *end, mark: mark(*end) }).collect();
+    let mut changes: Vec<Change> = ends.into_iter().filter_map(reached).collect();
     for (about, found) in settled {
         let Some(found) = found else { continue };
         let agrees = |change: &Change| matches!(change, Change::Agreed { value: Some(_), .. });
@@ -109,6 +106,14 @@ pub fn recover_far(
     let agreed = agreed.collect();
     journal.commit(changes).map_err(|error| error.to_string())?;
     Ok(agreed)
+}
+
+/// What is to be remembered of a replica's mark.
+fn reached((replica, flushed): (Replica, Flushed)) -> Option<Change> {
+    match flushed {
+        Flushed::Marked(mark) => Some(Change::Reached { replica, mark }),
+        Flushed::No | Flushed::Unmarked => None,
+    }
 }
 
 /// Whether it can be known, where these are older copies.

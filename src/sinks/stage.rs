@@ -137,14 +137,28 @@ impl Store {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a number here, by which a copy of the replica from before is known as that: one that is greater than the last.
+    /// Leaves the least number where there is none: from then on a mark is a new name alone, which a full disk can take.
+    pub fn begin_marks(&self) {
+        if self.reached() == 0 {
+            // Nothing waits for a mark: the next batch tries again.
+            self.mark(1).unwrap_or_default();
+        }
+    }
+
+    /// Leaves a number here, by which a copy of the replica from before is known as that: this one, or a greater one if
+    /// the last is not less. With 0 the last one stands. Returns the number that is here now.
     ///
     /// # Errors
     /// The kernel's; then the last number stands.
-    pub fn mark(&self, number: u64) -> io::Result<()> {
+    pub fn mark(&self, number: u64) -> io::Result<u64> {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        if number <= *reached {
-            return Ok(());
+        if number == 0 {
+            return Ok(*reached);
+        }
+        // A batch that began later may have come to its end before.
+        let number = number.max(*reached + 1);
+        if number > MARK_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
         }
         let renamed = match *reached {
             0 => Err(io::ErrorKind::NotFound.into()),
@@ -158,7 +172,7 @@ impl Store {
             renamed => renamed?,
         }
         *reached = number;
-        Ok(())
+        Ok(number)
     }
 
     /// The operations that have a file here.
@@ -225,14 +239,14 @@ mod tests {
         let open = || Store::open(&root, "s").unwrap();
         assert_eq!(open().reached(), 0);
         let store = open();
-        for (given, reached) in [(7, 7), (9, 9), (8, 9)] {
-            store.mark(given).unwrap();
+        for (given, reached) in [(7, 7), (9, 9), (8, 10), (10, 11), (0, 11)] {
+            assert_eq!(store.mark(given).unwrap(), reached);
             assert_eq!((store.reached(), open().reached()), (reached, reached));
         }
-        store.dir().unlink(&mark_of(9)).unwrap();
+        store.dir().unlink(&mark_of(11)).unwrap();
         assert_eq!(open().reached(), 0);
-        store.mark(10).unwrap();
-        assert_eq!(open().reached(), 10, "one that was taken away is made anew");
+        store.mark(12).unwrap();
+        assert_eq!(open().reached(), 12, "one that was taken away is made anew");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::job::{Job, Op};
 use crate::dataflow::model::path::RelPath;
-use crate::dataflow::model::replica::{Replica, ReplicaSet};
+use crate::dataflow::model::replica::Replica;
 use crate::dataflow::model::value::{self, Value};
 use crate::sinks::act::{Given, act};
 use crate::sinks::apply::{
@@ -32,17 +32,17 @@ pub struct Site {
 }
 
 impl Site {
-    /// Marks it; whether that was done. A disk may be full or read-only: nothing waits for a mark.
-    pub(super) fn mark(&self, mark: u64) -> bool {
-        self.store.as_ref().is_ok_and(|store| store.mark(mark).is_ok())
+    /// Marks it, and says with what. A disk may be full or read-only: nothing waits for a mark.
+    pub(super) fn mark(&self, mark: u64) -> Option<u64> {
+        self.store.as_ref().ok()?.mark(mark).ok()
     }
 
     /// Marks it and has it on disk.
     pub(super) fn flush(&self, mark: u64) -> Flushed {
         let marked = self.mark(mark);
         match (sys::sync_fs(&self.root), marked) {
-            (Ok(()), true) => Flushed::Marked,
-            (Ok(()), false) => Flushed::Unmarked,
+            (Ok(()), Some(reached)) => Flushed::Marked(reached),
+            (Ok(()), None) => Flushed::Unmarked,
             (Err(_), _) => Flushed::No,
         }
     }
@@ -94,13 +94,16 @@ pub fn carry_out<K>(shop: &Shop, mut batch: Vec<Assigned<K>>) -> Vec<Done<K>> {
     carry(shop, batch, |batch, ops| batch::act_all(shop, batch, ops, stills))
 }
 
+/// Replicas, and the marks they have on disk.
+pub(super) type Marks = Vec<(Replica, u64)>;
+
 /// What acts came to.
 pub(super) struct Acted {
     pub(super) results: Vec<Result<Applied, ApplyError>>,
     /// What each displaced, also one that failed.
     pub(super) kept: Vec<Option<Value>>,
-    /// If it is on disk at both ends, the replicas that have the mark.
-    pub(super) durable: Option<ReplicaSet>,
+    /// If it is on disk at both ends, the marks that are.
+    pub(super) durable: Option<Marks>,
 }
 
 /// Carries out jobs that are acted on by `act`.
@@ -121,14 +124,15 @@ pub(super) fn carry<K>(
         return batch.into_iter().map(refused).collect();
     }
     let Acted { mut results, kept, durable } = act(&batch, &ops);
-    let (marked, durable) = (durable.unwrap_or_default(), durable.is_some());
+    let (is_durable, marked) = (durable.is_some(), durable.unwrap_or_default());
     let mut changes = Vec::new();
-    let mark = mark_of(&ops);
-    changes.extend(marked.iter().map(|replica| Change::Reached { replica, mark }));
+    // An agent may have taken a greater one.
+    marked.iter().for_each(|(_, mark)| shop.ops.pass(*mark));
+    changes.extend(marked.into_iter().map(|(replica, mark)| Change::Reached { replica, mark }));
     let mut agreed: Vec<Vec<Fact>> = Vec::new();
     for (((assigned, op), result), kept) in batch.iter().zip(&ops).zip(&results).zip(kept) {
-        let facts = if durable { agreements(&assigned.job, result) } else { Vec::new() };
-        shop.record(assigned, *op, (result, kept), durable, &facts, &mut changes);
+        let facts = if is_durable { agreements(&assigned.job, result) } else { Vec::new() };
+        shop.record(assigned, *op, (result, kept), is_durable, &facts, &mut changes);
         agreed.push(facts);
     }
     if let Some(journal) = &shop.journal
@@ -147,11 +151,6 @@ pub(super) fn carry<K>(
         Done { key, job, still, result, agreed }
     });
     done.collect()
-}
-
-/// The mark of a batch.
-pub(super) fn mark_of(ops: &[OpId]) -> u64 {
-    ops.last().map_or(0, |op| op.0)
 }
 
 /// What both ends hold now that a job was carried out; nothing where that takes another look.

@@ -6,14 +6,44 @@
 
 use std::path::PathBuf;
 
+use super::announced::Remembered;
+use super::habits::as_user;
 use super::users::Dice;
 use super::world::{ROOTS, World};
+use crate::dataflow::model::path::RelPath;
 use crate::sinks::journal::memory;
 use crate::sinks::journal::registry::SyncRecord;
-use crate::sys::sim::with;
+use crate::sys::sim::{Disk, with};
 
 /// The clock is set by less than this, in either direction: what is kept is kept for longer.
 const DAY_NS: u64 = 86_400_000_000_000;
+
+/// A disk as it was once.
+pub(super) struct Copied {
+    at: usize,
+    disk: Disk,
+    /// What the daemon remembered then.
+    known: Remembered,
+}
+
+impl Copied {
+    /// Whether a daemon that left this can tell it from what it is a copy of. Not where no mark could be made since, and
+    /// not by what was under way (docs/design/0020).
+    fn is_known_by(&self, left: &Remembered) -> bool {
+        let mark = reached(&self.disk);
+        left.reached.get(self.at).is_some_and(|reached| *reached > mark) || left.is_as(&self.known)
+    }
+}
+
+/// The mark in the store of a disk.
+fn reached(disk: &Disk) -> u64 {
+    let mut names = Vec::new();
+    if let Some(store) = disk.at(".yeet/s") {
+        disk.walk(store, "", &mut names);
+    }
+    let marks = names.iter().filter_map(|(name, _)| name.strip_prefix("reached-"));
+    marks.filter_map(|mark| u64::from_str_radix(mark, 16).ok()).max().unwrap_or(0)
+}
 
 impl World {
     pub(super) fn lose(&mut self, at: usize, dice: &mut Dice) {
@@ -50,12 +80,16 @@ impl World {
         if !self.is_up() || !self.rest() {
             return;
         }
-        self.copy = with(|kernel| {
+        let disks = self.disks;
+        let journal = self.actor().shop.journal.clone().expect("a daemon has a journal");
+        let Some(known) = Remembered::of(&journal, disks) else { return };
+        let disk = with(|kernel| {
             kernel.log.push(format!("{at} is copied"));
             let mut disk = kernel.disks[at].clone();
             disk.flush();
-            Some((at, disk))
+            disk
         });
+        self.copy = Some(Copied { at, disk, known });
     }
 
     /// A disk is again what it was when it was copied.
@@ -64,14 +98,18 @@ impl World {
         if self.crashed || self.machines.are_in_question() || !all_there {
             return;
         }
-        let Some((at, disk)) = self.copy.take() else { return };
+        let Some(copy) = self.copy.take() else { return };
         if self.is_up() {
             self.kill();
         }
-        with(|kernel| {
-            kernel.log.push(format!("{at} is what it was"));
-            self.ledger.borrow_mut().brought_back(kernel, at, disk);
-        });
+        let left = Remembered::left(&self.record.name, self.disks);
+        if copy.is_known_by(&left) {
+            with(|kernel| {
+                kernel.log.push(format!("{} is what it was", copy.at));
+                let ledger = &mut self.ledger.borrow_mut();
+                ledger.brought_back(kernel, (copy.at, copy.disk), &left.listed);
+            });
+        }
         self.start();
     }
 
@@ -82,4 +120,39 @@ impl World {
             kernel.set_clock(by);
         });
     }
+}
+
+#[test]
+fn a_replica_whose_disk_is_full_is_known_as_an_older_copy_too() {
+    let mut world = World::new(2, 0, true);
+    world.start();
+    world.copy_disk(1);
+    as_user(&world, 1, |user| user.write("a", b"new"));
+    with(|kernel| kernel.disks[1].full = true);
+    assert!(world.rest());
+    world.bring_back();
+    with(|kernel| assert_eq!(kernel.disks[1].at("a"), None));
+    with(|kernel| kernel.disks[1].full = false);
+    assert!(world.rest());
+    assert_eq!(world.ledger.borrow().fault, None);
+    with(|kernel| assert!(kernel.disks.iter().all(|disk| disk.read("a").is_some())));
+}
+
+#[test]
+fn a_version_whose_file_somebody_removed_is_listed_no_more_after_a_start() {
+    let mut world = World::new(2, 0, true);
+    world.start();
+    for text in [b"old", b"new"] {
+        as_user(&world, 0, |user| user.write("a", text));
+        assert!(world.rest());
+    }
+    let listed = |world: &mut World| {
+        let journal = world.actor().shop.journal.clone().expect("a daemon has a journal");
+        journal.kept(&RelPath::root()).unwrap()
+    };
+    let (op, _) = listed(&mut world).remove(0);
+    world.kill();
+    with(|kernel| kernel.user_remove(1, &format!(".yeet/s/{op:016x}")));
+    world.start();
+    assert_eq!(listed(&mut world), []);
 }

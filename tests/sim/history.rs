@@ -380,6 +380,13 @@ fn what_random_histories_found_stays_mended() {
         (2301274, "a deleted directory that stayed for what was ignored stayed when that was gone"),
         (2306074, "a root that could not be looked at at a start: nobody knew its rules"),
         (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
+        (
+            3041624,
+            "what a set back disk had alone, and an unlisted store beside it, is owed to nobody",
+        ),
+        (3028947, "a version was under way when the only disk that had it was set back"),
+        (3011187, "a disk that was full had no mark, and its older copy was taken for deletes"),
+        (3095576, "a version stayed listed that had gone with a disk whose last mark had failed"),
     ];
     for (seed, what) in found {
         assert_eq!(outcome(seed, &BTreeSet::new()), Ok(()), "seed {seed}: {what}");

@@ -460,8 +460,14 @@ impl Ledger {
         self.swept.clear();
     }
 
-    /// A disk is brought back from an older copy, which is no act of a user's on any file. What was on it alone is gone.
-    pub(super) fn brought_back(&mut self, kernel: &mut Kernel, at: usize, copy: Disk) {
+    /// A disk is brought back from an older copy, which is no act of a user's on any file. What was on it alone is gone: what
+    /// is staged elsewhere, or lies there and is not `listed` (disk, operation), counts for nothing.
+    pub(super) fn brought_back(
+        &mut self,
+        kernel: &mut Kernel,
+        (at, copy): (usize, Disk),
+        listed: &BTreeSet<(usize, u64)>,
+    ) {
         self.observe(kernel);
         let before = all_on(&kernel.disks[at]);
         kernel.writers.retain(|(disk, _), _| *disk != at);
@@ -469,7 +475,12 @@ impl Ledger {
         self.trees[at] = tree_of(&kernel.disks[at]);
         // A power loss may have taken from all others what is back now.
         self.written.extend(self.trees[at].values().cloned());
-        let after: BTreeSet<Bytes> = kernel.disks.iter().flat_map(all_on).collect();
+        let trees = self.trees.iter().flat_map(|tree| tree.values().cloned());
+        let kept = listed.iter().filter_map(|(at, op)| {
+            let disk = &kernel.disks[*at];
+            bytes_of(disk, disk.at(&format!(".yeet/s/{op:016x}"))?)
+        });
+        let after: BTreeSet<Bytes> = trees.chain(kept).collect();
         self.superseded.extend(before.difference(&after).cloned());
         self.tombs.retain(|(disk, _), _| *disk != at);
         self.before_step.clear();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::amnesia::Copied;
 use super::announced::announced;
 use super::bench::{Bytes, bytes_of, replica};
 use super::hosts::Machines;
@@ -76,8 +77,7 @@ pub(super) struct World {
     /// Calls and lines of the log at the last look.
     looked: Option<(u64, usize)>,
     pub(super) disks: usize,
-    /// A disk as it was once, and where.
-    pub(super) copy: Option<(usize, Disk)>,
+    pub(super) copy: Option<Copied>,
     /// So many names have to be new before those that are gone are forgotten.
     pub(super) names: usize,
     /// The disks of the daemon's machine, and the others.

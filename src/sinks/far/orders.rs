@@ -179,7 +179,7 @@ impl<'a> Orders<'a> {
                 let mut results: Vec<Ordered> = results.collect();
                 // What came after a large one that failed was not tried.
                 results.resize_with(self.ordered, || (Err(ApplyError::Cancelled), None));
-                (results, durable)
+                (results, durable.believed())
             }
             Err(broken) => {
                 let lost = || (Err(self.far.broken(&broken)), None);
@@ -296,5 +296,5 @@ pub(in crate::sinks) fn flush(far: &Far, mark: u64) -> Flushed {
         out.end().map_err(|broken| far.broken(&broken))?;
         incoming.expect::<Flushed>(MESSAGE_MAX).map_err(|broken| far.broken(&broken))
     });
-    flushed.unwrap_or(Flushed::No)
+    flushed.unwrap_or(Flushed::No).believed()
 }

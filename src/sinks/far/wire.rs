@@ -13,6 +13,7 @@ use crate::dataflow::model::value::{Content, Digest, Value};
 use crate::sinks::apply::{Applied, ApplyError, End, Part, Said};
 use crate::sinks::desk::{Of, Placed};
 use crate::sinks::journal::record::{Intent, Kept, LogRecord};
+use crate::sinks::stage::PEER_MARK_MAX;
 
 /// The longest message about one job, in bytes: two paths, a few values.
 pub const MESSAGE_MAX: usize = 64 << 10;
@@ -88,8 +89,18 @@ pub enum Flushed {
     No,
     /// It is, without the mark.
     Unmarked,
-    /// It is, with the mark.
-    Marked,
+    /// It is, with this mark or a greater one.
+    Marked(u64),
+}
+
+impl Flushed {
+    /// A mark that no clock gives is none: the numbers of all replicas would come after it.
+    pub fn believed(self) -> Self {
+        match self {
+            Self::Marked(mark) if mark > PEER_MARK_MAX => Self::Unmarked,
+            Self::No | Self::Unmarked | Self::Marked(_) => self,
+        }
+    }
 }
 
 /// What became of one order.
@@ -237,7 +248,7 @@ mod tests {
         let outcome = |count| {
             let ended = || Ended { result: Err(Failure::Busy), kept: None };
             let ended = (0..count).map(|_| ended()).collect();
-            postcard::to_stdvec(&Reply::Outcome(Outcome { ended, durable: Flushed::Marked }))
+            postcard::to_stdvec(&Reply::Outcome(Outcome { ended, durable: Flushed::Marked(7) }))
                 .unwrap()
         };
         assert!(talk::read::<Reply>(&outcome(JOBS_MAX)).is_ok());

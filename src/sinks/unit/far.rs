@@ -5,7 +5,7 @@ use crate::sinks::apply::{ApplyError, End, Handles};
 use crate::sinks::batch::{make_durable, none_done};
 use crate::sinks::far::{Far, Fetched, Group, Orders};
 use crate::sinks::stage::OpId;
-use crate::sinks::transfer::{self, Assigned, mark_of};
+use crate::sinks::transfer::{self, Assigned};
 use crate::sinks::unit::{Acted, Known, Whole, act_on_sent, failed, have_rested, look};
 
 impl Whole<'_> {
@@ -35,8 +35,7 @@ impl Whole<'_> {
         ops: &[OpId],
         handles: &Handles,
     ) -> transfer::Acted {
-        let mark = mark_of(ops);
-        let durable = self.shop.journal.is_some().then_some(mark);
+        let durable = self.shop.journal.is_some().then(|| self.shop.ops.take().0);
         let ordered = group(self.at_target(), jobs, ops);
         let opened = Orders::open_group(far, durable, &ordered);
         let mut orders = match opened {
@@ -53,7 +52,7 @@ impl Whole<'_> {
         let (ordered, durable) = orders.outcome();
         let (results, kept): (Acted, Vec<_>) = ordered.into_iter().unzip();
         let flushed = Some((self.target, durable));
-        let durable = make_durable(self.shop, jobs, &results, (mark, flushed));
+        let durable = make_durable(self.shop, jobs, &results, flushed);
         transfer::Acted { results, kept, durable }
     }
 
