@@ -412,7 +412,8 @@ pub fn prepare(
     let digests = digests_of(shared, options, &grounds);
     let Grounds { sites, far, locks, held, .. } = grounds;
     let (digests, ops, boot) = (Arc::new(digests), OpIds::start(), sys::boot_id());
-    let shop = Arc::new(Shop { sites, far, journal, digests, ops, boot });
+    let shop =
+        Arc::new(Shop { sites, far, journal, digests, ops, boot, unflushed: Default::default() });
     // Before anything is marked or agreed anew.
     let older = match &shop.journal {
         Some(journal) => disagree_with_older(&shop, journal, &record)?,

@@ -3,13 +3,14 @@
 //! Holds: of what lies in a store only what yeet itself announced, or bytes that its source still has, is removed; all
 //! else becomes a kept version. A removal of our own is never taken for a user's (guarantees, D30).
 
+mod far;
+
 use std::io::{self, Read};
 
-use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::replica::{LEAVES_MAX, Replica, ReplicaSet};
 use crate::dataflow::model::value::{Content, Digest, File, Value};
 use crate::sinks::apply::{Aside, Control, digest_of, finish_aside, present, target_digest};
-use crate::sinks::far::{Announced, Far, Flushed, flush};
+use crate::sinks::far::Flushed;
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, JournalError};
 use crate::sinks::stage::{OpId, Store};
@@ -18,6 +19,9 @@ use crate::sinks::transfer::{Shop, Site, now_ms};
 use crate::sys::sim::fault::{Fault, has};
 use crate::sys::{self, Dir, Kind, Root, Stat};
 
+use far::Unflushed;
+pub use far::{AllUnflushed, recover_far};
+
 /// Settles every open intent of a sync. What a replica that is an older copy (`older`) has or lacks says nothing of what had been
 /// done there: nothing is agreed with it.
 ///
@@ -25,7 +29,7 @@ use crate::sys::{self, Dir, Kind, Root, Stat};
 /// The journal cannot be read or written; the intents stay open.
 pub fn recover(shop: &Shop, older: ReplicaSet) -> Result<(), JournalError> {
     let Some(journal) = &shop.journal else { return Ok(()) };
-    let mut settled: Vec<(ReplicaSet, Vec<Change>)> = Vec::new();
+    let mut all = Vec::new();
     let ended = Ended::of(shop);
     for (op, intent) in journal.intents()? {
         let op = OpId(op);
@@ -39,73 +43,51 @@ pub fn recover(shop: &Shop, older: ReplicaSet) -> Result<(), JournalError> {
         if settle(&around, (site, store), op, &intent, &mut changes).is_ok() {
             changes.retain(|change| is_known(change, older));
             changes.push(Change::IntentDone { op: op.0 });
-            settled.push((ends(&intent, &changes), changes));
+            let ends = ends(&intent, &changes);
+            all.push(Settled {
+                at: intent.replica,
+                other: other_end(&intent),
+                ends,
+                found: changes,
+            });
         }
     }
-    if settled.is_empty() {
+    if all.is_empty() {
         return Ok(());
     }
-    let ends = settled.iter().flat_map(|(ends, _)| ends.iter()).collect::<Vec<_>>();
+    let ends = all.iter().flat_map(|settled| settled.ends.iter()).collect::<Vec<_>>();
     let ends = ReplicaSet::of(&ends).iter();
     let new = shop.ops.take().0;
     // One that is an older copy is known as that until all of this is over.
     let mark = |replica| if older.contains(replica) { 0 } else { new };
     let ends = ends.map(|replica| (replica, on_disk(shop, replica, mark(replica))));
     let (there, lost): (Vec<_>, Vec<_>) = ends.partition(|(_, is)| *is != Flushed::No);
-    settled.retain(|(ends, _)| !lost.iter().any(|(replica, _)| ends.contains(*replica)));
-    let mut changes: Vec<Change> = settled.into_iter().flat_map(|(_, changes)| changes).collect();
+    let mut changes = Vec::new();
+    for Settled { at, other, ends, found } in all {
+        match lost.iter().find(|(replica, _)| ends.contains(*replica)) {
+            None => changes.extend(found),
+            Some((lost, _)) if *lost == other && shop.far(other).is_some() => {
+                shop.unflushed.add(Unflushed { at, other, found });
+            }
+            Some(_) => {}
+        }
+    }
     changes.extend(there.into_iter().filter_map(reached));
     journal.commit(changes).map_err(JournalError::Commit)
 }
 
-/// Settles the open intents of a replica on another machine, whose agent is connected. Returns what was found to be agreed.
-///
-/// # Errors
-/// The journal cannot be read or written, or the connection broke; the intents stay open.
-pub fn recover_far(
-    shop: &Shop,
-    (replica, is_older): (Replica, bool),
-    far: &Far,
-) -> Result<Vec<Fact>, String> {
-    let Some(journal) = &shop.journal else { return Ok(Vec::new()) };
-    let told = |error: JournalError| error.to_string();
-    let open = journal.intents().map_err(told)?.into_iter();
-    let open = open.filter(|(_, intent)| intent.replica == replica);
-    let announced = open.map(|(op, intent)| Announced { op, spare: shop.ops.take().0, intent });
-    let announced: Vec<Announced> = announced.collect();
-    if announced.is_empty() {
-        return Ok(Vec::new());
-    }
-    let settled = far.settle(announced).map_err(|error| error.to_string())?;
-    let new = shop.ops.take().0;
-    // One that is an older copy is known as that until all of this is over.
-    let mark = |end| if is_older && end == replica { 0 } else { new };
-    let leaves = (1..=LEAVES_MAX).filter_map(Replica::leaf);
-    let replicas = std::iter::once(Replica::SOURCE).chain(leaves);
-    let ends = replicas.filter_map(|end| match end == replica {
-        true => Some((end, flush(far, mark(end)))),
-        false => shop.site(end).map(|site| (end, site.flush(mark(end)))),
-    });
-    let ends: Vec<(Replica, Flushed)> = ends.collect();
-    let is_flushed = ends.iter().all(|(_, flushed)| *flushed != Flushed::No);
-    let mut changes: Vec<Change> = ends.into_iter().filter_map(reached).collect();
-    for (about, found) in settled {
-        let Some(found) = found else { continue };
-        let agrees = |change: &Change| matches!(change, Change::Agreed { value: Some(_), .. });
-        if !is_flushed && found.iter().any(agrees) {
-            continue;
-        }
-        let older = if is_older { ReplicaSet::of(&[replica]) } else { ReplicaSet::EMPTY };
-        changes.extend(found.into_iter().filter(|change| is_known(change, older)));
-        changes.push(Change::IntentDone { op: about.op });
-    }
-    let agreed = changes.iter().filter_map(|change| {
-        let Change::Agreed { leaf, path, value } = change else { return None };
-        Some(Fact::Agreed { leaf: *leaf, path: path.clone(), value: *value })
-    });
-    let agreed = agreed.collect();
-    journal.commit(changes).map_err(|error| error.to_string())?;
-    Ok(agreed)
+/// An operation that was brought to one side or the other.
+struct Settled {
+    at: Replica,
+    other: Replica,
+    /// What has to be on disk before its announcement goes.
+    ends: ReplicaSet,
+    found: Vec<Change>,
+}
+
+/// The end of an operation at which it did nothing.
+fn other_end(intent: &Intent) -> Replica {
+    if intent.replica.is_source() { intent.leaf } else { Replica::SOURCE }
 }
 
 /// What is to be remembered of a replica's mark.
@@ -395,8 +377,7 @@ fn of_source(around: &Around<'_>, intent: &Intent) -> io::Result<Option<Digest>>
 }
 
 fn open_source(around: &Around<'_>, intent: &Intent) -> Option<sys::File> {
-    let from = if intent.replica.is_source() { intent.leaf } else { Replica::SOURCE };
-    let (dir, name) = (around.root)(from)?.open_parent(&intent.path).ok()?;
+    let (dir, name) = (around.root)(other_end(intent))?.open_parent(&intent.path).ok()?;
     dir.open_read(name.as_bytes()).ok()
 }
 

@@ -21,6 +21,7 @@ use crate::sinks::desk::Desk;
 use crate::sinks::far::{self, Far, Flushed};
 use crate::sinks::journal::record::{Intent, IntentKind, Kept, LogRecord};
 use crate::sinks::journal::{Change, Journal};
+use crate::sinks::recover::AllUnflushed;
 use crate::sinks::stage::{OpId, OpIds, Store};
 use crate::sys::{self, Root};
 
@@ -59,6 +60,7 @@ pub struct Shop {
     pub digests: Arc<dyn KnownDigests>,
     pub ops: OpIds,
     pub boot: [u8; 16],
+    pub unflushed: AllUnflushed,
 }
 
 /// A job on its way to a worker.

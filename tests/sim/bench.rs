@@ -131,7 +131,15 @@ fn open_shop() -> io::Result<Shop> {
     let journal = Some(Arc::new(journal));
     let boot = boot_id();
     let (far, digests) = (Vec::new(), Arc::new(Nothing));
-    Ok(Shop { sites, far, journal, digests, ops: OpIds::start(), boot })
+    Ok(Shop {
+        sites,
+        far,
+        journal,
+        digests,
+        ops: OpIds::start(),
+        boot,
+        unflushed: Default::default(),
+    })
 }
 
 fn agreed(journal: &Journal, at: &RelPath) -> Result<Option<Value>, JournalError> {

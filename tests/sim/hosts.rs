@@ -293,6 +293,13 @@ impl Machines {
         self.0.iter().any(|host| host.crashed.get())
     }
 
+    /// None can be reached.
+    pub(super) fn lose_all(&self) {
+        for host in self.0.iter() {
+            host.is_down.set(true);
+        }
+    }
+
     /// All can be reached again.
     pub(super) fn heal(&self) {
         for host in self.0.iter() {

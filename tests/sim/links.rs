@@ -3,7 +3,10 @@
 //!
 //! `YEET_SIM_SEEDS=0..1000000 cargo test --release --lib sim::links` runs others, as with `history`.
 
+use super::habits::as_user;
 use super::history::{Place, run_all, seeds_or};
+use super::world::World;
+use crate::sys::sim::with;
 
 /// Which disks are on machines of their own.
 pub(super) fn disks_of(seed: u64, disks: usize) -> &'static [usize] {
@@ -18,4 +21,38 @@ pub(super) fn disks_of(seed: u64, disks: usize) -> &'static [usize] {
 #[test]
 fn whatever_becomes_of_machines_and_of_the_ways_between_them_no_byte_is_lost() {
     run_all(Place::Apart, seeds_or(0..100));
+}
+
+/// A file of a leaf on another machine goes to the source, and the daemon is killed after so many changes. What the
+/// conflicts are once the user has gone on with it before the machine is reached again; `None`: it was no change of the daemon's.
+fn conflicts_after_a_kill(changes: u64, away: &[usize]) -> Option<usize> {
+    let mut world = World::new(2, 0, true);
+    world.move_away(away);
+    world.start();
+    assert!(world.rest());
+    as_user(&world, 1, |user| user.write("a", b"one"));
+    with(|kernel| kernel.plan.die = Some(kernel.changes + changes));
+    if world.rest() {
+        return None;
+    }
+    world.kill();
+    with(|kernel| kernel.plan.die = None);
+    world.machines.lose_all();
+    world.start();
+    world.rest();
+    as_user(&world, 1, |user| user.write("a", b"another"));
+    world.machines.heal();
+    assert!(world.rest());
+    assert_eq!(world.ledger.borrow().fault, None);
+    Some(world.outstanding().0.len())
+}
+
+#[test]
+fn what_had_arrived_before_a_kill_is_agreed_once_its_machine_is_reached_again() {
+    for away in [&[1][..], &[0, 1]] {
+        let kills: Vec<usize> =
+            (0..40).filter_map(|changes| conflicts_after_a_kill(changes, away)).collect();
+        assert!(kills.len() > 1, "{kills:?}");
+        assert_eq!(kills.iter().sum::<usize>(), 0, "{away:?}: {kills:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The tables of a sync's store, and how one change is written.
 
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::record::{self, Intent, Kept, LogRecord};
 use super::{Change, JournalError};
@@ -105,6 +105,7 @@ pub(super) fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), Jo
                 yields.retain_in(range, |_, _| false)?;
                 if let Change::DropReplica(_) = change {
                     meta.remove(&*reached_key(*replica))?;
+                    estrange(&mut intents, *replica)?;
                 }
             }
             Change::DropPast => past.retain(|_, _| false)?,
@@ -120,12 +121,32 @@ pub(super) fn write(txn: &WriteTransaction, changes: &[Change]) -> Result<(), Jo
     Ok(())
 }
 
+/// What was announced for a leaf that is gone is settled as after a power loss: nothing is agreed by it with whoever gets
+/// its slot.
+fn estrange(
+    intents: &mut Table<'_, u64, &'static [u8]>,
+    leaf: Replica,
+) -> Result<(), JournalError> {
+    let mut strange = Vec::new();
+    for row in intents.iter()? {
+        let (op, bytes) = row?;
+        let intent = intent(bytes.value())?;
+        if intent.leaf == leaf {
+            strange.push((op.value(), Intent { boot: [0; 16], ..intent }));
+        }
+    }
+    for (op, intent) in strange {
+        intents.insert(op, &record::encode(&intent)[..])?;
+    }
+    Ok(())
+}
+
 /// Where in [`META`] it is how far a replica has come.
 pub(super) fn reached_key(replica: Replica) -> String {
     format!("reached-{}", replica.slot())
 }
 
-fn append(log: &mut redb::Table<'_, u64, &[u8]>, line: &LogRecord) -> Result<(), JournalError> {
+fn append(log: &mut Table<'_, u64, &[u8]>, line: &LogRecord) -> Result<(), JournalError> {
     let first = log.first()?.map_or(0, |(seq, _)| seq.value());
     let next = log.last()?.map_or(0, |(seq, _)| seq.value() + 1);
     log.insert(next, &record::encode(line)[..])?;

@@ -56,6 +56,28 @@ fn a_directorys_children_come_back_and_nobody_elses() {
 }
 
 #[test]
+fn what_was_announced_for_a_leaf_that_is_gone_is_settled_as_after_a_power_loss() {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let journal = Journal::open(&dir.path().join("s.redb")).expect("a fresh store");
+    let intent = |leaf| Intent {
+        kind: IntentKind::Put,
+        replica: Replica::SOURCE,
+        leaf,
+        path: path(b"b"),
+        old: None,
+        new: Some(value(2)),
+        boot: [1; 16],
+    };
+    let other = Replica::leaf(2).expect("slot 2 is a leaf");
+    let announced = [(7, intent(leaf())), (8, intent(other))];
+    let changes = announced.map(|(op, intent)| Change::Intent { op, intent });
+    journal.commit(changes.to_vec()).expect("writable");
+    journal.commit(vec![Change::DropReplica(leaf())]).expect("writable");
+    let stranger = Intent { boot: [0; 16], ..intent(leaf()) };
+    assert_eq!(journal.intents().expect("readable"), [(7, stranger), (8, intent(other))]);
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_kill() {
     let dir = tempfile::tempdir().expect("a temp dir");
     let store = dir.path().join("s.redb");

@@ -63,7 +63,15 @@ impl Bench {
         let meanwhile = Arc::new(Meanwhile::default());
         let digests = meanwhile.clone();
         let (ops, boot) = (OpIds::start(), [0; 16]);
-        let shop = Shop { sites: roots, far: Vec::new(), journal: None, digests, ops, boot };
+        let shop = Shop {
+            sites: roots,
+            far: Vec::new(),
+            journal: None,
+            digests,
+            ops,
+            boot,
+            unflushed: Default::default(),
+        };
         let mut bench = Self { dir, shop, meanwhile, jobs: Vec::new(), members: Vec::new() };
         for (number, (name, at_origin, at_target)) in files.iter().enumerate() {
             for (side, text) in [("a", at_origin), ("b", at_target)] {
