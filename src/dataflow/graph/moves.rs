@@ -1,9 +1,11 @@
 //! Moves: what goes under one name and comes under another at the same replica is renamed there.
 //!
 //! Holds: verdicts stay per path; a pair only says that the put takes its bytes from the file that is to go, and that
-//! the delete is no job of its own as long as it is paired. A path is in at most one pair per replica. The engine lets
-//! a pair count unless its new name is below something stuck: then what goes does not wait for it.
+//! the delete is no job of its own as long as it is paired. A path is in at most one pair per replica. What comes and
+//! what goes are the same leaf's wish: another one may have the old name still. The engine lets a pair count unless its
+//! new name is below something stuck: then what goes does not wait for it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
@@ -37,6 +39,14 @@ impl End {
             Self::Goes(path, _) | Self::Comes(path, _) | Self::Reachable(path, _) => *path,
         }
     }
+
+    fn leaf(&self) -> Replica {
+        match self {
+            Self::Goes(_, verdict) | Self::Comes(_, verdict) | Self::Reachable(_, verdict) => {
+                verdict.leaf
+            }
+        }
+    }
 }
 
 /// The replica at which a wish that could be part of a move changes its path.
@@ -51,7 +61,8 @@ pub(in crate::dataflow) fn place(wish: &Wish) -> Option<Replica> {
     }
 }
 
-/// Rows of the moves: of paths with the same content going and coming at a replica, the k-th with the k-th.
+/// Rows of the moves: of paths with the same content going and coming at a replica by a leaf's wish, the k-th with the
+/// k-th.
 ///
 /// What is in a git repository, or one of a group of files, is not paired: there it matters in which order things come and
 /// go. What comes into a directory of such a name is not either: that may wait for a directory to be emptied, of which what
@@ -99,11 +110,13 @@ fn pair(at: Replica, ends: &[(&End, isize)], mut give: impl FnMut(Output)) {
     let (goes, rest) = ends.split_at(goes);
     let comes = rest.partition_point(|(end, _)| matches!(end, End::Comes(..)));
     let (comes, reachable) = rest.split_at(comes);
-    // Several leaves may wish that the same path goes.
-    let goes = goes.chunk_by(|(a, _), (b, _)| a.path() == b.path());
+    let mut wished = Wished::of(goes);
     let mut reachable = reachable.iter().map(|(end, _)| end.path()).peekable();
-    for (goes, (end, _)) in goes.zip(comes) {
+    for (end, _) in comes {
         let End::Comes(to, verdict) = **end else {
+            continue;
+        };
+        let Some(goes) = wished.next(verdict.leaf) else {
             continue;
         };
         let from = goes[0].0.path();
@@ -119,5 +132,39 @@ fn pair(at: Replica, ends: &[(&End, isize)], mut give: impl FnMut(Output)) {
             give(Output::Withheld(pair, copies));
             give(Output::Moved(pair, Ready { moved_from: Some(from), ..copies }));
         }
+    }
+}
+
+/// What goes, by path, and who wishes so: several leaves may wish it of the same path.
+struct Wished<'a> {
+    /// None where it is paired.
+    paths: Vec<Option<&'a [(&'a End, isize)]>>,
+    /// Where each leaf's are, and how many of these were passed.
+    leaves: BTreeMap<Replica, (Vec<usize>, usize)>,
+}
+
+impl<'a> Wished<'a> {
+    fn of(goes: &'a [(&'a End, isize)]) -> Self {
+        let chunks = goes.chunk_by(|(a, _), (b, _)| a.path() == b.path());
+        let (mut paths, mut leaves) = (Vec::new(), BTreeMap::<_, (Vec<usize>, usize)>::new());
+        for chunk in chunks {
+            for (end, _) in chunk {
+                leaves.entry(end.leaf()).or_default().0.push(paths.len());
+            }
+            paths.push(Some(chunk));
+        }
+        Self { paths, leaves }
+    }
+
+    /// The first path that this leaf wishes gone and that is not paired.
+    fn next(&mut self, leaf: Replica) -> Option<&'a [(&'a End, isize)]> {
+        let (all, passed) = self.leaves.get_mut(&leaf)?;
+        while let Some(at) = all.get(*passed) {
+            *passed += 1;
+            if let Some(goes) = self.paths[*at].take() {
+                return Some(goes);
+            }
+        }
+        None
     }
 }

@@ -245,8 +245,8 @@ struct Moves {
     come: BTreeMap<(Replica, PathId), PathId>,
 }
 
-/// What goes, and what comes with whether that is below a conflict.
-type Ends = (BTreeSet<PathId>, BTreeMap<PathId, bool>);
+/// What goes and which leaves wish so; what comes from which leaf, and whether that is below a conflict.
+type Ends = (BTreeMap<PathId, BTreeSet<Replica>>, BTreeMap<PathId, (Replica, bool)>);
 
 /// The replica, and the content that goes or comes there, if it could be part of a move.
 fn movable(decision: &Decision) -> Option<(Replica, Digest)> {
@@ -284,15 +284,18 @@ fn moves(
             let leaf = decision.verdict.leaf;
             let mut above = stuck.iter().filter(|(at, _)| at != path && within(path, at));
             if matches!(decision.verdict.act, Act::Delete { .. }) {
-                go.insert(id(path));
+                go.entry(id(path)).or_default().insert(leaf);
             } else {
-                come.insert(id(path), above.any(|(_, l)| *l == leaf));
+                come.insert(id(path), (leaf, above.any(|(_, l)| *l == leaf)));
             }
         }
     }
     let mut moves = Moves { go: BTreeSet::new(), come: BTreeMap::new() };
-    for ((at, _), (go, come)) in groups {
-        for (from, (to, doomed)) in go.into_iter().zip(come) {
+    for ((at, _), (mut go, come)) in groups {
+        for (to, (leaf, doomed)) in come {
+            let from = go.iter().find(|(_, leaves)| leaves.contains(&leaf)).map(|(from, _)| *from);
+            let Some(from) = from else { continue };
+            go.remove(&from);
             if !doomed {
                 moves.go.insert((at, from));
                 moves.come.insert((at, to), from);

@@ -249,7 +249,7 @@ fn the_histories_reach_every_stage() {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for (mode, leaves) in [(Mode::TwoWay, 1), (Mode::TwoWay, 2), (Mode::OneWay, 1)] {
         let mut runner = TestRunner::new(config(1));
-        for _ in 0..1000 {
+        for _ in 0..1200 {
             let steps = steps(leaves).new_tree(&mut runner).expect("a history").current();
             let derived = compare(mode, leaves, &steps).expect("the same");
             let rules = derived.rules.iter().map(|rule| format!("{rule:?}"));

@@ -187,6 +187,15 @@ fn a_renamed_file_is_renamed() {
 }
 
 #[test]
+fn what_one_leaf_deletes_and_another_copies_is_no_rename_at_the_source() {
+    let agreed = "leaf1 agreed a=1\nleaf2 agreed a=1\nsource lists /: a=1\n";
+    let copied = "leaf1 lists /:\nleaf2 lists /: a=1 b=1\n=> delete source a, put leaf2>source b";
+    check(Mode::TwoWay, 2, &format!("{agreed}{copied}"));
+    let renamed = "leaf1 lists /: a=1\nleaf2 lists /: b=1\n=> move source a>b";
+    check(Mode::TwoWay, 2, &format!("{agreed}{renamed}"));
+}
+
+#[test]
 fn a_renamed_directory_moves_its_files_one_by_one() {
     two_way(
         "leaf1 agreed d=dir
