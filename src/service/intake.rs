@@ -17,6 +17,9 @@ use crate::sources::scan::pool::{Seen, Trouble};
 
 impl Actor {
     pub(crate) fn take_seen(&mut self, seen: Seen) {
+        if let Seen::Facts(_) | Seen::Same { .. } = seen {
+            self.waiters.moved();
+        }
         match seen {
             Seen::Facts(facts) => facts.iter().for_each(|fact| self.take_fact(fact)),
             Seen::Same { replica, dir, print } => self.take_print(replica, dir, print),

@@ -3,9 +3,10 @@
 //! Holds: an answer is given at a moment of rest that came after everything that had happened before the question was
 //! taken in, and after what that led to: the watchers are flushed first, and again after a directory was made. That it
 //! is there is known before the watchers tell of it, and it may hold something by then. That all is in sync is said only
-//! if nothing has moved since a flush: then it was so at that moment, whatever users have done meanwhile. Where something
-//! moves all the time, an answer still comes: that all from before the question has arrived. Beside a file that is carried
-//! from snapshots, because it never rests, there is no such moment to look for.
+//! if nothing has moved, and nothing was seen, since a flush: then it was so at that moment, whatever users have done
+//! meanwhile. Of what is renamed after a flush was asked for, the old name may be seen to be gone before the new one is
+//! told. Where something moves all the time, an answer still comes: that all from before the question has arrived. Beside a
+//! file that is carried from snapshots, because it never rests, there is no such moment to look for.
 
 use crossbeam_channel::Sender;
 
@@ -37,7 +38,7 @@ pub struct Waiters {
     number: u64,
     /// Counts the directories that were made.
     made: u64,
-    /// Counts the times at which something was to be done, or was done.
+    /// Counts the times at which something was seen, was to be done, or was done.
     moved: u64,
 }
 
@@ -47,7 +48,7 @@ impl Waiters {
         self.made += 1;
     }
 
-    /// Something is to be done, or was done.
+    /// Something was seen, is to be done, or was done.
     pub fn moved(&mut self) {
         self.moved += 1;
     }

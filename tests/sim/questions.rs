@@ -294,6 +294,30 @@ fn nor_does_a_status_whose_flush_is_told_together_with_what_a_worker_did() {
 }
 
 #[test]
+fn nothing_is_said_to_be_in_sync_of_a_rename_of_which_half_was_seen() {
+    for by in [World::ask_wait, |world: &mut World| world.ask_status(false)] {
+        let mut world = in_sync();
+        does(&world, 1, Deed::Write("b"));
+        by(&mut world);
+        // The flush is told, and then the old name is looked at.
+        world.epoch();
+        world.tell();
+        does(&world, 1, Deed::Rename("b", "c"));
+        world.scanning()();
+        for round in 0..20 {
+            world.epoch();
+            world.look();
+            if round > 9 {
+                world.see();
+                world.work();
+            }
+        }
+        assert!(world.asked.is_empty());
+        assert_eq!(fault(&world), None);
+    }
+}
+
+#[test]
 fn a_directory_that_a_resolve_makes_is_listed_before_a_wait_is_answered() {
     let mut world = in_sync();
     does(&world, 0, Deed::Write("d/c"));
