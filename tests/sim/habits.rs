@@ -117,6 +117,8 @@ impl User<'_> {
         }
         self.rename(from, to);
         self.kernel.user_remove(self.at, from);
+        // A power loss may leave it at that.
+        self.done();
         // No two texts are the same, as with all that users write.
         let slashes = "/".repeat(dice.index(2000));
         self.kernel.user_make(self.at, from, Node::Link(format!("{to}{slashes}").into_bytes()));

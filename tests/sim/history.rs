@@ -379,6 +379,24 @@ fn what_random_histories_found_stays_mended() {
         (1510349, "what a user makes of a name that a power loss took comes from what had it"),
         (2301274, "a deleted directory that stayed for what was ignored stayed when that was gone"),
         (2306074, "a root that could not be looked at at a start: nobody knew its rules"),
+        (
+            3018471,
+            "what one leaf deleted and another had copied was to be renamed at the source, for ever",
+        ),
+        (3046145, "a wait said in-sync of a rename whose new name it had not seen"),
+        (
+            3011757,
+            "a power loss left of a symlink that a user replaced only that the old one was removed",
+        ),
+        (3023148, "a user acted in the middle of a rename while deletes were held"),
+        (
+            3096688,
+            "a user made a directory of a name that a power loss took, where a leaf had the file, too",
+        ),
+        (
+            3086384,
+            "what a kill left unconfirmed got another name by its user, and a power loss tore it",
+        ),
         (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
         (
             3041624,

@@ -51,12 +51,18 @@ pub(super) struct Ledger {
     unconfirmed: BTreeSet<(usize, String)>,
     /// What a power loss made of users' own writes: it may stand for anything.
     torn: BTreeSet<Bytes>,
+    /// What a power loss took from a name: a user who makes a directory of that name does away with it.
+    lost: BTreeSet<(usize, String)>,
+    /// What the engine had made when a user gave it another name: it is his.
+    adopted: BTreeSet<(usize, Ino)>,
     /// What was at a path before the engine changed it in a step that is not over: it may put it back.
     before_step: BTreeMap<(usize, String), Option<Bytes>>,
     renamed: Renamed,
     /// Where deletes are held, and where they have to be.
     pub(super) braked: BTreeSet<usize>,
     pub(super) swept: BTreeSet<usize>,
+    /// What went so in a step that is not over, and what that breaks: a move may be about to give it its new name.
+    going: Vec<(usize, Bytes, String)>,
     trees: Vec<Tree>,
     /// Where two names are a group.
     pub(super) moments: Option<Moments>,
@@ -168,8 +174,8 @@ impl Ledger {
                     let is_dir =
                         |disk: &Disk| disk.at(path).is_some_and(|ino| *disk.node(ino) == Node::Dir);
                     let goes = goes && !kernel.disks.iter().any(is_dir);
-                    if goes && old.is_some_and(|old| !stays(old)) {
-                        self.check_brake(at, path);
+                    if let Some(old) = old.filter(|old| goes && !stays(old)) {
+                        self.goes(at, path, old);
                     }
                 }
                 self.bury(at, path, old, new);
@@ -182,6 +188,12 @@ impl Ledger {
     /// A step is over: what the engine did in it stays.
     pub(super) fn step_ends(&mut self) {
         self.before_step.clear();
+        let gone = |(at, old, _): &(usize, Bytes, String)| {
+            !self.trees[*at].values().any(|there| there == old)
+        };
+        if let Some((.., what)) = std::mem::take(&mut self.going).into_iter().find(gone) {
+            self.fails(what);
+        }
         if let Some(what) = self.renamed.step_ends(&self.trees) {
             self.fails(what);
         }
@@ -194,6 +206,9 @@ impl Ledger {
     fn bury(&mut self, at: usize, path: &str, old: Option<&Bytes>, new: Option<&Bytes>) {
         if let (Some(old), None) = (old, new) {
             self.tombs.insert((at, path.to_owned()), old.clone());
+        }
+        if new.is_some() {
+            self.lost.remove(&(at, path.to_owned()));
         }
     }
 
@@ -250,13 +265,24 @@ impl Ledger {
         self.renamed.goes_to(at, from, to);
     }
 
-    /// S11: a file goes at a replica.
-    fn check_brake(&mut self, at: usize, path: &str) {
-        if self.swept.contains(&at) {
-            self.fails(format!("S11: {path} on {at} was deleted for a root that was emptied"));
-        } else if self.braked.contains(&at) {
-            self.fails(format!("S11: {path} on {at} was deleted while deletes were held"));
+    /// What a user gave another name.
+    pub(super) fn adopts(&mut self, disk: &Disk, at: usize, path: &str) {
+        let Some(ino) = disk.at(path) else { return };
+        let mut all = vec![(path.to_owned(), ino)];
+        if *disk.node(ino) == Node::Dir {
+            disk.walk(ino, path, &mut all);
         }
+        self.adopted.extend(all.into_iter().map(|(_, ino)| (at, ino)));
+    }
+
+    /// S11: a file goes at a replica.
+    fn goes(&mut self, at: usize, path: &str, old: &Bytes) {
+        let why = match (self.swept.contains(&at), self.braked.contains(&at)) {
+            (true, _) => "for a root that was emptied",
+            (false, true) => "while deletes were held",
+            (false, false) => return,
+        };
+        self.going.push((at, old.clone(), format!("S11: {path} on {at} was deleted {why}")));
     }
 
     /// Whatever changed on this disk since [`Self::observe`] was done by its user.
@@ -286,12 +312,30 @@ impl Ledger {
                 self.superseded.insert(before.clone());
             }
         }
+        self.give_way_to_dirs(&kernel.disks[at], at);
         self.renamed.note(&kernel.disks[at], at, &old, &new);
         if let Some(moments) = &mut self.moments {
             moments.note(&new);
         }
         self.trees[at] = new;
         self.sameness.look(kernel);
+    }
+
+    /// What a power loss took from a name that a user has made a directory of since. That it was no user who took it
+    /// nobody can know who saw it there before.
+    fn give_way_to_dirs(&mut self, disk: &Disk, at: usize) {
+        let is_dir = |path: &str| {
+            let there = disk.at(path).filter(|ino| disk.users.contains(ino));
+            there.is_some_and(|ino| *disk.node(ino) == Node::Dir)
+        };
+        let dirs: Vec<(usize, String)> =
+            self.lost.iter().filter(|(on, path)| *on == at && is_dir(path)).cloned().collect();
+        for place in dirs {
+            self.lost.remove(&place);
+            if let Some(was) = self.tombs.get(&place) {
+                self.deleted.entry(place.1).or_default().insert(was.clone());
+            }
+        }
     }
 
     /// A user gives a file another time. What a power loss left of the engine's is known by the time that was announced;
@@ -355,6 +399,7 @@ impl Ledger {
         crash(kernel);
         let mut there = durable.clone();
         self.unconfirmed.clear();
+        self.going.clear();
         self.rules.end();
         self.renamed = Renamed::default();
         for (at, disk) in kernel.disks.iter().enumerate() {
@@ -376,8 +421,8 @@ impl Ledger {
                         self.descends(&bytes, was);
                     }
                     there.insert(bytes);
-                } else if disk.users.contains(&ino) {
-                    // What a user's own write became.
+                } else if disk.users.contains(&ino) || self.adopted.contains(&(at, ino)) {
+                    // What a user's own write became, or what he had given another name.
                     self.written.insert(bytes.clone());
                     there.insert(bytes.clone());
                     self.superseded.insert(bytes.clone());
@@ -392,6 +437,7 @@ impl Ledger {
             // What a user makes of a name that the power loss took comes from what had it.
             for (path, was) in before[at].iter().filter(|(path, _)| !new.contains_key(*path)) {
                 self.bury(at, path, Some(was), None);
+                self.lost.insert((at, path.clone()));
             }
             for (path, bytes) in &new {
                 self.placed.entry(path.clone()).or_default().insert(bytes.clone());
@@ -417,6 +463,7 @@ impl Ledger {
     /// The daemon is gone.
     pub(super) fn killed(&mut self, kernel: &Kernel) {
         self.observe(kernel);
+        self.going.clear();
         self.rules.end();
         self.renamed = Renamed::default();
     }
@@ -483,6 +530,8 @@ impl Ledger {
         let after: BTreeSet<Bytes> = trees.chain(kept).collect();
         self.superseded.extend(before.difference(&after).cloned());
         self.tombs.retain(|(disk, _), _| *disk != at);
+        self.lost.retain(|(disk, _)| *disk != at);
+        self.adopted.retain(|(disk, _)| *disk != at);
         self.before_step.clear();
         self.swept.clear();
         self.sameness.look(kernel);

@@ -95,7 +95,9 @@ impl User<'_> {
 
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         self.ledger.renames(self.at, from, to);
-        self.kernel.user_rename(self.at, from, to);
+        if self.kernel.user_rename(self.at, from, to) {
+            self.ledger.adopts(&self.kernel.disks[self.at], self.at, to);
+        }
         self.done();
     }
 
