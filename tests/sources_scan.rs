@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
-use sources_world::{Options, SOURCE, World, digest, leaf, obey_permissions, path};
+use sources_world::{Known, Options, SOURCE, World, digest, leaf, obey_permissions, path};
 use yeet::dataflow::model::fact::Fact;
 use yeet::dataflow::model::replica::Replica;
 use yeet::dataflow::model::value::{Special, Value};
@@ -360,4 +360,44 @@ fn what_only_a_detached_replica_left_out_is_found_on_the_others() {
     world.sources.detach(leaf());
     world.settle();
     assert!(world.known.at(SOURCE, "out/f").is_some());
+}
+
+#[test]
+fn below_rules_that_cannot_be_read_nothing_counts_on_any_replica_until_all_can() {
+    obey_permissions();
+    let mut world = World::new();
+    world.write("a/b/f", "1");
+    fs::create_dir_all(world.leaf("a/b")).unwrap();
+    world.scan();
+    let rules = [world.source("a/.yeetignore"), world.leaf("a/.yeetignore")];
+    for (file, replica) in rules.iter().zip([SOURCE, leaf()]) {
+        let new = world.dir.path().join("new");
+        fs::write(&new, "*.o\n").unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o000)).unwrap();
+        fs::rename(new, file).unwrap();
+        let trouble = Trouble::NoRules { errno: libc::EACCES };
+        let told = Seen::Trouble { replica, path: path("a"), trouble };
+        world.wait_until(|known| known.seen.contains(&told));
+    }
+    world.settle();
+    world.write("a/c/x.o", "1");
+    world.write("a/b/x.o", "1");
+    fs::write(world.leaf("a/b/x.o"), "2").unwrap();
+    let is_known = |known: &Known| {
+        let all = ["a", "a/b", "a/c"].map(|dir| known.is_listed(SOURCE, dir)).into_iter();
+        all.chain(["a", "a/b"].map(|dir| known.is_listed(leaf(), dir))).collect::<Vec<_>>()
+    };
+    for file in &rules {
+        for replica in [SOURCE, leaf()] {
+            world.sources.scan(replica, &path("a/b")).unwrap();
+        }
+        world.settle();
+        assert_eq!(is_known(&world.known), [false; 5]);
+        assert!(world.known.is_listed(SOURCE, "") && world.known.is_listed(leaf(), ""));
+        fs::remove_file(file).unwrap();
+    }
+    world.wait_until(|known| is_known(known) == [true; 5]);
+    world.settle();
+    assert!(world.known.at(SOURCE, "a/c/x.o").is_some());
+    assert!(world.known.at(leaf(), "a/b/x.o").is_some());
 }

@@ -537,8 +537,9 @@ impl Actor {
                 let path = self.engine.paths().path(dir);
                 let root = RelPath::root();
                 let mut problems = self.problems.within(&root);
+                // Rules that cannot be read at one are not known at any.
                 let troubled = problems.any(|(problem, at, _)| {
-                    at == replica && (problem.is_within(&path) || path.is_within(problem))
+                    path.is_within(problem) || (at == replica && problem.is_within(&path))
                 });
                 assert!(troubled, "{path:?} is not listed at {replica:?}, and nobody says so");
             }

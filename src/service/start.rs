@@ -336,6 +336,8 @@ fn open_sources(
     let (tell, seen) = crossbeam_channel::bounded(queue);
     let sink = Arc::new(move |seen| drop(tell.send(seen)));
     let (scanner, cache) = (shared.scanner.clone(), shared.cache.clone());
+    let hosts: Vec<Replica> = record.hosts.iter().map(|(replica, _)| *replica).collect();
+    ignores.wait_for(ReplicaSet::of(&hosts));
     let ignores = Arc::new(ignores);
     let sources = if options.lasting {
         Sources::watching(scanner, number, ignores, cache, sink)

@@ -5,13 +5,13 @@
 //! times never take one side's ignored file for a delete. A line that is no pattern ignores nothing and is a problem.
 //! What git is working with inside a repository is always left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -88,7 +88,11 @@ struct Rules {
 #[derive(Default)]
 struct State {
     replicas: ReplicaSet,
+    /// Those that will be attached once they are reached.
+    awaited: ReplicaSet,
     files: BTreeMap<(Replica, RelPath), Arc<Rules>>,
+    /// Where there are files of rules that cannot be read and never were.
+    unread: BTreeSet<(Replica, RelPath)>,
 }
 
 impl State {
@@ -167,16 +171,19 @@ impl Ignores {
     /// What `dir/.yeetignore` of an attached replica says now (`None`: it is not there). Returns the directory that must be
     /// listed again with all below it, on all replicas, if that changed anything.
     pub fn set(&self, replica: Replica, dir: &RelPath, text: Option<&[u8]>) -> Option<RelPath> {
+        let key = (replica, dir.clone());
+        let is_new =
+            |state: &State| !state.files.contains_key(&key) && !state.unread.contains(&key);
         // Most directories have none, and never had: nobody waits for that.
-        if text.is_none() && !self.read().files.contains_key(&(replica, dir.clone())) {
+        if text.is_none() && is_new(&self.read()) {
             return None;
         }
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (replica, dir.clone());
+        let was_unread = self.write().unread.remove(&key);
         let hash = text.map(blake3::hash);
         let before = self.read().files.get(&key).map(|rules| rules.text);
         if before == hash {
-            return None;
+            return was_unread.then(|| dir.clone());
         }
         // Replicas in sync hold the same file: it is compiled once.
         let same = self
@@ -187,14 +194,14 @@ impl Ignores {
             .map(|(_, r)| r.clone());
         let doubles = same.is_some();
         let rules = text.map(|text| same.unwrap_or_else(|| Arc::new(Rules::parse(text))));
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.write();
         if !state.replicas.contains(replica) {
             // Read before it was detached, and said after.
             return None;
         }
         // The others' copy of a file that only ignores said it all already.
-        let nothing_new =
-            text.is_some() && before.is_none() && doubles && state.only_ignores_within(dir);
+        let is_first = text.is_some() && before.is_none() && !was_unread;
+        let nothing_new = is_first && doubles && state.only_ignores_within(dir);
         match rules {
             Some(rules) => drop(state.files.insert(key, rules)),
             None => drop(state.files.remove(&key)),
@@ -205,6 +212,29 @@ impl Ignores {
             listener(replica, dir, text, !nothing_new);
         }
         (!nothing_new).then(|| dir.clone())
+    }
+
+    /// A replica has a file of rules in `dir` that cannot be read. Where the rules were not known before, nothing is known
+    /// of what is in `dir` on any replica until they are. Returns `dir` if that is new.
+    pub fn cannot_read(&self, replica: Replica, dir: &RelPath) -> Option<RelPath> {
+        let key = (replica, dir.clone());
+        let mut state = self.write();
+        let counts = state.replicas.contains(replica) && !state.files.contains_key(&key);
+        (counts && state.unread.insert(key)).then(|| dir.clone())
+    }
+
+    /// Whether what is left out in `dir` is not known, for a file of rules in or above it that could not be read.
+    #[must_use]
+    pub fn are_unread(&self, dir: &RelPath) -> bool {
+        self.read().unread.iter().any(|(_, at)| dir.is_within(at))
+    }
+
+    /// As [`Ignores::are_unread`], but for those in `dir` where a replica has some that it has to try again.
+    #[must_use]
+    pub fn are_others_unread(&self, replica: Replica, dir: &RelPath) -> bool {
+        let state = self.read();
+        let tries = state.unread.contains(&(replica, dir.clone()));
+        state.unread.iter().any(|(_, at)| dir.is_within(at) && !(tries && at == dir))
     }
 
     /// Drops the rules below `dir` on a replica that are in no directory any more: `is_dir` says which children of
@@ -230,14 +260,26 @@ impl Ignores {
 
     /// Says that a replica belongs to the sync: its (so far empty) rules count, too.
     pub fn attach(&self, replica: Replica) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.write();
         state.replicas = state.replicas.with(replica);
+    }
+
+    /// Says that these will belong to the sync.
+    pub fn wait_for(&self, replicas: ReplicaSet) {
+        self.write().awaited = replicas;
+    }
+
+    /// Whether more than two replicas belong to the sync, or will.
+    #[must_use]
+    pub fn are_of_many(&self) -> bool {
+        let state = self.read();
+        (state.replicas.bits() | state.awaited.bits()).count_ones() > 2
     }
 
     /// Says that a replica belongs to the sync no more: its rules are gone. Returns the directories to be listed again
     /// on the others: those with rules of its own, and those whose rules take back what it left out.
     pub fn detach(&self, replica: Replica) -> Vec<RelPath> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.write();
         if !state.replicas.contains(replica) {
             return Vec::new();
         }
@@ -252,6 +294,7 @@ impl Ignores {
             .filter(|((r, _), rules)| !doubled && counts((*r, rules)))
             .map(|((_, dir), _)| dir.clone())
             .collect();
+        again.extend(state.unread.extract_if(.., |(of, _)| *of == replica).map(|(_, dir)| dir));
         again.sort_unstable();
         again.dedup();
         state.files.retain(|(r, _), _| *r != replica);
@@ -318,10 +361,12 @@ impl Ignores {
     /// The directories at and below `dir` that have a file of rules on a replica.
     fn files_within(&self, replica: Replica, dir: &RelPath) -> Vec<RelPath> {
         let state = self.read();
-        let from = state.files.range((replica, dir.clone())..).map(|(key, _)| key);
-        let same_start =
-            from.take_while(|(r, at)| *r == replica && at.as_bytes().starts_with(dir.as_bytes()));
-        same_start.map(|(_, at)| at).filter(|at| at.is_within(dir)).cloned().collect()
+        let from = (replica, dir.clone());
+        let here =
+            |(r, at): &&_| *r == replica && RelPath::as_bytes(at).starts_with(dir.as_bytes());
+        let read = state.files.range(from.clone()..).map(|(key, _)| key).take_while(here);
+        let unread = state.unread.range(from..).take_while(here);
+        read.chain(unread).map(|(_, at)| at).filter(|at| at.is_within(dir)).cloned().collect()
     }
 
     fn chain(&self, state: &State, replica: Replica, dir: &RelPath) -> Vec<Link> {
@@ -348,6 +393,10 @@ impl Ignores {
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

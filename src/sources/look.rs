@@ -38,8 +38,8 @@ pub enum Looked {
     /// What is at `path`, which is the path asked for or the nearest above it whose directory exists.
     /// `rules_unreadable` is what reading the file of rules that is there failed with; the old rules hold.
     Holds { path: RelPath, value: Option<Value>, rules_unreadable: Option<i32> },
-    /// It is ours or left out by a rule above it, nobody's business; or it changed all the time while it was to be read:
-    /// whoever writes to it is not done, and the next event tells more.
+    /// It is ours or left out by a rule above it, nobody's business; or rules above it cannot be read, so nobody knows; or
+    /// it changed all the time while it was to be read: whoever writes to it is not done, and the next event tells more.
     Nothing,
     /// It is the root, and that is there.
     Root,
@@ -103,12 +103,19 @@ fn look_in(
     rules_changed: &mut Vec<RelPath>,
 ) -> Looked {
     let own = dir.components().next().unwrap_or(name.as_bytes());
-    if tree.is_own(&RelPath::root(), own) || tree.ignores.matched_or_above(dir, true).is_some() {
+    let is_rules = name.as_bytes() == IGNORE_FILE;
+    if tree.is_own(&RelPath::root(), own)
+        || tree.ignores.matched_or_above(dir, true).is_some()
+        || match is_rules {
+            true => dir.split().is_some_and(|(above, _)| tree.ignores.are_unread(&above)),
+            false => tree.ignores.are_unread(dir),
+        }
+    {
         return Looked::Nothing;
     }
     let path = dir.join(name);
     let mut rules_unreadable = None;
-    if name.as_bytes() == IGNORE_FILE {
+    if is_rules {
         rules_unreadable = take_rules(tree, dir, handle, rules_changed);
     }
     let value = match handle.stat(name.as_bytes()) {
@@ -131,7 +138,11 @@ fn look_in(
         && value.is_some()
         && !tree.ignores.knows(tree.replica, dir)
     {
+        rules_changed.extend(tree.ignores.cannot_read(tree.replica, dir));
         return Looked::Failed { dir: dir.clone(), trouble: Trouble::NoRules { errno } };
+    }
+    if is_rules && tree.ignores.are_unread(dir) {
+        return Looked::Nothing;
     }
     Looked::Holds { path, value, rules_unreadable }
 }

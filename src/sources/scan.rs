@@ -98,10 +98,13 @@ pub fn list(
     // Where names can be read but nothing else, it is seen that there is no such file.
     let has_rules = || found.children.iter().any(|(name, _)| name.as_bytes() == IGNORE_FILE);
     if let Some(errno) = found.rules_unreadable
-        && has_rules()
         && !tree.ignores.knows(tree.replica, dir)
     {
-        return Err(ListError::Failed { trouble: Trouble::NoRules { errno } });
+        if has_rules() {
+            rules_changed.extend(tree.ignores.cannot_read(tree.replica, dir));
+            return Err(ListError::Failed { trouble: Trouble::NoRules { errno } });
+        }
+        rules_changed.extend(tree.ignores.set(tree.replica, dir, None));
     }
     listing.map_err(ListError::Restless)
 }

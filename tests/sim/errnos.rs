@@ -2,6 +2,7 @@
 
 use super::bench::{Bench, Case, LEAF, value};
 use super::crashes::CASES;
+use super::habits::RULES;
 use super::users::Dice;
 use super::world::World;
 use crate::dataflow::model::verdict::{Act, Verdict};
@@ -100,23 +101,30 @@ fn an_error_at_any_call_of_a_start_is_no_absence() {
     assert_eq!(faults, [] as [String; 0]);
 }
 
-/// Starts a daemon for the first time where rules leave something out, with an error at the call of this number. What is
-/// carried of that, if anything is.
-fn fail_before_rules_are_known(call: u64, errno: i32) -> Option<String> {
-    let mut world = World::new(2, 0, true);
+/// Starts a daemon for the first time where the rules of a disk leave something out, with an error at the call of this
+/// number. What is carried of that, if anything is, and what failed.
+fn fail_before_rules_are_known(
+    (disks, ruled): (usize, usize),
+    (call, errno): (u64, i32),
+) -> Option<(String, Option<String>)> {
+    let mut world = World::new(disks, 0, true);
     with(|kernel| {
-        kernel.user_make(0, "d", Node::Dir);
-        for (path, text) in [
-            (".yeetignore", "a\n"),
-            ("a", "left out"),
-            ("d/.yeetignore", "b\n"),
-            ("d/b", "left out"),
-            ("d/c", "carried"),
+        for (at, path, text) in [
+            (ruled, ".yeetignore", "a\n"),
+            (0, "a", "left out"),
+            (ruled, "d/.yeetignore", "b\n"),
+            (0, "d/b", "left out"),
+            (0, "d/c", "carried"),
         ] {
-            kernel.user_write(0, path, text.as_bytes());
+            if let Some((dir, _)) = path.split_once('/') {
+                kernel.user_make(at, dir, Node::Dir);
+            }
+            kernel.user_write(at, path, text.as_bytes());
         }
-        world.ledger.borrow_mut().accept(kernel, 0);
-        kernel.disks[0].flush();
+        for at in 0..disks {
+            world.ledger.borrow_mut().accept(kernel, at);
+            kernel.disks[at].flush();
+        }
         kernel.plan.fail = Some((kernel.calls + call, errno));
     });
     world.start();
@@ -135,17 +143,31 @@ fn fail_before_rules_are_known(call: u64, errno: i32) -> Option<String> {
         let failed = kernel.log.iter().find(|line| line.contains("fails")).cloned();
         let carried = ["a", "d/b"].into_iter().find(|path| kernel.disks[1].at(path).is_some());
         let nothing = kernel.disks[1].at("d/c").is_none().then_some("nothing at all");
-        carried.or(nothing).map(|what| format!("{failed:?}: {what} was carried"))
+        carried.or(nothing).map(|what| (format!("{what} was carried"), failed))
     })
+}
+
+/// Each call of a start, with errors that may pass.
+fn errors_of_a_start() -> impl Iterator<Item = (u64, i32)> {
+    let errnos = [libc::EIO, libc::EMFILE];
+    (0..CALLS_OF_A_START).flat_map(move |call| errnos.map(|errno| (call, errno)))
 }
 
 #[test]
 fn an_error_at_any_call_of_a_start_carries_nothing_that_rules_leave_out() {
-    let errnos = [libc::EIO, libc::EMFILE];
-    let calls = (0..CALLS_OF_A_START).flat_map(|call| errnos.map(|errno| (call, errno)));
-    let faults: Vec<_> =
-        calls.filter_map(|(c, errno)| fail_before_rules_are_known(c, errno)).collect();
-    assert_eq!(faults, [] as [String; 0]);
+    let fail = |error| fail_before_rules_are_known((2, 0), error);
+    let faults: Vec<_> = errors_of_a_start().filter_map(fail).collect();
+    assert_eq!(faults, []);
+}
+
+#[test]
+fn nor_between_two_replicas_what_the_rules_of_a_third_leave_out_that_cannot_be_read_at_first() {
+    let fail = |error| fail_before_rules_are_known((3, 2), error);
+    let faults = errors_of_a_start().filter_map(fail);
+    // Where its directory cannot be looked at, nobody knows that it has rules.
+    let of_rules = |failed: &Option<String>| failed.as_ref().is_none_or(|f| f.ends_with(RULES));
+    let faults: Vec<_> = faults.filter(|(_, failed)| of_rules(failed)).collect();
+    assert_eq!(faults, []);
 }
 
 #[test]

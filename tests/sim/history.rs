@@ -397,6 +397,8 @@ fn what_random_histories_found_stays_mended() {
             3086384,
             "what a kill left unconfirmed got another name by its user, and a power loss tore it",
         ),
+        (3020442, "what a third replica left out was carried at a start before it was listed"),
+        (3013322, "below rules that could not be read all was carried, whatever they left out"),
         (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
         (
             3041624,

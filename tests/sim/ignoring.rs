@@ -219,3 +219,21 @@ fn rules_that_changed_are_judged_no_more_in_their_directory_alone() {
     assert!(standing.leave_out("a") && standing.leave_out("g/a"));
     assert!(!standing.leave_out("d/a") && !standing.leave_out("d/b"));
 }
+
+#[test]
+fn what_the_rules_of_a_third_replica_leave_out_is_carried_at_no_start() {
+    for dir in ["", "d/"] {
+        let mut world = World::new(3, 0, true);
+        let at = |name: &str| format!("{dir}{name}");
+        as_user(&world, 0, |user| {
+            user.write(&at("a"), b"left out");
+            user.write(&at("b"), b"carried");
+        });
+        as_user(&world, 2, |user| user.write(&at(RULES), b"a\n"));
+        world.start();
+        // Each listing is acted on before the next is made.
+        assert!(world.rest());
+        assert_eq!(world.ledger.borrow().fault, None);
+        assert!(with(|kernel| kernel.disks[1].at(&at("b")).is_some()));
+    }
+}

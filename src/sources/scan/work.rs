@@ -17,7 +17,8 @@ use super::{ListError, Listing, list};
 use crate::dataflow::model::fact::Fact;
 use crate::dataflow::model::path::{Name, RelPath};
 use crate::dataflow::model::value::Value;
-use crate::sources::look::{Looked, Reading, look};
+use crate::sources::ignores::IGNORE_FILE;
+use crate::sources::look::{Looked, Reading, look, take_rules};
 
 /// After the first failure; doubled with each, up to five minutes.
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -114,18 +115,26 @@ impl Shared {
 
     fn list(&self, ground: &Ground, dir: &RelPath, work: &Work) {
         let flight = ground.flights().begin(Sight::Dir(dir.clone()));
-        if ground.tree.ignores.matched_or_above(dir, true).is_some() {
-            // It was put in before the rules were known. The listing above it will say so.
-            let landing = ground.flights().end(flight);
-            if let Landing::Overtaken = landing {
-                self.put(ground, work.task, dir, &work.passes);
-            }
+        let (replica, ignores) = (ground.tree.replica, &ground.tree.ignores);
+        let mut rules_changed = Vec::new();
+        let is_out = || {
+            ignores.matched_or_above(dir, true).is_some() || ignores.are_others_unread(replica, dir)
+        };
+        let is_out = is_out() || {
+            self.take_rules_of_others(ground, dir, &mut rules_changed);
+            !rules_changed.is_empty() && is_out()
+        };
+        if is_out {
+            self.leave_out(ground, dir, work, flight, &rules_changed);
             return;
         }
-        let mut rules_changed = Vec::new();
         let except = (work.task == Task::Fill).then(|| ground.fills().begin(dir)).flatten();
         let fill = except.as_ref().map(|except| Fill { except, cancel: &ground.cancelled });
         let listed = list(&ground.tree, dir, fill.as_ref(), &mut rules_changed);
+        if matches!(listed, Ok(_) | Err(ListError::Restless(_))) && ignores.are_unread(dir) {
+            self.leave_out(ground, dir, work, flight, &rules_changed);
+            return;
+        }
         self.unlist_on_all(ground.sync, &rules_changed, Some((ground.id, flight)));
         if !self.landed(ground, dir, work, flight, listed) {
             if let Some(except) = except {
@@ -136,6 +145,55 @@ impl Shared {
         // A scan goes on, or is put in again, by itself.
         let scanned = (work.task == Task::Scan).then_some((ground.id, dir));
         self.scan_on_all(ground.sync, &rules_changed, scanned);
+    }
+
+    /// It was put in before the rules were known. The listing above it, or that after they are, will say so.
+    fn leave_out(
+        &self,
+        ground: &Ground,
+        dir: &RelPath,
+        work: &Work,
+        flight: u64,
+        rules_changed: &[RelPath],
+    ) {
+        self.unlist_on_all(ground.sync, rules_changed, Some((ground.id, flight)));
+        let landing = ground.flights().end(flight);
+        if let Landing::Overtaken = landing {
+            self.put(ground, work.task, dir, &work.passes);
+        }
+        self.scan_on_all(ground.sync, rules_changed, None);
+    }
+
+    /// Of several replicas two are listed before the others are: what those leave out of `dir` must be known by then, as
+    /// far as they can be looked at.
+    fn take_rules_of_others(
+        &self,
+        ground: &Ground,
+        dir: &RelPath,
+        rules_changed: &mut Vec<RelPath>,
+    ) {
+        if !ground.tree.ignores.are_of_many() {
+            // What is carried has been listed at both.
+            return;
+        }
+        let is_rules = |name: &Vec<u8>| name == IGNORE_FILE;
+        for other in self.trees_of(ground.sync) {
+            let tree = &other.tree;
+            let is_listed = || tree.watch.knows(tree.replica, dir);
+            if other.id == ground.id || is_listed() {
+                continue;
+            }
+            let Ok(handle) = tree.root.open_dir(dir) else { continue };
+            if take_rules(tree, dir, &handle, rules_changed).is_some()
+                && handle.entries().is_ok_and(|names| names.iter().any(is_rules))
+            {
+                rules_changed.extend(tree.ignores.cannot_read(tree.replica, dir));
+            }
+            if is_listed() {
+                // It was listed meanwhile, and what was read here may be older.
+                self.put(&other, Task::List, dir, &Passes::new());
+            }
+        }
     }
 
     /// Returns whether it was not overtaken: else it is to be done again.
