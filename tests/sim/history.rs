@@ -399,6 +399,7 @@ fn what_random_histories_found_stays_mended() {
         ),
         (3020442, "what a third replica left out was carried at a start before it was listed"),
         (3013322, "below rules that could not be read all was carried, whatever they left out"),
+        (3073562, "a wait said in-sync as what it had been flushed for was gone by the look at it"),
         (1500092, "an emptied root was held no more while a directory was not listed for a moment"),
         (
             3041624,

@@ -344,3 +344,24 @@ fn a_directory_that_a_resolve_makes_is_listed_before_a_wait_is_answered() {
     assert!(world.asked.is_empty());
     assert_eq!(fault(&world), None);
 }
+
+#[test]
+fn nor_does_a_wait_whose_flush_found_what_was_gone_again_when_it_was_looked_at() {
+    let mut world = in_sync();
+    does(&world, 1, Deed::Directory("d"));
+    world.ask_wait();
+    world.epoch();
+    world.tell();
+    does(&world, 1, Deed::Rename("d", "e"));
+    world.scanning()();
+    for round in 0..20 {
+        world.epoch();
+        world.look();
+        if round > 9 {
+            world.see();
+            world.work();
+        }
+    }
+    assert!(world.asked.is_empty());
+    assert_eq!(fault(&world), None);
+}
