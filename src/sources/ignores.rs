@@ -294,7 +294,9 @@ impl Ignores {
             .filter(|((r, _), rules)| !doubled && counts((*r, rules)))
             .map(|((_, dir), _)| dir.clone())
             .collect();
-        again.extend(state.unread.extract_if(.., |(of, _)| *of == replica).map(|(_, dir)| dir));
+        again
+            .extend(state.unread.iter().filter(|(r, _)| *r == replica).map(|(_, dir)| dir.clone()));
+        state.unread.retain(|(r, _)| *r != replica);
         again.sort_unstable();
         again.dedup();
         state.files.retain(|(r, _), _| *r != replica);
