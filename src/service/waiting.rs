@@ -156,7 +156,10 @@ impl Actor {
             }
         }
         for waiter in ready {
-            self.check_listed();
+            // What was seen since the flush may be half of what happened since.
+            if waiter.moved == self.waiters.moved {
+                self.check_listed();
+            }
             (waiter.then)(self);
         }
     }
