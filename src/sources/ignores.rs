@@ -233,8 +233,8 @@ impl Ignores {
     #[must_use]
     pub fn are_others_unread(&self, replica: Replica, dir: &RelPath) -> bool {
         let state = self.read();
-        let tries = state.unread.contains(&(replica, dir.clone()));
-        state.unread.iter().any(|(_, at)| dir.is_within(at) && !(tries && at == dir))
+        let tries = |at: &RelPath| at == dir && state.unread.contains(&(replica, at.clone()));
+        state.unread.iter().any(|(_, at)| dir.is_within(at) && !tries(at))
     }
 
     /// Drops the rules below `dir` on a replica that are in no directory any more: `is_dir` says which children of
