@@ -60,6 +60,8 @@ struct Reached {
     standing: Standing,
     /// The way on which it was reached last.
     route: Option<Route>,
+    /// How often it was opened, as far as the sync has been told.
+    opened: u64,
     /// To whoever keeps the connection. Dropped, that ends.
     wake: Sender<Wake>,
     _kept: Kept,
@@ -162,7 +164,7 @@ impl Away {
             if let Standing::Absent(absence) = &reached.standing {
                 reached.standing = Standing::Trying(Some(absence.clone()));
                 // Whoever keeps it has ended with the sync.
-                reached.wake.send(Wake::Try).unwrap_or_default();
+                reached.wake.send(Wake::Try(reached.opened)).unwrap_or_default();
             }
         }
     }
@@ -204,6 +206,7 @@ impl Actor {
                 has_ended: self.away.has_ended.clone(),
                 post: self.post.clone(),
                 wake: woken,
+                opened: 0,
             };
             let standing = match keeper.start() {
                 Ok(()) => Standing::Trying(None),
@@ -213,7 +216,7 @@ impl Actor {
                     hint: None,
                 }),
             };
-            let reached = Reached { standing, route: None, wake, _kept: kept };
+            let reached = Reached { standing, route: None, opened: 0, wake, _kept: kept };
             self.away.reached.insert(replica, reached);
         }
     }
@@ -239,6 +242,12 @@ impl Actor {
 
     /// A replica has been opened.
     pub(crate) fn take_linked(&mut self, replica: Replica, linked: Linked) {
+        if let Some(reached) = self.away.reached.get_mut(&replica) {
+            reached.opened += 1;
+            if let Standing::Absent(absence) = &reached.standing {
+                reached.standing = Standing::Trying(Some(absence.clone()));
+            }
+        }
         self.away.waiting.push((replica, linked));
         self.link_what_waits();
     }
@@ -331,6 +340,10 @@ impl Actor {
     /// The agent of a replica is gone; it is tried again at once.
     pub(crate) fn take_away(&mut self, replica: Replica, scans: &[u64], why: String) {
         self.scans_open.retain(|scan| !scans.contains(scan));
+        if !self.sources.is_lost(replica) {
+            // It has another one by now.
+            return;
+        }
         self.take_fact(&Fact::Unlisted { replica, dir: RelPath::root() });
         let host = self.record.host(replica).unwrap_or("its host");
         let why = format!("{host} is gone: {why}");
@@ -342,6 +355,7 @@ impl Actor {
     pub(super) fn lose(&mut self, replica: Replica, absence: Absence) {
         self.set_away(replica);
         let root = RelPath::root();
+        let is_back = self.away.waiting.iter().any(|(waiting, _)| *waiting == replica);
         match self.away.reached.get_mut(&replica) {
             Some(reached) => {
                 let was = match &reached.standing {
@@ -351,7 +365,10 @@ impl Actor {
                 };
                 let is_new = was.is_none_or(|before| before.reason != absence.reason);
                 let note = absence.why.clone();
-                reached.standing = Standing::Absent(absence);
+                reached.standing = match is_back {
+                    true => Standing::Trying(Some(absence)),
+                    false => Standing::Absent(absence),
+                };
                 if is_new {
                     self.log("offline", &root, replica, note);
                 }

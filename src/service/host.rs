@@ -34,8 +34,8 @@ const PROBE_MAX: Duration = Duration::from_secs(15);
 /// What the keeper of a replica is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// Somebody wants it now.
-    Try,
+    /// What was opened last, and so many times in all, is gone, or was never there; somebody wants it now.
+    Try(u64),
     /// The network is another one.
     Network,
     /// There is a better way.

@@ -64,6 +64,8 @@ pub(super) struct Keeper {
     pub(super) has_ended: Arc<Mutex<bool>>,
     pub(super) post: Sender<Event>,
     pub(super) wake: Receiver<Wake>,
+    /// How often it was opened.
+    pub(super) opened: u64,
 }
 
 impl Keeper {
@@ -85,12 +87,13 @@ impl Keeper {
     }
 
     /// Tries it once. The connection, if it is there, and how the sync is told.
-    pub(super) fn reach(&self) -> (Option<Weak<Peer>>, Question) {
+    pub(super) fn reach(&mut self) -> (Option<Weak<Peer>>, Question) {
         let linked = self.hosts.link(&self.host, &self.open());
         let linked = linked.map_err(|error| Absence::of(&error));
         let settled = linked.map_or_else(Settled::from, |linked| self.settled(linked));
         let Settled { linked, facts } = settled;
         let used = linked.as_ref().map(|linked| Arc::downgrade(&linked.peer)).ok();
+        self.opened += u64::from(used.is_some());
         let replica = self.replica;
         let tell = move |actor: &mut Actor| {
             facts.iter().for_each(|fact| actor.engine.observe(fact));
@@ -110,25 +113,26 @@ impl Keeper {
         }
     }
 
-    fn keep(&self) {
-        let Self { post, wake, .. } = self;
+    /// Whether what is to be tried again is what was opened last. What was heard of an earlier one is no word against that.
+    pub(super) fn has_lost(&self, opened: u64) -> bool {
+        opened == self.opened
+    }
+
+    fn keep(mut self) {
         let (mut away_since, mut was_short) = (sys::now(), false);
         loop {
             let (used, tell) = self.reach();
-            // Who wanted it has it; that it is lost again is said after this.
-            let is_left =
-                used.is_some() && wake.try_iter().fold(false, |is, w| is | (w == Wake::Move));
-            if post.send(Event::Ask(tell)).is_err() {
+            if self.post.send(Event::Ask(tell)).is_err() {
                 return;
             }
             let Some(used) = used else {
-                match wait_away(sys::now().saturating_duration_since(away_since), wake) {
+                match wait_away(sys::now().saturating_duration_since(away_since), &self.wake) {
                     Some(()) => continue,
                     None => return,
                 }
             };
             let since = sys::now();
-            let end = self.wait_linked(&used, is_left);
+            let end = self.wait_linked(&used);
             let is_short = sys::now().saturating_duration_since(since) < STEADY;
             match end {
                 None => return,
@@ -136,8 +140,8 @@ impl Keeper {
                     let replica = self.replica;
                     let pause = move |actor: &mut Actor| actor.away.waits_to_try(replica);
                     let away = sys::now().saturating_duration_since(away_since);
-                    if post.send(Event::Ask(Box::new(pause))).is_err()
-                        || wait_away(away, wake).is_none()
+                    if self.post.send(Event::Ask(Box::new(pause))).is_err()
+                        || wait_away(away, &self.wake).is_none()
                     {
                         return;
                     }
@@ -148,15 +152,12 @@ impl Keeper {
         }
     }
 
-    /// Until the replica is to be linked anew; `None` once nobody wants it. `is_left`: there may be a better way already.
-    fn wait_linked(&self, used: &Weak<Peer>, mut is_left: bool) -> Option<End> {
+    /// Until the replica is to be linked anew; `None` once nobody wants it.
+    fn wait_linked(&self, used: &Weak<Peer>) -> Option<End> {
         loop {
-            let woken = match std::mem::take(&mut is_left) {
-                true => Wake::Move,
-                false => self.wake.recv().ok()?,
-            };
-            match woken {
-                Wake::Try => return Some(End::Lost),
+            match self.wake.recv().ok()? {
+                Wake::Try(opened) if self.has_lost(opened) => return Some(End::Lost),
+                Wake::Try(_) => {}
                 Wake::Move if self.hosts.is_used(&self.host, used) => {}
                 Wake::Move => {
                     let ((tell, told), replica) = (bounded(1), self.replica);
@@ -185,7 +186,7 @@ fn wait_away(away: Duration, wake: &Receiver<Wake>) -> Option<()> {
     let pause = (away / RETRY_PART).clamp(RETRY_MIN, RETRY_MAX);
     match wake.recv_timeout(pause) {
         Err(RecvTimeoutError::Disconnected) => None,
-        Err(RecvTimeoutError::Timeout) | Ok(Wake::Try | Wake::Network | Wake::Move) => Some(()),
+        Err(RecvTimeoutError::Timeout) | Ok(Wake::Try(_) | Wake::Network | Wake::Move) => Some(()),
     }
 }
 

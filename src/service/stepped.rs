@@ -56,7 +56,7 @@ pub(crate) fn reach() -> bool {
     kept.retain_mut(|Kept { keeper, is_due }| {
         loop {
             match keeper.wake.try_recv() {
-                Ok(Wake::Try) => *is_due = true,
+                Ok(Wake::Try(opened)) => *is_due |= keeper.has_lost(opened),
                 Ok(Wake::Move | Wake::Network) => {}
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return false,

@@ -178,6 +178,12 @@ impl Sources {
         }
     }
 
+    /// Whether the agent of a replica is gone, if it had one: what is said of an earlier one is said of that alone.
+    #[must_use]
+    pub fn is_lost(&self, replica: Replica) -> bool {
+        read(&self.fars).get(&replica).is_none_or(|far| far.is_lost())
+    }
+
     /// Looks no more at a replica that an agent has; its rules stay.
     pub fn release(&self, replica: Replica) {
         drop(write(&self.fars).remove(&replica));

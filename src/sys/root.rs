@@ -43,8 +43,9 @@ impl Identity {
         let born = self.birth.zip(earlier.birth).is_none_or(|(now, then)| now == then);
         match (self.id, earlier.id) {
             (Some(now), Some(then)) => now == then && self.ino == earlier.ino && born,
-            (None, None) => (self.ino, self.birth) == (earlier.ino, earlier.birth),
-            (Some(_), None) | (None, Some(_)) => false,
+            // Its id may have been written since, when it could not be at first.
+            (_, None) => (self.ino, self.birth) == (earlier.ino, earlier.birth),
+            (None, Some(_)) => false,
         }
     }
 }
@@ -175,7 +176,10 @@ impl Root {
             Err(error) => return Err(error),
         }
         if self.id.is_none() {
-            self.write_id(&own)?;
+            match self.write_id(&own) {
+                Err(error) if is_full(&error) => return Ok(()),
+                written => written?,
+            }
         }
         hide_from_git(&own)
     }
@@ -437,4 +441,35 @@ pub fn is_mount(child: &Stat, parent: &Stat) -> bool {
     child.kind == Kind::Dir
         && (child.dev != parent.dev
             || (child.mnt != 0 && parent.mnt != 0 && child.mnt != parent.mnt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Identity;
+
+    fn identity(ino: u64, birth: Option<i64>, id: Option<u8>) -> Identity {
+        Identity { dev: 1, ino, birth, id: id.map(|byte| [byte; 16]) }
+    }
+
+    #[test]
+    fn a_root_is_told_by_its_id_and_by_what_no_backup_has() {
+        let is_same = |now: Identity, then: Identity| now.is_same(&then);
+        let one = identity(2, Some(5), Some(1));
+        assert!(is_same(one, one));
+        assert!(is_same(Identity { dev: 9, ..one }, one), "its device got another number");
+        assert!(is_same(Identity { birth: None, ..one }, one), "its file system says no births");
+        assert!(!is_same(identity(2, Some(5), Some(2)), one), "another id");
+        assert!(!is_same(identity(3, Some(5), Some(1)), one), "a copy, with its id");
+        assert!(!is_same(identity(2, Some(6), Some(1)), one), "a backup on a new file system");
+        assert!(!is_same(identity(2, Some(5), None), one), "what lost its id");
+    }
+
+    #[test]
+    fn a_root_that_could_not_be_written_at_first_stays_itself_once_it_has_an_id() {
+        let full = identity(2, Some(5), None);
+        assert!(full.is_same(&full));
+        assert!(identity(2, Some(5), Some(1)).is_same(&full));
+        assert!(!identity(3, Some(5), Some(1)).is_same(&full), "another inode");
+        assert!(!identity(2, Some(6), Some(1)).is_same(&full), "another birth");
+    }
 }

@@ -57,8 +57,7 @@ impl World {
 
     /// All that the daemon remembers is removed, and the sync is added anew.
     pub(super) fn lose_state(&mut self) {
-        let all_there = with(|kernel| kernel.mounts.len() == self.disks);
-        if self.crashed || self.machines.are_in_question() || !all_there {
+        if self.crashed || self.machines.are_in_question() || !self.all_there() {
             return;
         }
         if self.is_up() {
@@ -94,8 +93,7 @@ impl World {
 
     /// A disk is again what it was when it was copied.
     pub(super) fn bring_back(&mut self) {
-        let all_there = with(|kernel| kernel.mounts.len() == self.disks);
-        if self.crashed || self.machines.are_in_question() || !all_there {
+        if self.crashed || self.machines.are_in_question() || !self.all_there() {
             return;
         }
         let Some(copy) = self.copy.take() else { return };

@@ -97,7 +97,7 @@ impl World {
         }
         // A directory in the way gives way with all that is in it.
         let below = with(|kernel| {
-            let all = kernel.disks.iter().enumerate().filter(|(at, _)| *at != winner);
+            let all = kernel.replicas().iter().enumerate().filter(|(at, _)| *at != winner);
             let rows = all.flat_map(|(_, disk)| {
                 let tree = disk.tree();
                 tree.into_iter().filter_map(|(at, ino)| Some((at, bytes_of(disk, ino)?)))

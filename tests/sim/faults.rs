@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::crashes::{CASES, Found, end_everywhere};
 use super::errnos::{fail_at_every_start, fail_everywhere};
 use super::growth::weigh_everything;
-use super::history::outcome;
+use super::history::{Place, outcome};
 use super::orders::compare_all;
 use super::races::race_everywhere;
 use super::reports::meet_everywhere;
@@ -22,7 +22,7 @@ fn first_line(text: &str) -> String {
 }
 
 fn in_histories(mut seeds: impl Iterator<Item = u64>) -> Option<(u64, String)> {
-    seeds.find_map(|seed| Some((seed, outcome(seed, &BTreeSet::new()).err()?)))
+    seeds.find_map(|seed| Some((seed, outcome((Place::Here, seed), &BTreeSet::new()).err()?)))
 }
 
 /// What shows a fault: crashes, races and failing calls one after the other, then histories.
@@ -38,7 +38,11 @@ fn found_by(fault: Fault) -> Option<(String, String)> {
     }
     let (seed, shown) = in_histories(std::iter::once(usual_seed(fault)).chain(0..SEEDS_MAX))?;
     drop(faulty);
-    assert_eq!(outcome(seed, &BTreeSet::new()), Ok(()), "seed {seed} fails without {fault:?}, too");
+    assert_eq!(
+        outcome((Place::Here, seed), &BTreeSet::new()),
+        Ok(()),
+        "seed {seed} fails without {fault:?}, too"
+    );
     Some((format!("seed {seed}"), first_line(&shown)))
 }
 

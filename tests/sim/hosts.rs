@@ -380,6 +380,7 @@ impl World {
         for host in self.machines.0.iter().filter(|host| host.crashed.get()) {
             let at = replica(host.disk);
             let is_linked = host.peer.borrow().upgrade().is_some_and(|peer| peer.is_up());
+            with(|kernel| self.ledger.borrow_mut().settles(&kernel.disks[host.disk], host.disk));
             if reached && is_linked && !left.iter().any(|(_, intent)| intent.replica == at) {
                 host.crashed.set(false);
                 with(|kernel| self.ledger.borrow_mut().recovered(kernel, &[host.disk]));

@@ -77,7 +77,7 @@ impl Rules {
 
     /// Those of each replica, as they are now.
     pub(super) fn of_all(kernel: &Kernel) -> Vec<Self> {
-        kernel.disks.iter().map(Self::of).collect()
+        kernel.replicas().iter().map(Self::of).collect()
     }
 
     /// Whether they leave out what is at a path, or a directory above it.
@@ -155,7 +155,7 @@ fn trees() -> Vec<BTreeMap<String, (Option<Bytes>, u16)>> {
             tree.map(|(path, ino)| (path, (bytes_of(disk, ino), disk.attributes(ino).mode)))
                 .collect()
         };
-        kernel.disks.iter().map(tree).collect()
+        kernel.replicas().iter().map(tree).collect()
     })
 }
 

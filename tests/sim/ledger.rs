@@ -11,6 +11,7 @@ use super::ignoring::Standing;
 use super::moments::Moments;
 use super::questions::Sameness;
 use super::renamed::Renamed;
+use super::users;
 use crate::sys::sim::{Disk, Ino, Kernel, Node};
 
 type Tree = BTreeMap<String, Bytes>;
@@ -149,7 +150,7 @@ impl Ledger {
     /// Whatever changed since the last look was done by the engine.
     pub(super) fn observe(&mut self, kernel: &Kernel) {
         self.rules.hear(kernel);
-        for (at, disk) in kernel.disks.iter().enumerate() {
+        for (at, disk) in kernel.replicas().iter().enumerate() {
             let new = seen(disk, &self.trees[at]);
             if new == self.trees[at] {
                 continue;
@@ -173,7 +174,7 @@ impl Ledger {
                     // A file that gives way to a directory is gone for a moment, and is no delete.
                     let is_dir =
                         |disk: &Disk| disk.at(path).is_some_and(|ino| *disk.node(ino) == Node::Dir);
-                    let goes = goes && !kernel.disks.iter().any(is_dir);
+                    let goes = goes && !kernel.replicas().iter().any(is_dir);
                     if let Some(old) = old.filter(|old| goes && !stays(old)) {
                         self.goes(at, path, old);
                     }
@@ -391,7 +392,7 @@ impl Ledger {
             bytes.filter_map(|(_, node)| Bytes::of(&node)).collect::<BTreeSet<_>>()
         };
         let mut durable = BTreeSet::new();
-        for disk in &kernel.disks {
+        for disk in kernel.replicas() {
             let named: BTreeSet<u64> = disk.durable_tree().into_iter().collect();
             durable.extend(owned(disk, disk.durable(), &named));
         }
@@ -402,7 +403,7 @@ impl Ledger {
         self.going.clear();
         self.rules.end();
         self.renamed = Renamed::default();
-        for (at, disk) in kernel.disks.iter().enumerate() {
+        for (at, disk) in kernel.replicas().iter().enumerate() {
             let new = seen(disk, &before[at]);
             // What is set aside comes back, under the name it had.
             let aside = set_aside(disk).into_iter().map(|ino| (String::new(), ino));
@@ -450,7 +451,7 @@ impl Ledger {
 
     /// A daemon starts after a crash: what users have given an announced name since may have the announced time, too.
     pub(super) fn recovers(&mut self, kernel: &Kernel, announced: &[Announced]) {
-        for (at, disk) in kernel.disks.iter().enumerate() {
+        for (at, disk) in kernel.replicas().iter().enumerate() {
             for (path, ino) in disk.tree() {
                 let mtime = disk.attributes(ino).mtime;
                 if announced.iter().any(|a| a.is(at, &path, mtime)) {
@@ -475,29 +476,34 @@ impl Ledger {
             if !kernel.mounts.values().any(|mounted| *mounted == at) {
                 continue;
             }
-            let old = std::mem::take(&mut self.trees[at]);
-            let new = seen(disk, &old);
-            for path in changed(&old, &new) {
-                let whole = |was: &&Bytes| self.written.contains(*was) && !self.torn.contains(*was);
-                let was = old.get(path).filter(whole);
-                let taken_back =
-                    !new.contains_key(path) && self.unconfirmed.contains(&(at, path.clone()));
-                let was = was.filter(|_| !taken_back);
-                self.judge(at, path, was, new.get(path));
-                self.bury(at, path, old.get(path), new.get(path));
-            }
-            let torn = new.iter().find(|(_, bytes)| !self.written.contains(*bytes));
+            self.settles(disk, at);
+            let torn = self.trees[at].iter().find(|(_, bytes)| !self.written.contains(*bytes));
             if let Some((path, bytes)) = torn {
                 let what = format!("S4: {path} on {at} holds {bytes:?} after recovery");
                 self.fails(what);
             }
-            self.trees[at] = new;
         }
+    }
+
+    /// What changed on a disk since the last look was done by a recovery, which need not have come to its end.
+    pub(super) fn settles(&mut self, disk: &Disk, at: usize) {
+        let old = std::mem::take(&mut self.trees[at]);
+        let new = seen(disk, &old);
+        for path in changed(&old, &new) {
+            let whole = |was: &&Bytes| self.written.contains(*was) && !self.torn.contains(*was);
+            let was = old.get(path).filter(whole);
+            let taken_back =
+                !new.contains_key(path) && self.unconfirmed.contains(&(at, path.clone()));
+            let was = was.filter(|_| !taken_back);
+            self.judge(at, path, was, new.get(path));
+            self.bury(at, path, old.get(path), new.get(path));
+        }
+        self.trees[at] = new;
     }
 
     /// What the daemon remembers was removed: what was only kept still lies in its store, and nobody lists it.
     pub(super) fn forgets(&mut self, kernel: &Kernel) {
-        for disk in &kernel.disks {
+        for disk in kernel.replicas() {
             let kept = in_store(disk);
             let is_in_tree =
                 |bytes: &Bytes| self.trees.iter().any(|t| t.values().any(|v| v == bytes));
@@ -535,6 +541,14 @@ impl Ledger {
         self.before_step.clear();
         self.swept.clear();
         self.sameness.look(kernel);
+    }
+
+    /// S4: all names are such as users give.
+    pub(super) fn check_names(&mut self, kernel: &Kernel) {
+        let mut names = kernel.replicas().iter().flat_map(Disk::tree).map(|(path, _)| path);
+        if let Some(path) = names.find(|path| !users::is_given(path)) {
+            self.fails(format!("S4: a name nobody gave: {path}"));
+        }
     }
 
     /// S1: what nobody did away with is in a tree or kept.

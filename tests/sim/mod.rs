@@ -27,6 +27,7 @@ mod reports;
 mod restless;
 mod small;
 mod sound;
+mod strangers;
 mod telling;
 mod users;
 mod words;

@@ -43,7 +43,7 @@ fn shape(disk: &Disk) -> BTreeMap<String, (&Node, u16, i64)> {
 /// Whether all trees are the same, but for what the rules of any replica, as they are now, leave out; and for a directory
 /// that is gone at one and stays at another for such things (R10).
 fn are_same(kernel: &Kernel) -> bool {
-    let shapes: Vec<_> = kernel.disks.iter().map(shape).collect();
+    let shapes: Vec<_> = kernel.replicas().iter().map(shape).collect();
     if shapes.iter().all(|other| *other == shapes[0]) {
         return true;
     }
@@ -167,7 +167,7 @@ impl World {
     /// S12 and Q8, at rest and without rules of ignoring: what `status` and `explain` say is what there is.
     pub(super) fn dishonest(&mut self) -> Option<String> {
         let paths: BTreeSet<String> = with(|kernel| {
-            let trees = kernel.disks.iter().flat_map(Disk::tree);
+            let trees = kernel.replicas().iter().flat_map(Disk::tree);
             trees.map(|(path, _)| path).collect()
         });
         let actor = self.actor();
@@ -184,7 +184,8 @@ impl World {
         let Some(said) = self.actor().explain(&RelPath::parse(path.as_bytes()).unwrap()) else {
             return Some(format!("S12: `explain` knows nothing of {path}"));
         };
-        let there: Vec<_> = with(|kernel| kernel.disks.iter().map(|d| words(d, path)).collect());
+        let there: Vec<_> =
+            with(|kernel| kernel.replicas().iter().map(|d| words(d, path)).collect());
         for (holding, (what, digest)) in said.holdings.iter().zip(&there) {
             let held = &holding.holds;
             // What only its bytes could tell need not have been read.

@@ -40,7 +40,7 @@ impl World {
             with(|kernel| {
                 let held = |disk: &Disk| paths.iter().map(|p| within(disk, p)).collect::<Vec<_>>();
                 let first = held(&kernel.disks[0]);
-                let differs = kernel.disks[1..].iter().any(|disk| held(disk) != first);
+                let differs = kernel.replicas()[1..].iter().any(|disk| held(disk) != first);
                 (!differs).then(|| format!("{paths:?} in conflict, and nothing differs"))
             })
         })
@@ -67,7 +67,7 @@ impl World {
         with(|kernel| {
             let tree = |disk: &Disk| within_all(disk).into_iter().collect::<BTreeMap<_, _>>();
             let first = tree(&kernel.disks[0]);
-            kernel.disks[1..].iter().find_map(|disk| {
+            kernel.replicas()[1..].iter().find_map(|disk| {
                 let other = tree(disk);
                 let mut paths = first.keys().chain(other.keys());
                 let idle =

@@ -171,10 +171,10 @@ pub(super) fn does(
 
 /// One user at one replica does something.
 pub(super) fn act(kernel: &mut Kernel, ledger: &mut Ledger, dice: &mut Dice) {
-    let at = dice.index(kernel.disks.len());
+    let at = dice.index(kernel.replicas().len());
     // Where nothing is mounted nobody works.
     if kernel.mounts.values().any(|disk| *disk == at) {
-        act_at(kernel, ledger, dice, (at, (at + 1) % kernel.disks.len()));
+        act_at(kernel, ledger, dice, (at, (at + 1) % kernel.replicas().len()));
     }
 }
 

@@ -18,6 +18,7 @@ use super::bench::{Bytes, bytes_of, replica};
 use super::hosts::Machines;
 use super::ledger::Ledger;
 use super::questions::Asked;
+use super::strangers::Stranger;
 use super::telling::Telling;
 use super::users::{self, Dice};
 use crate::dataflow::model::fact::Fact;
@@ -78,6 +79,7 @@ pub(super) struct World {
     looked: Option<(u64, usize)>,
     pub(super) disks: usize,
     pub(super) copy: Option<Copied>,
+    pub(super) strangers: Vec<Stranger>,
     /// So many names have to be new before those that are gone are forgotten.
     pub(super) names: usize,
     /// The disks of the daemon's machine, and the others.
@@ -149,6 +151,7 @@ impl World {
             looked: None,
             disks,
             copy: None,
+            strangers: Vec::new(),
             names: NAMES,
             here: (0..disks).collect(),
             machines: Machines::default(),
@@ -192,17 +195,18 @@ impl World {
         self.machines.begin();
         ready.actor.begin();
         self.told.clear();
+        let all_there = self.all_there();
         with(|kernel| {
             kernel.log.push("daemon started".to_owned());
             kernel.disks.iter_mut().for_each(|disk| disk.events.clear());
             let ledger = &mut self.ledger.borrow_mut();
             if self.crashed {
                 ledger.recovered(kernel, &self.here);
-                self.crashed = kernel.mounts.len() < self.disks;
+                self.crashed = !all_there;
             } else {
                 ledger.killed(kernel);
             }
-            if kernel.mounts.len() == self.disks {
+            if all_there {
                 ledger.rules.start(kernel);
             }
         });
@@ -465,13 +469,7 @@ impl World {
                 ledger.step_ends();
             }
             ledger.braked = braked;
-            for disk in &kernel.disks {
-                for (path, _) in disk.tree() {
-                    if !users::is_given(&path) {
-                        ledger.fault.get_or_insert(format!("S4: a name nobody gave: {path}"));
-                    }
-                }
-            }
+            ledger.check_names(kernel);
         });
         match kept {
             Some(Ok(kept)) => ledger.check_kept(&kept),

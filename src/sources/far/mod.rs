@@ -61,6 +61,8 @@ struct State {
     /// Most of what is scanned is known here.
     known: bool,
     is_over: bool,
+    /// The agent is gone, which is being said.
+    is_lost: bool,
     /// Nobody here wants to hear of it any more.
     is_dropped: bool,
     /// The agent has put it away, and said so.
@@ -174,6 +176,11 @@ impl FarTree {
         let known = state.known;
         self.ask_in(&mut state, Ask::Scan { dir: dir.clone(), number, known });
         Some(number)
+    }
+
+    /// Whether its agent is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        self.shared.state().is_lost
     }
 
     /// Has a directory told whole.
@@ -309,6 +316,7 @@ impl Hearing {
     fn end(&self, why: String) {
         let mut state = self.shared.state();
         let (scans, is_dropped) = (std::mem::take(&mut state.scans), state.is_dropped);
+        state.is_lost = true;
         drop(state);
         let replica = self.shared.replica;
         let sink = &self.shared.sink;

@@ -114,7 +114,11 @@ pub struct Disk {
 
 impl Disk {
     pub fn new(dev: u64, now: i64) -> Self {
-        let root = 2;
+        Self::rooted(dev, 2, now)
+    }
+
+    /// With this inode at its top.
+    pub fn rooted(dev: u64, root: Ino, now: i64) -> Self {
         let mut disk = Self {
             dev,
             root,

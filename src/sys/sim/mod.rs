@@ -40,6 +40,8 @@ pub struct Kernel {
     pub ns_per_byte: i64,
     began: (i64, Instant),
     pub disks: Vec<Disk>,
+    /// So many of these, the last ones, are no replica's.
+    pub strangers: usize,
     /// Which disk is mounted where.
     pub mounts: BTreeMap<PathBuf, usize>,
     opens: BTreeMap<u64, Opened>,
@@ -84,6 +86,7 @@ impl Machine {
             ns_per_byte: 0,
             began: (clock_ns, Instant::now()),
             disks: (0..paths.len()).map(disk).collect(),
+            strangers: 0,
             mounts: paths.iter().enumerate().map(|(n, path)| (PathBuf::from(path), n)).collect(),
             opens: BTreeMap::new(),
             opened: 0,
@@ -129,6 +132,12 @@ pub fn aside<T>(act: impl FnOnce() -> T) -> T {
 }
 
 impl Kernel {
+    /// The disks of the replicas.
+    #[must_use]
+    pub fn replicas(&self) -> &[Disk] {
+        &self.disks[..self.disks.len() - self.strangers]
+    }
+
     /// The clock that waits go by.
     #[must_use]
     pub fn now(&self) -> Instant {

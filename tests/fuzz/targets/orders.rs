@@ -11,7 +11,7 @@ use yeet::dataflow::model::value::{Content, Digest, File, Value};
 use yeet::dataflow::model::verdict::Rule;
 use yeet::sinks::apply::Part;
 use yeet::sinks::far::wire::{
-    Ended, Errand, Failure, FileEnd, GoesOn, Group, Looked, Offer, Order, Outcome, Purged, ReadOut,
+    Ended, Errand, Failure, FileEnd, Flushed, GoesOn, Group, Looked, Offer, Order, Outcome, Purged, ReadOut,
     Reply, Settled, Wanted,
 };
 use yeet::ssh::socket;
@@ -68,7 +68,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let ended = Ended { result: Err(other.clone()), kept: Some(value) };
     let part = Part { bytes: 300, digest: Digest([7; 32]) };
     let group = Group { known: vec![(fuzz::path(b"a"), None)], jobs: vec![(9, job(read))] };
-    let outcome = Outcome { ended: vec![ended], durable: true };
+    let outcome = Outcome { ended: vec![ended], durable: Flushed::Marked(300) };
     let order = Order { op: 300, job: job(put), offer: Err(other.clone()) };
     let pin = socket::Fresh::new().expect("a certificate").pin();
     let offer = socket::Offer { port: 7, pin, token: [7; 32] };
