@@ -78,8 +78,9 @@ impl Actor {
         }
         self.note_unlearned(fact);
         let again = self.directories_again(fact);
+        self.note_early(fact);
         self.engine.observe(fact);
-        for (replica, dir) in again {
+        for (replica, dir) in again.into_iter().chain(self.early_again(fact)) {
             self.sources.scan(replica, &dir);
         }
         let (Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. }) = fact

@@ -2,7 +2,7 @@
 //!
 //! Holds: a listing is taken in only if its print is that of the guess, so it is what the agent saw; a guess changes nothing
 //! that is held but contents that nobody had read. A guess that waits ends with anything else that is said of the directory.
-//! What cannot be guessed is asked for.
+//! What cannot be guessed is asked for; what was said meanwhile of directories in it is asked for after that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,9 @@ const TOGETHER_MIN: usize = 3;
 /// Of more nothing would be heard before the last is read.
 const TOGETHER_MAX: usize = 1 << 14;
 
+/// More directories than are kept apart; beyond, all of their replica is looked at again.
+const EARLY_MAX: usize = 1 << 12;
+
 type Held = Vec<(PathId, Name, Value)>;
 
 /// What is guessed later, and what is asked for together.
@@ -31,6 +34,8 @@ pub struct Prints {
     again: BTreeSet<(PathId, Replica)>,
     /// Files to be read on hosts, by directory.
     to_read: BTreeMap<(Replica, PathId), Vec<PathId>>,
+    /// Directories that were listed before it was known that they are directories.
+    early: BTreeSet<(Replica, RelPath)>,
 }
 
 impl Prints {
@@ -50,6 +55,25 @@ impl Prints {
     /// Nothing counts any more that was said of what a replica has.
     pub(crate) fn forget(&mut self, replica: Replica) {
         self.waiting.retain(|(_, of), _| *of != replica);
+        self.early.retain(|(of, _)| *of != replica);
+    }
+
+    fn too_early(&mut self, replica: Replica, dir: RelPath) {
+        if self.early.len() < EARLY_MAX {
+            self.early.insert((replica, dir));
+        } else {
+            self.early.retain(|(of, _)| *of != replica);
+            self.early.insert((replica, RelPath::root()));
+        }
+    }
+
+    /// Takes out what was too early in directories of which this is so, and of any where it is not known which.
+    fn take_early(&mut self, replica: Replica, is_in: impl Fn(&RelPath) -> bool) -> Vec<RelPath> {
+        let early = std::mem::take(&mut self.early).into_iter();
+        let (due, early): (BTreeSet<_>, BTreeSet<_>) =
+            early.partition(|(of, dir)| *of == replica && (dir.is_root() || is_in(dir)));
+        self.early = early;
+        due.into_iter().map(|(_, dir)| dir).collect()
     }
 }
 
@@ -161,6 +185,43 @@ impl Actor {
         let paths = self.engine.paths();
         let is_in = |id: PathId| id == dir || paths.ancestors(id).any(|above| above == dir);
         self.prints.waiting.retain(|(id, of), _| *of != replica || !is_in(*id));
+    }
+
+    /// A host lists the directories in one as soon as it has told the print of that. Where the print does not do, and one of
+    /// them was something else before, what it says of it comes too early to count.
+    pub(crate) fn note_early(&mut self, fact: &Fact) {
+        let Fact::Listed { replica, dir, .. } = fact else { return };
+        if self.record.host(*replica).is_some() && !self.engine.is_directory(*replica, dir) {
+            self.prints.too_early(*replica, dir.clone());
+        }
+    }
+
+    /// The directories that are to be looked at again now that they are known for what they are.
+    pub(crate) fn early_again(&mut self, fact: &Fact) -> Vec<(Replica, RelPath)> {
+        if self.prints.early.is_empty() {
+            return Vec::new();
+        }
+        let (replica, due) = match fact {
+            Fact::Listed { replica, dir, children } => {
+                let dirs = children.iter().filter(|(_, value)| value.is_dir());
+                let dirs: Vec<RelPath> = dirs.map(|(name, _)| dir.join(name)).collect();
+                let is_in = |early: &RelPath| dirs.iter().any(|dir| early.is_within(dir));
+                (*replica, self.prints.take_early(*replica, is_in))
+            }
+            Fact::Holds { replica, path, value: Some(value) } if value.is_dir() => {
+                (*replica, self.prints.take_early(*replica, |early| early.is_within(path)))
+            }
+            Fact::Holds { .. }
+            | Fact::Unlisted { .. }
+            | Fact::Agreed { .. }
+            | Fact::Past { .. }
+            | Fact::Means { .. }
+            | Fact::Yields { .. } => return Vec::new(),
+        };
+        let (there, still): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|dir| self.engine.is_directory(replica, dir));
+        still.into_iter().for_each(|dir| self.prints.too_early(replica, dir));
+        there.into_iter().map(|dir| (replica, dir)).collect()
     }
 
     /// Guesses again where more is known now.

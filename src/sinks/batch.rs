@@ -74,7 +74,7 @@ fn order_all<K>(
 ) -> Acted {
     let bytes = Job::bytes_of(batch.iter().map(|assigned| &assigned.job));
     let durable = shop.journal.is_some().then(|| shop.ops.take().0);
-    let mut orders = match Orders::open(far, durable, bytes) {
+    let mut orders = match Orders::open(far, durable, (batch.len(), bytes)) {
         Ok(orders) => orders,
         Err(error) => return none_done(batch.len(), error),
     };

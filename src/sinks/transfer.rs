@@ -126,6 +126,11 @@ pub(super) fn carry<K>(
         return batch.into_iter().map(refused).collect();
     }
     let Acted { mut results, kept, durable } = act(&batch, &ops);
+    debug_assert_eq!(
+        (results.len(), kept.len()),
+        (batch.len(), batch.len()),
+        "every job is answered"
+    );
     let (is_durable, marked) = (durable.is_some(), durable.unwrap_or_default());
     let mut changes = Vec::new();
     // An agent may have taken a greater one.

@@ -285,10 +285,13 @@ fn shrink(of: (Place, u64), kind: &str) -> BTreeSet<usize> {
     without
 }
 
-/// What is wrong with a seed, how little of it is enough, and how to see it again.
+/// What is wrong with a seed, how little of it is enough unless `YEET_SIM_WHOLE` is set, and how to see it again.
 fn explain((place, seed): (Place, u64), fault: &str) -> String {
     let kind = &fault[..fault.len().min(3)];
-    let without = shrink((place, seed), kind);
+    let without = match std::env::var_os("YEET_SIM_WHOLE") {
+        None => shrink((place, seed), kind),
+        Some(_) => BTreeSet::new(),
+    };
     let shorter =
         outcome_of(|| run((place, seed), &without)).err().unwrap_or_else(|| fault.to_owned());
     let log = last_trace();

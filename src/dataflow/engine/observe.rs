@@ -27,6 +27,14 @@ pub(super) struct Notes {
 }
 
 impl Engine {
+    /// Whether what a replica says of something in a directory would be taken in: neither that nor anything above it is
+    /// known to be something else there.
+    pub fn is_directory(&mut self, replica: Replica, dir: &RelPath) -> bool {
+        self.read();
+        let dir = self.state.intern(dir);
+        self.state.may_hold_in(dir, replica)
+    }
+
     /// Takes a fact in. Nothing is derived from it before the next [`Engine::settle`].
     ///
     /// Facts of replicas that are not part of the sync are dropped. So are facts about something below what that

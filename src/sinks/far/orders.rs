@@ -25,7 +25,8 @@ pub(in crate::sinks) struct Orders<'a> {
     far: &'a Far,
     incoming: Incoming,
     outgoing: Outgoing,
-    ordered: usize,
+    /// So many jobs are answered, ordered or not.
+    jobs: usize,
     /// A group is of one moment: no part of an earlier one is gone on with.
     is_group: bool,
     /// Why nothing more goes out.
@@ -35,17 +36,19 @@ pub(in crate::sinks) struct Orders<'a> {
 }
 
 impl<'a> Orders<'a> {
+    /// For so many jobs that carry so many bytes.
+    ///
     /// # Errors
     /// The agent is not there.
     pub(in crate::sinks) fn open(
         far: &'a Far,
         durable: Option<u64>,
-        bytes: u64,
+        (jobs, bytes): (usize, u64),
     ) -> Result<Self, ApplyError> {
         let act = |replica| Request::Act { replica, durable };
         let (incoming, outgoing) = far.ask_bulk(bytes, act)?;
         let (is_group, broken, early) = (false, None, None);
-        Ok(Self { far, incoming, outgoing, ordered: 0, is_group, broken, early })
+        Ok(Self { far, incoming, outgoing, jobs, is_group, broken, early })
     }
 
     /// Orders the jobs of a group, which are acted on once [`Self::go`] is said.
@@ -60,8 +63,8 @@ impl<'a> Orders<'a> {
         let act = |replica| Request::ActGroup { replica, durable };
         let (incoming, outgoing) = far.ask_bulk(group.bytes(), act)?;
         let broken = outgoing.say(group).err();
-        let (is_group, early) = (true, None);
-        Ok(Self { far, incoming, outgoing, ordered: 0, is_group, broken, early })
+        let (jobs, is_group, early) = (group.jobs.len(), true, None);
+        Ok(Self { far, incoming, outgoing, jobs, is_group, broken, early })
     }
 
     /// That all of a group is of one moment; or why nothing of it is to be done.
@@ -115,7 +118,6 @@ impl<'a> Orders<'a> {
 
     /// Whether it goes out.
     fn say(&mut self, named: Option<(OpId, &Job)>, offer: Offer) -> bool {
-        self.ordered += 1;
         if self.broken.is_none() {
             let said = match named {
                 Some((op, job)) => self.outgoing.say(&Order { op: op.0, job: job.clone(), offer }),
@@ -152,7 +154,7 @@ impl<'a> Orders<'a> {
         self.broken = self.broken.take().or(piped.err());
     }
 
-    /// Waits for what became of all that was ordered, in that order; and whether it is on disk there.
+    /// Waits for what became of all jobs, in their order; and whether it is on disk there.
     pub(in crate::sinks) fn outcome(mut self) -> (Vec<Ordered>, Flushed) {
         let ended = match (self.broken.take(), self.early.take()) {
             (None | Some(Broken::Enough), Some(outcome)) => Ok(outcome),
@@ -167,7 +169,7 @@ impl<'a> Orders<'a> {
             (Some(broken), _) => Err(broken),
         };
         let host = self.far.host.as_str();
-        let ended = ended.and_then(|outcome| match outcome.ended.len() > self.ordered {
+        let ended = ended.and_then(|outcome| match outcome.ended.len() > self.jobs {
             true => Err(Broken::Garbled("it answers for jobs that there are not".to_owned())),
             false => Ok(outcome),
         });
@@ -178,12 +180,12 @@ impl<'a> Orders<'a> {
                     .map(|ended| (ended.result.map_err(|failure| failure.error(host)), ended.kept));
                 let mut results: Vec<Ordered> = results.collect();
                 // What came after a large one that failed was not tried.
-                results.resize_with(self.ordered, || (Err(ApplyError::Cancelled), None));
+                results.resize_with(self.jobs, || (Err(ApplyError::Cancelled), None));
                 (results, durable.believed())
             }
             Err(broken) => {
                 let lost = || (Err(self.far.broken(&broken)), None);
-                ((0..self.ordered).map(|_| lost()).collect(), Flushed::No)
+                ((0..self.jobs).map(|_| lost()).collect(), Flushed::No)
             }
         }
     }
