@@ -83,6 +83,7 @@ impl Actor {
         for (replica, dir) in again.into_iter().chain(self.early_again(fact)) {
             self.sources.scan(replica, &dir);
         }
+        self.read_unanswered(fact);
         let (Fact::Listed { replica, dir: path, .. } | Fact::Holds { replica, path, .. }) = fact
         else {
             return;

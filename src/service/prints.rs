@@ -34,6 +34,10 @@ pub struct Prints {
     again: BTreeSet<(PathId, Replica)>,
     /// Files to be read on hosts, by directory.
     to_read: BTreeMap<(Replica, PathId), Vec<PathId>>,
+    /// Directories of which many files are read together: the next print of one answers for them.
+    filled: BTreeSet<(PathId, Replica)>,
+    /// Those of which it was told, so what it does not say of a file has to be asked for.
+    answered: BTreeSet<(PathId, Replica)>,
     /// Directories that were listed before it was known that they are directories.
     early: BTreeSet<(Replica, RelPath)>,
 }
@@ -47,7 +51,8 @@ impl Prints {
 
     /// The paths that are known here.
     pub(crate) fn names(&self) -> impl Iterator<Item = PathId> {
-        let waiting = self.waiting.keys().chain(&self.again).map(|(id, _)| *id);
+        let waiting = self.waiting.keys().chain(&self.again).chain(&self.filled);
+        let waiting = waiting.chain(&self.answered).map(|(id, _)| *id);
         let to_read = self.to_read.iter();
         waiting.chain(to_read.flat_map(|((_, dir), files)| files.iter().copied().chain([*dir])))
     }
@@ -56,6 +61,8 @@ impl Prints {
     pub(crate) fn forget(&mut self, replica: Replica) {
         self.waiting.retain(|(_, of), _| *of != replica);
         self.early.retain(|(of, _)| *of != replica);
+        self.filled.retain(|(_, of)| *of != replica);
+        self.answered.retain(|(_, of)| *of != replica);
     }
 
     fn too_early(&mut self, replica: Replica, dir: RelPath) {
@@ -86,6 +93,9 @@ impl Actor {
                 None => self.sources.list(replica, &dir),
             };
         };
+        if self.prints.filled.remove(&(id, replica)) {
+            self.prints.answered.insert((id, replica));
+        }
         // It stands for whatever was to be guessed before.
         self.prints.waiting.remove(&(id, replica));
         let held = self.engine.held_in(id, replica);
@@ -224,6 +234,23 @@ impl Actor {
         there.into_iter().map(|dir| (replica, dir)).collect()
     }
 
+    /// A directory is listed of which a print had answered for files that were read together, and did not do: what changes
+    /// while it is looked at is not known for long, so the listing need not say of them what the print was of.
+    pub(crate) fn read_unanswered(&mut self, fact: &Fact) {
+        let Fact::Listed { replica, dir, children } = fact else { return };
+        let Some(id) = self.id_of(dir) else { return };
+        if !self.prints.answered.remove(&(id, *replica)) {
+            return;
+        }
+        for (name, _) in children.iter().filter(|(_, value)| unread(value).is_some()) {
+            let path = dir.join(name);
+            if self.id_of(&path).is_some_and(|id| self.is_to_be_read(*replica, id)) {
+                // On its own: it is answered by what is in it.
+                self.sources.read(*replica, &path);
+            }
+        }
+    }
+
     /// Guesses again where more is known now.
     pub(crate) fn guess_again(&mut self) {
         for (id, replica) in std::mem::take(&mut self.prints.again) {
@@ -269,6 +296,7 @@ impl Actor {
             let except =
                 (files.len() >= TOGETHER_MIN).then(|| self.split(replica, dir, &mut files));
             if let Some(except) = except.flatten() {
+                self.prints.filled.insert((dir, replica));
                 let dir = self.engine.paths().path(dir);
                 self.sources.fill(replica, &dir, except);
             }
