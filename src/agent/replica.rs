@@ -92,6 +92,9 @@ impl Served {
             true => None,
             false => lock(&root, asked)?.filter(|_| asked.lasting),
         };
+        if asked.lasting {
+            root.settle_unknown(&asked.identity).map_err(other)?;
+        }
         let store = match asked.lasting {
             true => Store::open(&root, &asked.store),
             false => Store::open_unwatched(&root, &asked.store),

@@ -12,6 +12,7 @@ pub mod away;
 pub mod conflicts;
 pub mod contents;
 pub mod dial;
+mod digests;
 pub mod dispatch;
 pub mod doubts;
 pub mod explain;

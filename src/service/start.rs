@@ -16,9 +16,9 @@ use crate::dataflow::model::group::Groups;
 use crate::dataflow::model::mode::Policy;
 use crate::dataflow::model::path::RelPath;
 use crate::dataflow::model::replica::{Replica, ReplicaSet};
-use crate::dataflow::model::value::Digest;
 use crate::service::actor::{Actor, Event, Pace};
 use crate::service::away::Away;
+use crate::service::digests::Cached;
 use crate::service::holds::{Holds, RootHold};
 use crate::service::hosts::Hosts;
 use crate::service::pool::Pool;
@@ -26,7 +26,6 @@ use crate::service::prints::Prints;
 use crate::service::problems::{About, Problem, Problems};
 use crate::service::waiting::Waiters;
 use crate::service::ways::Ways;
-use crate::sinks::apply::KnownDigests;
 use crate::sinks::far::Far;
 use crate::sinks::journal::record::LogRecord;
 use crate::sinks::journal::registry::{Registry, SyncRecord};
@@ -41,7 +40,7 @@ use crate::sources::control::sign::Sign;
 use crate::sources::ignores::Ignores;
 use crate::sources::scan::pool::{Scanner, Seen};
 use crate::sources::stat_cache::StatCache;
-use crate::sys::{self, Holder, Lock, LockError, Root, RootError, Stat};
+use crate::sys::{self, Holder, Lock, LockError, Root, RootError};
 
 /// Listings that may wait for the thread of a sync; a full queue makes scanners wait. Short, because what a leaf or an
 /// edit has to say waits behind what the first scan of the source found.
@@ -160,34 +159,6 @@ impl Drop for Handle {
     }
 }
 
-/// The stat cache as sinks use it.
-struct Cached {
-    cache: Arc<StatCache>,
-    /// Device and ctime grain of each root.
-    grains: Vec<(u64, i64)>,
-    /// A one-shot copy has no use later for what it reads.
-    remembers: bool,
-    are_wanted: bool,
-}
-
-impl KnownDigests for Cached {
-    fn digest(&self, stat: &Stat) -> Option<Digest> {
-        self.cache.lookup(stat)
-    }
-
-    fn record(&self, stat: &Stat, digest: Digest, since_ns: i64) {
-        if !self.remembers {
-            return;
-        }
-        let grain = self.grains.iter().filter(|(dev, _)| *dev == stat.dev).map(|(_, g)| *g).max();
-        self.cache.record(stat, digest, since_ns, grain.unwrap_or(2_000_000_000));
-    }
-
-    fn are_wanted(&self) -> bool {
-        self.are_wanted
-    }
-}
-
 /// A name for lock files: which process owns a root.
 fn owner() -> String {
     format!("pid {}", std::process::id())
@@ -288,8 +259,8 @@ fn open_grounds(
                 continue;
             }
         };
-        replica.identity = root.identity();
-        let store = match open_store(&root, &record.name, lasting) {
+        let was = std::mem::replace(&mut replica.identity, root.identity());
+        let store = match open_store((&root, &was), &record.name, lasting) {
             Ok(store) => Ok(store),
             Err(error) if root.caps().read_only => Err(error.raw_os_error().unwrap_or(libc::EROFS)),
             Err(source) => {
@@ -303,8 +274,16 @@ fn open_grounds(
     Ok(grounds)
 }
 
-fn open_store(root: &Root, sync: &str, watched: bool) -> io::Result<Store> {
-    if watched { Store::open(root, sync) } else { Store::open_unwatched(root, sync) }
+fn open_store(
+    (root, was): (&Root, &sys::Identity),
+    sync: &str,
+    lasting: bool,
+) -> io::Result<Store> {
+    if !lasting {
+        return Store::open_unwatched(root, sync);
+    }
+    root.settle_unknown(was)?;
+    Store::open(root, sync)
 }
 
 fn open_journal(

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
 use super::dir::{Dir, with_name};
+use super::file::sync_fs;
 use super::os::{self as fs, Fd, File};
 use super::stat::{Kind, Stat, fstat};
 use crate::dataflow::model::path::{Name, RelPath};
@@ -122,6 +123,8 @@ pub struct Root {
     stat: Stat,
     caps: Caps,
     id: Option<[u8; 16]>,
+    /// It had an id when it was opened.
+    was_known: bool,
 }
 
 impl AsFd for Root {
@@ -148,8 +151,10 @@ impl Root {
         let fd = fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
         let stat = fstat(&fd).map_err(failed)?;
         let caps = Caps::assumed(&fd);
-        let mut root = Self { fd, path: path.to_owned(), stat, caps, id: None };
+        let (path, id, was_known) = (path.to_owned(), None, false);
+        let mut root = Self { fd, path, stat, caps, id, was_known };
         root.id = root.read_id();
+        root.was_known = root.id.is_some();
         Ok(root)
     }
 
@@ -182,6 +187,20 @@ impl Root {
             }
         }
         hide_from_git(&own)
+    }
+
+    /// Puts on disk what a daemon had placed of which nothing is known any more. To be called where nothing was known of
+    /// this root (`was` is the default) before it was opened.
+    ///
+    /// Whoever remembers what is under way there knows after a power loss what is torn by it; nobody would know of this.
+    ///
+    /// # Errors
+    /// The kernel's: some write did not reach the disk.
+    pub fn settle_unknown(&self, was: &Identity) -> io::Result<()> {
+        match self.was_known && *was == Identity::default() {
+            true => sync_fs(self),
+            false => Ok(()),
+        }
     }
 
     /// The directory `.yeet`, made if need be, for the owner alone.

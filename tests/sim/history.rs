@@ -401,6 +401,10 @@ const FOUND: &[(u64, &str)] = &[
     (3041624, "what a set back disk had alone, and an unlisted store beside it, is owed to nobody"),
     (3028947, "a version was under way when the only disk that had it was set back"),
     (3011187, "a disk that was full had no mark, and its older copy was taken for deletes"),
+    (
+        4081272,
+        "what a kill left unflushed was unknown once the state was gone, and a power loss tore it",
+    ),
     (3095576, "a version stayed listed that had gone with a disk whose last mark had failed"),
 ];
 
