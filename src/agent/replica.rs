@@ -305,17 +305,20 @@ impl Looking {
             Ask::Rules { replica, dir, text, again } => {
                 self.ignores.attach(replica);
                 let changed = self.ignores.set(replica, &dir, text.as_deref());
-                if changed.is_some() || again.is_some() {
-                    let dirs = std::slice::from_ref(&dir);
-                    self.scanner.unlist(SYNC, dirs);
-                    if let Some(round) = again {
-                        self.sees.say(Told::RulesTaken(round));
-                    }
-                    self.scanner.scan_again(SYNC, dirs);
+                // Until all is asked for nothing is listed: the rules here of what a directory is in have not been read.
+                let is_due = self.sees.telling().has_begun();
+                let again_in = (is_due && (changed.is_some() || again.is_some())).then_some(dir);
+                self.scanner.unlist(SYNC, again_in.as_slice());
+                if let Some(round) = again {
+                    self.sees.say(Told::RulesTaken(round));
                 }
+                self.scanner.scan_again(SYNC, again_in.as_slice());
             }
             Ask::Forget(replica) => {
-                let dirs = self.ignores.detach(replica);
+                let mut dirs = self.ignores.detach(replica);
+                if !self.sees.telling().has_begun() {
+                    dirs.clear();
+                }
                 self.scanner.unlist(SYNC, &dirs);
                 self.scanner.scan_again(SYNC, &dirs);
             }

@@ -31,6 +31,7 @@ const FOUND: &[(u64, &str)] = &[
     (341, "a root whose disk was full at first was taken for another one once it had an id"),
     (611, "a host crashed again before what its first power loss had taken was settled"),
     (1397, "a group between two hosts that one of them refused at first was answered by nobody"),
+    (1690, "a host listed a directory before it had read its own rules above it"),
     (2444, "a file that was read together with others on a host was never told"),
     (2545, "a file that was read on a host just after it was written was never told"),
     (2970, "a directory on a host was listed before it was known that it is ignored no more"),

@@ -33,6 +33,12 @@ impl Telling {
         self.scans.insert(number, known);
     }
 
+    /// Whether a scan has been asked for, ever.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.is_told || !self.scans.is_empty()
+    }
+
     /// A directory is to be told by its children.
     pub fn whole(&mut self, dir: RelPath) {
         self.prints.remove(&dir);
