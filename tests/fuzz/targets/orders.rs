@@ -11,8 +11,8 @@ use yeet::dataflow::model::value::{Content, Digest, File, Value};
 use yeet::dataflow::model::verdict::Rule;
 use yeet::sinks::apply::Part;
 use yeet::sinks::far::wire::{
-    Ended, Errand, Failure, FileEnd, Flushed, GoesOn, Group, Looked, Offer, Order, Outcome, Purged, ReadOut,
-    Reply, Settled, Wanted,
+    Ended, Errand, Failure, FileEnd, Flushed, GoesOn, Group, Looked, Offer, Order, Outcome, Purged,
+    ReadOut, Reply, Settled, Wanted,
 };
 use yeet::ssh::socket;
 use yeet::ssh::talk;
